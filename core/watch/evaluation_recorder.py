@@ -1,11 +1,13 @@
 """Collects the evaluations of a script until the steps before them are recorded."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
+from tui_lab.core.watch.data_parts import data_part
 from tui_lab.core.watch.evaluations import Evaluation, EvaluationCall, Evaluations
 from tui_lab.core.watch.model_search import inputs_of, loss_of
 
@@ -31,13 +33,15 @@ class EvaluationRecorder:
         if self._call.is_running:
             self._call.losses.append(output)
         else:
-            self._evaluations.add(output, self._call.n_rows, is_cross_entropy=is_cross_entropy)
+            # That of the model's call if there was one: two losses may be computed from one output.
+            part = self._call.part or data_part(sys._getframe(1))
+            self._evaluations.add(output, part, self._call.n_rows, is_cross_entropy=is_cross_entropy)
 
     def called(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """The model is called."""
         x = inputs_of(args, kwargs).x
         n_rows = int(x.shape[0]) if x is not None and x.dim() else 1
-        self._call = EvaluationCall(is_running=True, n_rows=n_rows)
+        self._call = EvaluationCall(data_part(sys._getframe(1)), is_running=True, n_rows=n_rows)
         self._has_called = True
 
     def returned(self, output: Any, *, is_cross_entropy: bool) -> None:
@@ -50,11 +54,12 @@ class EvaluationRecorder:
         call.is_running = False
         returned = loss_of(output)
         for loss in call.losses if returned is None else [returned]:
-            self._evaluations.add(loss, call.n_rows, is_cross_entropy=is_cross_entropy)
+            part = call.part or data_part(sys._getframe(1))
+            self._evaluations.add(loss, part, call.n_rows, is_cross_entropy=is_cross_entropy)
 
     def interrupted(self) -> None:
         """A call for training follows: a call without gradients that has not returned raised an exception."""
-        self._call.is_running = False
+        self._call = EvaluationCall()
         self._has_called = False
 
     def finish(self, n_steps: int) -> None:
@@ -75,4 +80,5 @@ class EvaluationRecorder:
         if not at_step:
             return None
         evaluation = at_step[-1]
-        return replace(evaluation, losses={**evaluation.losses, evaluation.validation: val_loss})
+        name = evaluation.validation or "val"
+        return replace(evaluation, validation=name, losses={**evaluation.losses, name: val_loss})

@@ -37,6 +37,7 @@ class RunLog:
         self._n_counted = 0
         self._best_val_loss = math.inf
         self._since_best = 0
+        self._has_warned_of_no_validation = False
 
     def start(
         self,
@@ -110,11 +111,24 @@ class RunLog:
     def evaluation(self, evaluation: Evaluation) -> None:
         """Record the losses of an evaluation."""
         losses = evaluation.losses
-        others = {f"loss {split}": loss for split, loss in losses.items() if split != evaluation.validation}
+        others = {f"loss {split}": loss for split, loss in losses.items() if split and split != evaluation.validation}
         if others:
             self.put(ev.Logged(step=self.n_steps, values=others))
-        perplexity = _perplexity(evaluation.val_loss) if evaluation.is_cross_entropy else None
-        self.validation(evaluation.val_loss, perplexity, evaluation.examples)
+        val_loss = evaluation.val_loss
+        if val_loss is None:
+            self._warn_of_no_validation(evaluation.reason)
+            return
+        perplexity = _perplexity(val_loss) if evaluation.is_cross_entropy else None
+        self.validation(val_loss, perplexity, evaluation.examples)
+
+    def _warn_of_no_validation(self, reason: str) -> None:
+        """Say once why an evaluation gave no validation loss."""
+        if not self._has_warned_of_no_validation:
+            self._has_warned_of_no_validation = True
+            self.warn(
+                f"no validation loss is recorded: {reason}. A variable split = 'val', a name such as val_loader, or "
+                "run.log(val_loss=…) shows which loss it is"
+            )
 
     def validation(self, val_loss: float, perplexity: float | None = None, examples: int = 0) -> None:
         """Record a validation loss of the weights after the last recorded step, in nats per target."""

@@ -3,31 +3,15 @@
 import inspect
 import os
 import sys
-import sysconfig
 from functools import lru_cache
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-import tui_lab
+from tui_lab.core.user_code.user_files import is_user_code
 
 if TYPE_CHECKING:  # This module is imported before the user's code, which torch may have to follow.
     from torch import nn
-
-_PACKAGE = Path(tui_lab.__file__).resolve().parent
-# `tui_lab.core` and `tui_lab.data` may be links to folders elsewhere.
-_OWN_FOLDERS = (_PACKAGE, *(path.resolve() for path in (_PACKAGE / "core", _PACKAGE / "data")))
-_OWN_CODE = tuple(str(folder) + os.sep for folder in _OWN_FOLDERS)
-_NOT_USER_CODE = tuple(
-    str(folder) + os.sep
-    for folder in (
-        *_OWN_FOLDERS,
-        sysconfig.get_path("stdlib"),
-        sysconfig.get_path("purelib"),
-        sysconfig.get_path("platlib"),
-    )
-)
-
 
 _FOLDER = Path.cwd()
 """The current folder before the user's code runs, which may change it."""
@@ -66,25 +50,3 @@ def shown_file(file: str) -> str:
     """Return the path of a file as seen from the folder in which the command was started, if it is in there."""
     path = Path(os.path.abspath(_FOLDER / file))
     return str(path.relative_to(_FOLDER)) if path.is_relative_to(_FOLDER) else str(path)
-
-
-def is_own_code(file: str) -> bool:
-    """Return whether `file` is one of tui-lab's."""
-    return os.path.realpath(file).startswith(_OWN_CODE)
-
-
-@lru_cache(maxsize=1024)
-def is_user_code(file: str) -> bool:
-    """Return whether `file` is one of the user's, and not of Python, of an installed package or of tui-lab."""
-    if file.startswith("<"):
-        return False
-    path = os.path.realpath(file)
-    if "site-packages" in path or path.startswith(_NOT_USER_CODE):
-        return False
-    return not any(_holds_packages(folder) for folder in Path(path).parents)
-
-
-@lru_cache(maxsize=1024)
-def _holds_packages(folder: Path) -> bool:
-    """Return whether packages were installed into the folder, as `pip install --target` does."""
-    return any(folder.glob("*.dist-info"))

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch.utils.data import DataLoader, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
-from tui_lab.core.doctor.loop.lines import is_user_code
 from tui_lab.core.doctor.loop.observed import LoaderUse
-from tui_lab.core.doctor.loop.shared_rows import is_validation
+from tui_lab.core.user_code.user_files import is_user_code
+from tui_lab.core.watch.data_parts import data_part, is_validation
 from tui_lab.core.watch.frames import locals_of
 
 MAX_LOADERS = 16
@@ -30,7 +30,7 @@ class _Calls:
 
     def is_validation(self, frame: FrameType) -> bool:
         """Return whether a call without gradients is one on a validation part. frame: of the call."""
-        if is_validation(frame):
+        if is_validation(data_part(frame).name):
             return True
         if self.is_named is None:
             names = names_of(self.use, frame)

@@ -4,7 +4,7 @@ import sys
 
 from torch import Tensor
 
-from tui_lab.core.watch.evaluations import split_name
+from tui_lab.core.watch.data_parts import data_part, is_training
 from tui_lab.core.watch.row_memory import RowHasher
 
 
@@ -20,7 +20,7 @@ class RowHashes:
         """The model was called with `x` without gradients; the names in the calling functions tell the part."""
         hashes = self.hashes(x)
         self.of_evaluations.update(hashes)
-        if split_name(sys._getframe(1)).lower().startswith("train"):
+        if is_training(data_part(sys._getframe(1)).name):
             self.of_training_part.update(hashes)
 
     def hashes(self, x: Tensor | None) -> list[int]:

@@ -1,18 +1,15 @@
 """Finds rows of a validation part that a loop also trains on, or windows of a stream that nearly are such rows."""
 
-import linecache
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import FrameType
 
 import torch
 from torch import Tensor
 
-from tui_lab.core.doctor.loop.lines import is_user_code, user_line
+from tui_lab.core.doctor.loop.lines import user_line
 from tui_lab.core.doctor.loop.observed import SharedRows
-from tui_lab.core.watch.evaluations import VALIDATION, split_name
+from tui_lab.core.watch.data_parts import data_part, is_validation
 
 MIN_VALUES = 8
 """Values of a row of real numbers, at least."""
@@ -32,12 +29,6 @@ MAX_REPEATED = 0.02
 different rows that half of another draw from it would be among 250 batches of 16 has 5 % or more."""
 MAX_HITS = 0.25
 """Matches of a row by chance up to which a match is evidence."""
-_VALIDATION = re.compile(r"(?<![a-z])(val|valid|validation|dev|test|held_?out|hold_?out)(?![a-z])", re.IGNORECASE)
-_TRAINING = re.compile(r"(?<![a-z])train(ing)?(?![a-z])", re.IGNORECASE)
-_STEPS = ("validation_step", "test_step")
-"""Methods that Lightning calls with batches of these parts."""
-_LOOPS = ("evaluation_loop",)
-"""Methods of trainers that evaluate a validation part, unless user code passes them another."""
 
 
 @dataclass
@@ -71,7 +62,7 @@ class RowsWatch:
     def evaluated(self, x: Tensor | None) -> None:
         """The model was called with x without gradients."""
         rows = self._kept(x)
-        if rows is None or not is_validation(sys._getframe(1)):
+        if rows is None or not is_validation(data_part(sys._getframe(1)).name):
             return
         same = self._of(rows)
         if sum(map(len, same.evaluated)) < MAX_EVALUATED:
@@ -117,36 +108,6 @@ class RowsWatch:
         if is_ids:
             return rows.to(torch.int32)
         return rows.float().contiguous().view(torch.int32).to(torch.int64)
-
-
-def is_validation(frame: FrameType | None) -> bool:
-    """Return whether the calling functions work on a validation part, by the names of what they pass on."""
-    named = split_name(frame).lower()
-    if named in VALIDATION or _TRAINING.search(named):
-        return named in VALIDATION
-    is_in_loop = False
-    while frame is not None:
-        is_in_loop = is_in_loop or frame.f_code.co_name in _LOOPS
-        if is_user_code(frame.f_code.co_filename):
-            if frame.f_code.co_name in _STEPS:
-                return True
-            arguments = _call_of(frame).partition("(")[2]
-            is_for_validation = _VALIDATION.search(arguments)
-            is_for_training = _TRAINING.search(arguments)
-            if is_for_validation or is_for_training:
-                return not is_for_training
-        frame = frame.f_back
-    return is_in_loop
-
-
-def _call_of(frame: FrameType) -> str:
-    """Return the source text of the call that a frame makes; of its first line, if it has several."""
-    positions = list(frame.f_code.co_positions())[frame.f_lasti // 2]
-    first, last, start, end = positions
-    if first is None or start is None:
-        return ""
-    line = linecache.getline(frame.f_code.co_filename, first)
-    return line[start:] if last != first or end is None else line.encode()[start:end].decode(errors="replace")
 
 
 def repeated_share(rows: Tensor, shift: int) -> float:

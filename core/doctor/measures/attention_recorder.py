@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from tui_lab.core.doctor.loop.lines import is_user_code, user_line
+from tui_lab.core.doctor.loop.lines import user_line
 from tui_lab.core.doctor.measures.attention_record import AttentionCall, AttentionRecord, Mix, MixKind
 from tui_lab.core.doctor.measures.operations import (
     CASTS,
@@ -43,6 +43,7 @@ from tui_lab.core.doctor.measures.operations import (
 )
 from tui_lab.core.doctor.measures.position_numbers import agreed, heads_differ, is_constant, is_grid, spread, varies
 from tui_lab.core.doctor.measures.tensor_tags import Product, Softmax, Tag, Tags, moved_softmax, tensors_in
+from tui_lab.core.user_code.user_files import is_user_code
 from tui_lab.core.watch.attention_capture import without_compiled_code
 
 _OWN = f"{Path(__file__).resolve().parent}{os.sep}"

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tui_lab.core.doctor.loop.lines import is_user_code
+from tui_lab.core.user_code.user_files import is_user_code
 
 MIN_PARAMETERS = 5
 """A block has more parameter tensors than this many minus one: stacks of single layers are no blocks."""

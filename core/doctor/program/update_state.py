@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tui_lab.core.doctor.loop.lines import is_user_code
 from tui_lab.core.doctor.program.copies import global_names
+from tui_lab.core.user_code.user_files import is_user_code
 
 MAX_OBJECTS = 20_000
 MAX_DEPTH = 8
