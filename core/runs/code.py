@@ -15,8 +15,6 @@ CODE_VARIABLE = "TUI_LAB_CODE"
 LARGEST_FILE, LARGEST_CODE, MOST_FILES = 2**18, 2**20, 200
 """Bytes of a file that is kept and of all of them together, and their number."""
 LARGEST_INFO = 2**20
-SHORT_COMMIT = 7
-"""Characters of a commit that are shown, as git does."""
 
 
 @dataclass(frozen=True)
@@ -98,18 +96,3 @@ def write_code(run: Path, code: RecordedCode, contents: dict[str, bytes]) -> Non
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
     files.write_text(run / CODE_INFO, dumps(asdict(code), indent=1) + "\n")
-
-
-def code_text(code: RecordedCode) -> str:
-    """The code in one line: "train.py and 2 modules, git 1a2b3c4 with changes"."""
-    paths = [file.path for file in code.files]
-    n_modules = len([path for path in paths if path != code.main])
-    modules = f"{n_modules} module{'' if n_modules == 1 else 's'}"
-    name = PurePosixPath(code.main).name if code.main in paths and code.main is not None else ""
-    text = f"{name} and {modules}" if name and n_modules else name or modules
-    if code.git is not None:
-        text += f", git {code.git.commit[:SHORT_COMMIT]}{' with changes' if code.git.is_dirty else ''}"
-    if code.left_out:
-        text += f"; {len(code.left_out)} left out ({code.left_out[0].path}: {code.left_out[0].reason}"
-        text += ", …)" if len(code.left_out) > 1 else ")"
-    return text

@@ -9,15 +9,23 @@ from tui_lab.core.runs.compare import AXES, AtEqual, Course, CourseMetric, at_eq
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.parting import Parting, find_parting
 from tui_lab.core.runs.seed_groups import SeedGroup, different_task, group_by_seed, seed_of
+from tui_lab.core.runs.start_difference import StartDifference, start_difference
 from tui_lab.util.errors import RunError
 
 
 @dataclass(frozen=True)
 class CurvesPart:
-    """Where the train losses of two runs part; of the same seed, if there are such runs."""
+    """Where the train losses of two runs part; of the same seed, if there are such runs.
+
+    start: what the two differ in before their first step.
+    """
 
     runs: tuple[str, str]
     parting: Parting
+    start: StartDifference = StartDifference()
+
+    def to_json(self) -> dict[str, Any]:
+        return {"runs": self.runs} | self.parting.to_json() | {"start": self.start.to_json()}
 
 
 @dataclass(frozen=True)
@@ -35,13 +43,12 @@ class GroupComparison:
     problem: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        part = None if self.part is None else {"runs": self.part.runs} | self.part.parting.to_json()
         return {
             "baseline": _group_json(self.baseline),
             "group": _group_json(self.group),
             "metric": self.metric,
             "verdicts": [at.to_json() for at in self.at],
-            "parting": part,
+            "parting": self.part and self.part.to_json(),
             "problem": self.problem or None,
         }
 
@@ -79,7 +86,8 @@ def _compare(baseline: SeedGroup, group: SeedGroup, courses: dict[str, Course]) 
         return GroupComparison(baseline, group, problem="a run has no loss yet")
     verdicts = [at_equal(axis, of_baseline, of_group, metric) for axis in AXES]
     a, b = _pair(baseline, group)
-    part = CurvesPart((a.name, b.name), find_parting(courses[str(a.path)], courses[str(b.path)]))
+    parting = find_parting(courses[str(a.path)], courses[str(b.path)])
+    part = CurvesPart((a.name, b.name), parting, start_difference(a, b))
     return GroupComparison(baseline, group, metric, tuple(at for at in verdicts if at is not None), part)
 
 

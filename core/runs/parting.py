@@ -47,7 +47,8 @@ class Parting:
     n_common: steps that both have. first_difference: the first step whose losses are not the same number; None if all
     are. beyond_noise: the first step from which the smoothed difference stays beyond the noise; None if there is none.
     noise: of the smoothed difference at that step; difference: the second run's loss minus the first's there. until:
-    the last step of that stretch; None if it lasts to the end.
+    the last step of that stretch; None if it lasts to the end. last_identical: the last common step before
+    first_difference; None if there is none.
     """
 
     n_common: int
@@ -57,6 +58,7 @@ class Parting:
     noise: float | None
     causes: tuple[Cause, ...] = ()
     until: int | None = None
+    last_identical: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -75,16 +77,18 @@ def find_parting(a: Course, b: Course) -> Parting:
     if first is None:
         return Parting(len(pairs), None, None, None, None)
     first_step = pairs[first][0].step
+    last_identical = pairs[first - 1][0].step if first else None
     differences = _smoothed_differences(pairs)
     noise = _noise(pairs)
     stretch = _first_to_stay(first, differences, noise)
     if stretch is None:
-        return Parting(len(pairs), first_step, None, None, None, _causes((a, b), pairs, first_step, first_step))
+        causes = _causes((a, b), pairs, first_step, first_step)
+        return Parting(len(pairs), first_step, None, None, None, causes, last_identical=last_identical)
     beyond = stretch[0]
     step = pairs[beyond][0].step
     causes = _causes((a, b), pairs, first_step, step)
     until = None if stretch[-1] == len(pairs) - 1 else pairs[stretch[-1]][0].step
-    return Parting(len(pairs), first_step, step, differences[beyond], noise[beyond], causes, until)
+    return Parting(len(pairs), first_step, step, differences[beyond], noise[beyond], causes, until, last_identical)
 
 
 def _pairs(a: Course, b: Course) -> list[Pair]:

@@ -9,6 +9,7 @@ from tui_lab.core.config import script, settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import CAPTURED, ImportedConfig, RunConfig
 from tui_lab.core.runs.catalog import RunRow, row_of, run_folders
+from tui_lab.core.runs.code_diff import code_digest
 from tui_lab.core.runs.folder import Run
 from tui_lab.util.errors import ConfigError, RunError
 
@@ -53,8 +54,13 @@ def seed_of(config: RunConfig | None) -> int | None:
     """Return the seed of a run; None where it is not known."""
     if isinstance(config, Config):
         return config.train.seed
-    captured = {} if config is None else config.settings
-    return next((value for name, value in captured.items() if _is_seed(name) and type(value) is int), None)
+    return (captured_seed(config) or ("", None))[1]
+
+
+def captured_seed(config: RunConfig | None) -> tuple[str, int] | None:
+    """Return the name and value of the setting of a script that is its seed; None where there is none."""
+    captured = {} if config is None or isinstance(config, Config) else config.settings
+    return next(((name, value) for name, value in captured.items() if _is_seed(name) and type(value) is int), None)
 
 
 def group_by_seed(rows: Sequence[RunRow]) -> list[SeedGroup]:
@@ -104,12 +110,13 @@ def _config(path: Path) -> RunConfig | None:
 def _key(row: RunRow) -> str:
     """Return a text that runs have in common which differ only in their seed.
 
-    The settings of an imported run are not known, so it is alone.
+    The settings of an imported run are not known, so it is alone. Scripts must have the same code, too.
     """
     if row.config is None or isinstance(row.config, ImportedConfig):
         return str(row.path)
     changes = [(change.step, change.key, change.new) for change in row.changes]
-    return f"{_settings_text(row.config)} {changes}"
+    code = "" if isinstance(row.config, Config) else code_digest(row.path)
+    return f"{_settings_text(row.config)} {changes} {code}"
 
 
 def _settings_text(config: RunConfig | None) -> str:

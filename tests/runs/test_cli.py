@@ -14,8 +14,10 @@ from tests.command_line import CliError, RunCli
 from tests.core.recorded import STARTED, evaluated, recorded, recorded_script, script_config, story, update
 from tests.core.tiny import tiny, trainer_and_run
 from tui_lab.core import events as ev
+from tui_lab.core.config.script import ImportedConfig, SourceConfig
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import write_notes
+from tui_lab.core.runs.code import CodeFile, RecordedCode, write_code
 from tui_lab.core.runs.lock import LOCK
 from tui_lab.core.runs.summary import summarize
 
@@ -157,6 +159,28 @@ def test_compare_shows_live_changes(run_cli: RunCli, tmp_path: Path) -> None:
         re.search(r"^optim\.lr +0\.002 +0\.002 → 0\.004 at 97$", text, re.MULTILINE)
         and "same at the start; 1 live change" in text
     )
+
+
+def test_compare_shows_the_code_that_differs(run_cli: RunCli, tmp_path: Path) -> None:
+    for name, content in (("a", b"lr = 1\n"), ("b", b"lr = 2\n")):
+        run = recorded_script(tmp_path / name, config=script_config(seed=1)).path
+        write_code(run, RecordedCode((CodeFile("train.py", name, len(content)),), "train.py"), {"train.py": content})
+    command = ("runs", "compare", tmp_path / "a", tmp_path / "b")
+    [diff] = json.loads(run_cli(*command, "--json").out)["code"]
+    assert diff["files"] == [{"path": "train.py", "change": "changed", "lines": 1}]
+    text = run_cli(*command).out
+    assert "train.py (1 line)" in text and "+lr = 2" not in text
+    assert "+lr = 2" in run_cli(*command, "--code").out
+    shown = json.loads(run_cli("runs", "show", tmp_path / "a", "--json").out)
+    assert shown["code"]["main"] == "train.py" and "train.py" in run_cli("runs", "show", tmp_path / "a").out
+
+
+def test_compare_does_not_know_the_settings_of_an_import(run_cli: RunCli, tmp_path: Path) -> None:
+    config = ImportedConfig(source=SourceConfig(path="my.csv", format="csv"))
+    recorded_script(tmp_path / "other", config=config)
+    recorded_script(tmp_path / "own")
+    text = run_cli("runs", "compare", tmp_path / "other", tmp_path / "own").out
+    assert "settings of other are not known" in text and "settings are the same" not in text
 
 
 def test_compare_names_runs_by_as_many_folders_as_needed(run_cli: RunCli, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from tui_lab.cli.output import console, say, stdout, write, write_json
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.delete import removable, remove
 from tui_lab.runs import comparing, exporting, listing
+from tui_lab.runs.code_text import code_diff_lines, code_diff_text
 from tui_lab.runs.figures import row_json
 from tui_lab.runs.runs_table import runs_table
 from tui_lab.runs.tagging import tag_run
@@ -76,9 +77,12 @@ def trace_run(name: str, step: int | None, *, as_json: bool) -> int:
 
 
 def compare_runs(
-    names: Sequence[str], prompts: comparing.Prompts | None, curves: Path | None, *, as_json: bool
+    names: Sequence[str], prompts: comparing.Prompts | None, curves: Path | None, *, code: bool, as_json: bool
 ) -> None:
-    """Print runs side by side. Raises ConfigError or RunError before anything is printed."""
+    """Print runs side by side. code: also the lines of the code that differ.
+
+    Raises ConfigError or RunError before anything is printed.
+    """
     comparison = comparing.compare(names, prompts)
     if curves is not None:
         exporting.save_curves(comparison.runs, curves)
@@ -90,6 +94,9 @@ def compare_runs(
         write(title)
         if table is not None:
             console().print(table)
+    for diff in comparison.code if code else ():
+        stdout().write("\n")
+        write("\n".join(code_diff_lines(diff)) or code_diff_text(diff))
     if curves is not None:
         stdout().write(f"\n{curves}\n")
 

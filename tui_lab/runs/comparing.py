@@ -11,10 +11,13 @@ from tui_lab.core.config.script import ScriptConfig, is_imported
 from tui_lab.core.events import Changed
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import RunRow, config_differences, row_of
+from tui_lab.core.runs.code_diff import CodeDiff
 from tui_lab.core.runs.compare_groups import GroupComparison, compare_groups
 from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.start_difference import code_difference
 from tui_lab.core.runs.sweep.seeds import runs_of
 from tui_lab.runs.answers import new_tokens, verdict
+from tui_lab.runs.code_text import code_diff_text
 from tui_lab.runs.figures import FIGURES, figure_text, row_json
 from tui_lab.runs.live_changes import changes_of, settings_diff
 from tui_lab.runs.verdict_text import verdict_lines
@@ -42,7 +45,8 @@ class Comparison:
     """Runs by name. different: for each setting that differs, its value in each run at the start; replies: by name, one
     to each prompt.
 
-    changes: the live changes of each run, by name. verdicts: of each group of seeds against the first.
+    changes: the live changes of each run, by name. verdicts: of each group of seeds against the first. code: of each
+    other script against the first run, if that is of a script.
     """
 
     runs: Mapping[str, Run]
@@ -52,11 +56,13 @@ class Comparison:
     prompts: Prompts | None
     replies: Mapping[str, Sequence[str]]
     verdicts: Sequence[GroupComparison] = ()
+    code: Sequence[CodeDiff] = ()
 
     def to_json(self) -> dict[str, Any]:
         changes = {name: [change.to_json() for change in of_run] for name, of_run in self.changes.items()}
         values = {"runs": [row_json(row) for row in self.rows], "different": self.different, "changes": changes}
         values["comparisons"] = [verdict.to_json() for verdict in self.verdicts]
+        values["code"] = [diff.to_json() for diff in self.code]
         return values if self.prompts is None else values | {"prompts": self.prompts.texts, "replies": self.replies}
 
     def verdict_text(self) -> str:
@@ -69,16 +75,33 @@ class Comparison:
         """Return titles with their tables: results, settings that differ, the verdict, replies."""
         tables: list[tuple[str, Table | None]] = [("Results", _table(self.rows, _figures(self.rows)))]
         diff = settings_diff(self.rows, [self.changes[row.name] for row in self.rows])
-        title = "Settings that differ" if self.different else "All settings are the same"
-        if diff.n_changes:
-            title += "; " if self.different else " at the start; "
-            title += diff.changes_text
-        tables.append((title, _table(self.rows, diff.different) if diff.different else None))
+        table = _table(self.rows, diff.different) if diff.different else None
+        tables.append((self._settings_title(diff.changes_text), table))
+        tables += [(self._code_title(code), None) for code in self.code]
         tables.append((f"Verdict\n{self.verdict_text()}", None))
         for i, prompt in enumerate(self.prompts.texts if self.prompts is not None else ()):
             replies = {"": [self._shown_reply(row, prompt, self.replies[row.name][i]) for row in self.rows]}
             tables.append((f"Replies to {prompt!r}", _table(self.rows, replies, wrap=True)))
         return tables
+
+    def _settings_title(self, changes_text: str) -> str:
+        """Return whether the settings differ, how many live changes there are, and whose settings are not known."""
+        unknown = [row.name for row in self.rows if row.kind == "imported"]
+        parts = []
+        if self.different:
+            parts.append("settings that differ")
+        elif len(self.rows) - len(unknown) > 1:
+            parts.append(
+                f"all {'other ' if unknown else ''}settings are the same{' at the start' if changes_text else ''}"
+            )
+        parts += [changes_text] if changes_text else []
+        parts += [f"the settings of {' and '.join(unknown)} are not known"] if unknown else []
+        title = "; ".join(parts)
+        return title[:1].upper() + title[1:]
+
+    def _code_title(self, diff: CodeDiff) -> str:
+        text = code_diff_text(diff)
+        return f"{diff.runs[1]}: {text}" if len(self.code) > 1 else text[:1].upper() + text[1:]
 
     def _shown_reply(self, row: RunRow, prompt: str, text: str) -> str:
         """Return a run's reply, and whether it is the right answer."""
@@ -98,7 +121,9 @@ def compare(names: Sequence[str], prompts: Prompts | None) -> Comparison:
         named[rows[0].name].refuse_script("compare them without --prompt")
     replies = {} if prompts is None else {name: replies_of(run, prompts) for name, run in named.items()}
     changes = {name: changes_of(run) for name, run in named.items()}
-    return Comparison(named, rows, config_differences(rows), changes, prompts, replies, compare_groups(rows))
+    differences = [code_difference(rows[0], row) for row in rows[1:]]
+    code = [diff for diff in differences if diff is not None]
+    return Comparison(named, rows, config_differences(rows), changes, prompts, replies, compare_groups(rows), code)
 
 
 def named_runs(names: Sequence[str]) -> dict[str, Run]:

@@ -13,10 +13,12 @@ from tui_lab.core.events import Changed, Event, Failed, Logged, NonFinite, SaveF
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.before_nonfinite import BeforeNonFinite, read_before
 from tui_lab.core.runs.catalog import RunRow, find_runs, row_of
+from tui_lab.core.runs.code import RecordedCode, read_code
 from tui_lab.core.runs.export import summary_of
 from tui_lab.core.runs.query import check_captured, ordered, parse_condition, select
 from tui_lab.core.runs.summary import Summary
 from tui_lab.core.training.checkpoint_names import is_by_hand, n_bytes, step_of
+from tui_lab.runs.code_text import recorded_code_text
 from tui_lab.runs.event_text import event_text, failure_text, logged_text
 from tui_lab.runs.figures import setting_text
 from tui_lab.runs.live_changes import settings_texts
@@ -59,7 +61,7 @@ class RunDetails:
 
     logged: the last of each value that a script logged; warnings: a line for each; failure: how the run ended, if it
     failed; non_finite: what became non-finite first, if anything did; before_non_finite: what went before it.
-    checkpoints: those on disk.
+    checkpoints: those on disk. code: that of a script, if it was recorded.
     """
 
     row: RunRow
@@ -73,6 +75,7 @@ class RunDetails:
     non_finite: NonFinite | None = None
     before_non_finite: BeforeNonFinite | None = None
     checkpoints: Sequence[Path] = ()
+    code: RecordedCode | None = None
 
     def to_json(self) -> dict[str, Any]:
         return self.summary.to_json() | {
@@ -92,6 +95,7 @@ class RunDetails:
                 {"path": str(path), "step": step_of(path), "by_hand": is_by_hand(path), "bytes": n_bytes(path)}
                 for path in self.checkpoints
             ],
+            "code": self.code and asdict(self.code),
         }
 
     def text(self) -> str:
@@ -101,6 +105,7 @@ class RunDetails:
             lines += _source_lines(self.config.source)
         elif isinstance(self.config, ScriptConfig):
             lines += [line("script", shlex.join(self.config.command)), line("folder", self.config.folder)]
+            lines += [] if self.code is None else [line("code", recorded_code_text(self.code))]
         if self.logged:
             lines.append(line("logged last", logged_text(self.logged, {})))
         if self.checkpoints:
@@ -176,6 +181,7 @@ def run_details(name: str) -> RunDetails:
         non_finite=non_finite,
         before_non_finite=None if non_finite is None else read_before(run, non_finite),
         checkpoints=run.saved_checkpoints(),
+        code=read_code(run.path),
     )
 
 

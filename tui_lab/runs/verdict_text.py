@@ -2,14 +2,20 @@
 
 from collections.abc import Iterator, Sequence
 
+from tui_lab.core.config.schema import Config
+from tui_lab.core.config.script import is_imported
 from tui_lab.core.runs.compare import AtEqual, Measured
 from tui_lab.core.runs.compare_groups import CurvesPart, GroupComparison
 from tui_lab.core.runs.parting import Parting
-from tui_lab.core.runs.seed_groups import SeedGroup
+from tui_lab.core.runs.seed_groups import SeedGroup, captured_seed
+from tui_lab.core.runs.start_difference import StartDifference
 from tui_lab.core.runs.verdict import CONFIDENCE, Verdict
+from tui_lab.runs.code_text import code_diff_text, files_text
 from tui_lab.runs.numbers import short_number
 
 AXIS_NAMES = {"steps": "steps", "tokens": "tokens", "seconds": "time"}
+MOST_SETTINGS = 4
+"""Settings that one line names."""
 METRIC_NAMES = {"val_loss": "validation loss", "train_loss": "mean train loss, as not every run was evaluated"}
 
 
@@ -22,12 +28,24 @@ def verdict_lines(comparison: GroupComparison) -> list[str]:
     missing = [name for axis, name in AXIS_NAMES.items() if axis not in [at.axis for at in comparison.at]]
     lines += [f"  at equal {name}: no verdict, as a run has no evaluation until then, or no {name}" for name in missing]
     if any(at.verdict.outcome == "one_seed" for at in comparison.at):
-        lines.append("  train each with two or more seeds, in the same folder: --set train.seed=1")
+        lines += [f"  {advice}" for advice in _seed_advice(comparison)]
     if comparison.part is not None:
         lines += [f"  {line}" for line in parting_lines(comparison.part)]
     for group in (comparison.baseline, comparison.group):
         lines += [f"  not counted: {name} ({reason})" for name, reason in group.left_out.items()]
     return lines
+
+
+def _seed_advice(comparison: GroupComparison) -> list[str]:
+    """Return how to get more seeds: with an option of our trainer, or a setting of the script."""
+    configs = [group.runs[0].config for group in (comparison.baseline, comparison.group)]
+    if any(isinstance(config, Config) for config in configs):
+        return ["train each with two or more seeds, in the same folder: --set train.seed=1"]
+    if any(is_imported(config) for config in configs):
+        return ["an imported run counts as one seed"]
+    seeds = [seed for seed in map(captured_seed, configs) if seed is not None]
+    known = f" (its setting {seeds[0][0]} = {seeds[0][1]})" if seeds else ""
+    return [f"run each again with another seed{known}, in the same folder"]
 
 
 def verdict_line(comparison: GroupComparison) -> str:
@@ -119,18 +137,44 @@ def parting_lines(part: CurvesPart) -> list[str]:
     if parting.first_difference is None:
         return [f"the train losses of {names} are identical in all {parting.n_common:,} common steps"]
     lines = [f"the train losses of {names} {_differ(parting)}{_beyond(parting, part.runs[1])}"]
+    lines += _start_lines(part.start, has_causes=bool(parting.causes))
     for cause in parting.causes:
         lines.append(f"  step {cause.step:,}: {_cause_prefix(cause.kind, part.runs[cause.run])}{cause.text}")
-    if not parting.causes:
-        lines.append("  nothing was changed before: the settings that differ do so from the start")
     return lines
 
 
+def _start_lines(start: StartDifference, *, has_causes: bool) -> list[str]:
+    """Return what the runs differ in from the start, or that it is not known.
+
+    has_causes: whether changes are listed after it, which are then not the only thing that differs.
+    """
+    lines = []
+    parts = []
+    if start.settings:
+        more = len(start.settings) - MOST_SETTINGS
+        parts.append(", ".join(start.settings[:MOST_SETTINGS]) + (f" and {more} more settings" if more > 0 else ""))
+    if start.code is not None and start.code.files:
+        parts.append(f"the code: {files_text(start.code.files)}")
+    if parts:
+        lines.append(f"  from the start differ: {'; '.join(parts)}")
+    if start.unknown:
+        lines.append(f"  the settings of {' and '.join(start.unknown)} are not known")
+    if start.code is not None and start.code.unrecorded:
+        lines.append(f"  {code_diff_text(start.code)}")
+    if has_causes:
+        return [*lines, "  also near these steps, which need not be the cause:"] if lines else []
+    return lines or ["  nothing that was recorded differs before"]
+
+
 def _differ(parting: Parting) -> str:
-    assert parting.first_difference is not None
-    if parting.first_difference == 1:
-        return "differ from step 1 on"
-    return f"are identical up to step {parting.first_difference - 1:,}"
+    """Return up to where the losses are equal, in steps that both runs have."""
+    first, last = parting.first_difference, parting.last_identical
+    assert first is not None
+    if last is None:
+        return f"differ from step {first:,} on" + (", the first that both have" if first > 1 else "")
+    if last == first - 1:
+        return f"are identical up to step {last:,}"
+    return f"are identical up to step {last:,}, and not at step {first:,}, the next that both have,"
 
 
 def _beyond(parting: Parting, second: str) -> str:

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from tui_lab.core import events as ev
-from tui_lab.core.runs.code import CODE_VARIABLE, MOST_FILES, RecordedCode, code_text, read_code, read_source
+from tui_lab.core.runs.code import CODE_VARIABLE, MOST_FILES, RecordedCode, read_code, read_source
 from tui_lab.core.runs.delete import removable
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.watch.recording import Recording
+from tui_lab.runs.code_text import recorded_code_text
 
 HEADLESS = [sys.executable, "-m", "tui_lab", "watch", "--headless", "--out"]
 MODEL = """
@@ -114,7 +115,7 @@ def test_module_in_a_git_repository(project: Path) -> None:
     assert code.git is not None
     assert (code.git.commit, code.git.branch, code.git.is_dirty) == (git(root, "rev-parse", "HEAD"), "trunk", True)
     assert code.main == "project/train.py" and "project/parts/model.py" in {file.path for file in code.files}
-    assert code_text(code) == f"train.py and 3 modules, git {code.git.commit[:7]} with changes"
+    assert recorded_code_text(code) == f"train.py and 3 modules, git {code.git.commit[:7]} with changes"
 
 
 def test_nothing_is_kept_where_the_user_does_not_want_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,8 @@ from tui_lab.app.widgets.table import Table
 from tui_lab.core.config import settings
 from tui_lab.core.runs.catalog import RunRow
 from tui_lab.core.runs.compare_groups import compare_groups
+from tui_lab.core.runs.start_difference import code_difference
+from tui_lab.runs.code_text import code_diff_text
 from tui_lab.runs.live_changes import SettingsDiff, settings_diff
 from tui_lab.runs.names import short_name
 from tui_lab.runs.verdict_text import verdict_line
@@ -30,6 +32,9 @@ GAP = 2
 LETTER_WIDTH = 2
 MOST_STEPS = 200_000
 """Of the compared runs together; reading the events of more would take many seconds."""
+
+
+ONLY_SEEDS = "the runs differ only in their seed, so there is no verdict"
 
 
 class DiffView(VerticalScroll):
@@ -108,10 +113,11 @@ class DiffView(VerticalScroll):
 
     def _judge(self, rows: Sequence[RunRow], judged: object) -> None:
         try:
-            lines = [verdict_line(comparison) for comparison in compare_groups(rows)]
+            lines = [verdict_line(comparison) for comparison in compare_groups(rows)] or [ONLY_SEEDS]
+            lines += [_code_line(rows, row) for row in rows[1:]]
         except (ConfigError, RunError, OSError) as error:
             lines = [str(error)]
-        text = printable("\n".join(lines or ["the runs differ only in their seed, so there is no verdict"]))
+        text = printable("\n".join(filter(None, lines)))
         self.post_message(self.Judged(Text(text), judged))
 
     @on(Judged)
@@ -128,6 +134,14 @@ def column_widths(needed: Sequence[int], free: int) -> list[int]:
         widths[i] = min(needed[i], max(LEAST_COLUMN_WIDTH, free // (len(needed) - n_done)))
         free -= widths[i]
     return widths
+
+
+def _code_line(rows: Sequence[RunRow], row: RunRow) -> str:
+    """Return what differs between the code of a run and that of the first; empty unless both are of scripts."""
+    diff = code_difference(rows[0], row)
+    if diff is None:
+        return ""
+    return f"{row.name}: {code_diff_text(diff)}" if len(rows) > 2 else code_diff_text(diff)
 
 
 def _summary(runs: Sequence[MarkedRun], diff: SettingsDiff) -> str:
@@ -147,6 +161,9 @@ def _compared(runs: Sequence[MarkedRun], n_different: int) -> str:
     n_unreadable = sum(run.row.config is None for run in runs)
     if n_unreadable:
         return f"{n_different} settings differ; {n_unreadable} configs are unreadable"
+    n_unknown = sum(run.row.kind == "imported" for run in runs)
+    if n_unknown and not n_different:
+        return f"the settings of {n_unknown} imported run{'' if n_unknown == 1 else 's'} are not known"
     if not n_different:
         return "same settings"
     if any(run.row.kind == "script" for run in runs):

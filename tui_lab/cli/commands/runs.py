@@ -88,6 +88,9 @@ def compare(
     curves: Annotated[
         Path | None, typer.Option(metavar="FILE.svg|png", help="Draw the loss curves in one figure.")
     ] = None,
+    code: Annotated[
+        bool, typer.Option("--code", metavar="", help="Of scripts: print the lines of the code that differ.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Compare runs side by side: the settings that differ, and the results. A sweep over seeds is all its trials."""
@@ -95,7 +98,7 @@ def compare(
     from tui_lab.runs.comparing import Prompts
 
     prompts = Prompts(list(dict.fromkeys(prompt)), max_new_tokens, temperature, seed) if prompt else None
-    compare_runs(runs, prompts, curves, as_json=json)
+    compare_runs(runs, prompts, curves, code=code, as_json=json)
 
 
 @commands.command("export")
