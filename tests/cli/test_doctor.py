@@ -180,6 +180,15 @@ def test_explain_covers_all_codes_and_checks(run_cli: RunCli) -> None:
         assert json.loads(run_cli("doctor", "--explain", check, "--json").out)["question"] == question
 
 
+@pytest.mark.parametrize("name", ["validation_leak", "validation-leak", "Validation Leak"])
+def test_explain_takes_any_form_of_the_name_of_a_check(run_cli: RunCli, name: str) -> None:
+    assert json.loads(run_cli("doctor", "--explain", name, "--json").out)["check"] == "validation leak"
+
+
+def test_explain_takes_any_form_of_a_code(run_cli: RunCli) -> None:
+    assert json.loads(run_cli("doctor", "--explain", "double softmax", "--json").out)["code"] == "double_softmax"
+
+
 def test_explain_of_an_unknown_code_suggests_the_nearest(run_cli: RunCli) -> None:
     done = run_cli("doctor", "--explain", "double_sofmax")
     assert done.code == 2 and "double_softmax" in done.err

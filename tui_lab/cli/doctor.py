@@ -1,7 +1,8 @@
 """`tui-lab doctor`: print the doctor's report, or run its self-test."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.padding import Padding
 from rich.table import Table
@@ -25,23 +26,25 @@ def exit_code(report: Report) -> int:
     return NOT_JUDGED if report.crashed else DONE
 
 
+Name = TypeVar("Name", bound=str)
 EXPLAIN_ALL = "list"
 """What `--explain` takes in place of one name."""
 
 
 def explain(name: str, *, as_json: bool) -> None:
     """Print what a finding's code or a check means; with EXPLAIN_ALL, all. Raises ConfigError for an unknown name."""
-    if (entry := CATALOG.get(name)) is not None:
-        _explain_code(entry, as_json=as_json)
-        return
     from tui_lab.core.doctor.checks.registry import CHECKS
     from tui_lab.core.doctor.plugin_checks import with_plugins
 
     questions = {check.name: check.question for check in with_plugins(CHECKS)}
-    if name == EXPLAIN_ALL:
+    code = None if name in questions else _same_name(name, CATALOG)  # Some names differ only in that.
+    check = _same_name(name, questions)
+    if code is not None:
+        _explain_code(CATALOG[code], as_json=as_json)
+    elif name == EXPLAIN_ALL:
         _explain_all(questions, as_json=as_json)
-    elif name in questions:
-        _explain_check(name, questions[name], as_json=as_json)
+    elif check is not None:
+        _explain_check(check, questions[check], as_json=as_json)
     else:
         raise ConfigError.of(
             "unknown_name",
@@ -50,6 +53,15 @@ def explain(name: str, *, as_json: bool) -> None:
             value=name,
             suggestion=nearest(name, [*CATALOG, *questions]),
         )
+
+
+def _same_name(name: str, known: Iterable[Name]) -> Name | None:
+    """Return the known name that differs only in upper case, or in "_" or "-" for a space."""
+    return next((other for other in known if _plain(other) == _plain(name)), None)
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.replace("_", " ").replace("-", " ").lower().split())
 
 
 def _explain_all(questions: dict[str, str], *, as_json: bool) -> None:
