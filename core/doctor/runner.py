@@ -48,8 +48,7 @@ def _examine(target: Target, on_check: Callable[[str], None], deadline: float) -
     results = _Results()
     for check in with_plugins(CHECKS):
         if cause := results.cause_against(check):
-            reason = f"not run because of {cause}; diagnose again once it is fixed"
-            results.not_judged.append(Unchecked(check.name, reason, waits_for=cause))
+            results.not_judged.append(_waiting(check.name, cause))
             continue
         if time.monotonic() > deadline:
             results.not_judged.append(Unchecked(check.name, NO_TIME))
@@ -59,6 +58,10 @@ def _examine(target: Target, on_check: Callable[[str], None], deadline: float) -
         results.run(check, target)
         results.seconds[check.name] = time.perf_counter() - began
     return results.report(target)
+
+
+def _waiting(check: str, cause: str) -> Unchecked:
+    return Unchecked(check, f"not run because of {cause}; diagnose again once it is fixed", waits_for=cause)
 
 
 def _is_trainable_data(code: FindingCode) -> bool:
@@ -124,6 +127,7 @@ class _Results:
 
     def report(self, target: Target) -> Report:
         """Return the report on `target`, without findings that are only consequences of others."""
+        self._name_shown_causes()
         codes = {finding.code for finding in self.findings}
         consequences = {code for finding in self.findings for code in finding.explains}
         return Report(
@@ -137,6 +141,13 @@ class _Results:
             not_examined=(*target.unseen, *self._reasons()),
             seconds=self.seconds,
         )
+
+    def _name_shown_causes(self) -> None:
+        """Let checks that wait for a consequence of another finding wait for that finding: only it is reported."""
+        causes = {code: finding.code for finding in reversed(self.findings) for code in finding.explains}
+        for i, unchecked in enumerate(self.not_judged):
+            if unchecked.waits_for in causes:
+                self.not_judged[i] = _waiting(unchecked.check, causes[unchecked.waits_for])
 
     def _reasons(self) -> Iterator[str]:
         """Yield each reason why checks were not judged, after the names of these checks."""

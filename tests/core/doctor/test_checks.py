@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -337,6 +337,24 @@ def test_finding_is_kept_if_its_check_then_crashes_or_skips(monkeypatch: pytest.
     ]
     assert report_from_json(json.loads(dumps(report.to_json()))) == replace(report, seconds=ANY)
     assert not report.healthy and not report.to_json()["healthy"]
+
+
+def test_what_waits_for_a_consequence_names_the_finding_that_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def yielding(code: FindingCode, *explains: FindingCode) -> Callable[[Target], Iterator[Finding]]:
+        def run(target: Target) -> Iterator[Finding]:
+            yield Finding(code=code, title="title", evidence="evidence", why="why", fix="fix", explains=explains)
+
+        return run
+
+    checks = (
+        Check("determinism", yielding("nondeterministic")),
+        Check("comparison", yielding("causal_leak"), compares=True),
+        Check("gradients", yielding("missing_gradient", "nondeterministic")),
+    )
+    monkeypatch.setattr(runner, "CHECKS", checks)
+    report = examine(case())
+    assert codes(report) == ["missing_gradient"]
+    assert [(skipped.check, skipped.waits_for) for skipped in report.not_judged] == [("comparison", "missing_gradient")]
 
 
 def test_report_round_trips_through_json() -> None:
