@@ -108,8 +108,9 @@ _ALL = [
             "Validation examples also occur in the training data.",
             "Validation loss follows the training loss down, and overfitting never shows.",
             "More than 5 % of the compared validation examples are training examples. In a script: more than half of "
-            "its validation or test rows are training rows, or overlap them in three quarters of their ids, or more "
-            "than half of the items of its validation data set are training items: by their index, by their values, "
+            "its validation or test rows are training rows, or overlap them in three quarters of their ids; or at "
+            "least 10, and as many as training windows of one stream overlap each other; or more than half of the "
+            "items of its validation data set are training items: by their index, by their values, "
             "or, where these repeat in any case, by their order.",
             "Split before cutting windows: into contiguous parts, or by a hash of each example.",
         ),

@@ -93,16 +93,32 @@ class SharedRows:
     """Rows of one length of a validation part, against the training rows.
 
     n: that were compared. n_same: that are training rows. n_near: others, of which three quarters or more are part of
-    a training row, as windows of one stream that overlap. length: values of a row. is_by_chance: whether rows repeat
-    among the training rows in any case. line: of the model's call.
+    a training row, as windows of one stream that overlap. n_trained: training rows. n_halved: training rows that
+    were compared with half of the training rows. n_shared_halved: those of them that are the same or near to one.
+    length: values of a row. is_by_chance: whether rows repeat among the training rows in any case. line: of the model's
+    call.
     """
 
     n: int
     n_same: int
     n_near: int
+    n_trained: int
+    n_halved: int
+    n_shared_halved: int
     length: int
     is_by_chance: bool
     line: str
+
+    @property
+    def n_shared(self) -> int:
+        """The validation rows that are training rows, or windows that overlap one."""
+        return self.n_same + self.n_near
+
+    @property
+    def n_expected(self) -> float:
+        """How many validation rows would be shared if all of them came from the training data."""
+        share = self.n_shared_halved / self.n_halved if self.n_halved else 0.0
+        return self.n * (1.0 - (1.0 - share) ** 2)  # The other half finds as many of those that are left.
 
 
 @dataclass(frozen=True)

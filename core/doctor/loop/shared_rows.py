@@ -80,6 +80,7 @@ class RowsWatch:
             evaluated = torch.unique(torch.cat(rows.evaluated)[:MAX_EVALUATED], dim=0)
             shift = min(int(SHARE_OF_SHIFT * length), MAX_SHIFT) if is_ids else 0
             repeated = repeated_share(trained, shift)
+            half, other_half = halves(trained)
             same = shared_rows(trained, evaluated, 0)
             near = shared_rows(trained, evaluated, shift) if shift else same
             compared.append(
@@ -87,6 +88,9 @@ class RowsWatch:
                     n=len(evaluated),
                     n_same=int(same.sum()),
                     n_near=int((near & ~same).sum()),
+                    n_trained=len(trained),
+                    n_halved=len(half),
+                    n_shared_halved=int(shared_rows(other_half, half, shift).sum()),
                     length=length,
                     is_by_chance=repeated > MAX_REPEATED or _expected_hits(trained, shift) > MAX_HITS,
                     line=rows.line,
@@ -125,6 +129,13 @@ def repeated_share(rows: Tensor, shift: int) -> float:
         pairs = torch.nn.functional.pad(equal, (0, 1)) | torch.nn.functional.pad(equal, (1, 0))
         is_repeated |= torch.zeros_like(pairs).scatter(1, order.indices, pairs).flatten()
     return float(is_repeated.double().mean())
+
+
+def halves(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return two halves of rows [N, T] at random, the first of MAX_EVALUATED rows at most."""
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
+    n = len(rows) // 2
+    return rows[order[: min(n, MAX_EVALUATED)]], rows[order[n:]]
 
 
 def _expected_hits(rows: Tensor, shift: int) -> float:

@@ -3,6 +3,7 @@
 Cost: that of the target's own comparison; for a script, that of reading the items of its data sets, 1 s at most.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 
 from tui_lab.core.doctor.checks.data.shared_items import SharedItems, shared_items
@@ -17,6 +18,12 @@ MIN_ROWS = 16
 """Rows of a script's validation part, before it is judged."""
 MAX_SHARE_OF_SCRIPT = 0.5
 """As MAX_SHARE, for the rows of a script, which may be any."""
+MIN_SHARED = 9
+"""Shared windows that may be chance, however few training windows overlap each other."""
+MAX_SHARE_OF_EXPECTED = 0.75
+"""Of the windows that would be shared if all were from the same stream."""
+MAX_MISSED = 0.05
+"""Probability of so few shared rows with a leak, below which there is none."""
 WHY = "A validation loss on training data cannot show overfitting, so early stopping never triggers."
 
 
@@ -58,8 +65,37 @@ def _of_script(record: LoopRecord) -> Iterator[Finding]:
         if shared is not None and shared.n >= MIN_ROWS and shared.n_shared > MAX_SHARE_OF_SCRIPT * shared.n:
             yield _shared_items(shared)
             return
-    if not observed.shared_rows and (reasons or not pairs):
+    is_judged = any(_excludes_leak(rows) for rows in observed.shared_rows) or len(reasons) < len(pairs)
+    if not is_judged:
+        reasons += [_too_little(rows) for rows in observed.shared_rows]
         raise NotJudged("; ".join(dict.fromkeys(reasons)) or _unknown(record))
+
+
+def _excludes_leak(rows: SharedRows) -> bool:
+    """Return whether so few shared rows would be improbable if all validation rows came from the training data.
+
+    Then validation rows share as often as training rows: Fisher's exact test (hypergeometric). The training rows are
+    compared with half as many, so that the test is on the safe side.
+    """
+    if rows.n < MIN_ROWS or rows.is_by_chance:
+        return False
+    n = rows.n + rows.n_halved
+    n_shared = rows.n_shared + rows.n_shared_halved
+    as_few = sum(math.comb(n_shared, k) * math.comb(n - n_shared, rows.n - k) for k in range(rows.n_shared + 1))
+    return as_few / math.comb(n, rows.n) < MAX_MISSED
+
+
+def _too_little(rows: SharedRows) -> str:
+    """Return why rows do not tell whether there is a leak."""
+    compared = f"{rows.n} validation rows were compared with {rows.n_trained} training rows"
+    if rows.is_by_chance:
+        return f"{compared}, which repeat by chance"
+    if rows.n < MIN_ROWS:
+        return f"{compared}, fewer than {MIN_ROWS}"
+    return (
+        f"{compared}: {rows.n_shared} of them share three quarters of their values or more with one, and about "
+        f"{rows.n_expected:.0f} would if all came from the training data, too few to tell; --updates N compares more"
+    )
 
 
 def _unknown(record: LoopRecord) -> str:
@@ -74,23 +110,34 @@ def _unknown(record: LoopRecord) -> str:
 
 def _of_rows(compared: Sequence[SharedRows]) -> Iterator[Finding]:
     for rows in compared:
-        n_shared = rows.n_same + rows.n_near
-        if rows.n < MIN_ROWS or rows.is_by_chance or n_shared <= MAX_SHARE_OF_SCRIPT * rows.n:
-            continue
         are_windows = rows.n_near > rows.n_same
+        if rows.n < MIN_ROWS or rows.is_by_chance or rows.n_shared <= _max_shared(rows, are_windows=are_windows):
+            continue
         yield Finding(
             code="leaked_validation",
             title="Validation windows overlap training windows of the same stream."
             if are_windows
             else "Validation rows are also training rows.",
             evidence=f"{rows.n_same} of {rows.n} validation rows are training rows"
-            + (f", and {rows.n_near} others share three quarters of their ids or more with one" if rows.n_near else ""),
+            + (f", and {rows.n_near} others share three quarters of their ids or more with one" if rows.n_near else "")
+            + (f"; about {rows.n_expected:.0f} would if all came from the training data" if are_windows else ""),
             why=WHY,
             fix="Split the stream into contiguous parts first, with a gap of one window, and cut windows in each part."
             if are_windows
             else "Split before anything copies or samples rows, and evaluate rows of the held-out part only.",
             location=rows.line,
         )
+
+
+def _max_shared(rows: SharedRows, *, are_windows: bool) -> float:
+    """Return the number of shared rows that is no leak.
+
+    Of windows of a long stream, few training windows overlap each other, and as few validation windows if they are from
+    the same stream. A healthy part with one copy of each text in the training part has half of that.
+    """
+    if not are_windows:
+        return MAX_SHARE_OF_SCRIPT * rows.n
+    return max(MIN_SHARED, min(MAX_SHARE_OF_SCRIPT * rows.n, MAX_SHARE_OF_EXPECTED * rows.n_expected))
 
 
 def _shared_items(shared: SharedItems) -> Finding:

@@ -1,13 +1,16 @@
 """Rows of a validation part that are also training rows, and rows that repeat by chance."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tui_lab.core.doctor.checks.data import validation_leak
-from tui_lab.core.doctor.findings import Finding
+from tui_lab.core.doctor.findings import Finding, NotJudged
 from tui_lab.core.doctor.loop.observed import SharedRows
+from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.loop.recorder import LoopRecorder
 
 LENGTH = 16
@@ -111,7 +114,17 @@ def test_rows_that_repeat_by_chance() -> None:
 
 
 def test_few_rows_are_not_judged() -> None:
-    few = SharedRows(n=4, n_same=4, n_near=0, length=LENGTH, is_by_chance=False, line="")
+    few = SharedRows(
+        n=4,
+        n_same=4,
+        n_near=0,
+        n_trained=64,
+        n_halved=32,
+        n_shared_halved=32,
+        length=LENGTH,
+        is_by_chance=False,
+        line="",
+    )
     assert list(validation_leak._of_rows((few,))) == []
 
 
@@ -125,3 +138,68 @@ def test_streams_of_the_same_phrases_repeat_by_chance() -> None:
 
     train_rows = part(800)
     assert codes(train_rows, part(200)) == []
+
+
+def recorded(train_rows: Tensor, val_rows: Tensor) -> LoopRecord:
+    """Train once on each row, and evaluate the others."""
+    model = Model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with LoopRecorder() as recorder:
+        for x in torch.split(train_rows, 16):
+            optimizer.zero_grad()
+            torch.autograd.backward(F.cross_entropy(model(x).flatten(0, 1), x.flatten()))
+            optimizer.step()
+        evaluate(model, val_rows)
+    return recorder.record()
+
+
+def compared(train_rows: Tensor, val_rows: Tensor) -> SharedRows:
+    (rows,) = recorded(train_rows, val_rows).observed.shared_rows
+    return rows
+
+
+def drawn(stream: Tensor, n: int, seed: int) -> Tensor:
+    every = windows(stream)
+    return every[torch.randint(len(every), (n,), generator=torch.Generator().manual_seed(seed))]
+
+
+@pytest.fixture
+def long_stream() -> Tensor:
+    return torch.randint(0, N_IDS, (20_000,), generator=torch.Generator().manual_seed(0))
+
+
+def test_few_windows_of_a_long_stream_show_that_validation_is_drawn_from_it(long_stream: Tensor) -> None:
+    rows = compared(drawn(long_stream, 800, seed=1), drawn(long_stream, 160, seed=2))
+    assert rows.n_shared < rows.n / 2
+    assert [finding.code for finding in validation_leak._of_rows([rows])] == ["leaked_validation"]
+
+
+def test_few_windows_of_a_long_stream_show_that_its_parts_are_apart(long_stream: Tensor) -> None:
+    record = recorded(drawn(long_stream[:18_000], 800, seed=1), drawn(long_stream[18_000:], 160, seed=2))
+    (rows,) = record.observed.shared_rows
+    assert list(validation_leak._of_rows([rows])) == []
+    assert validation_leak._excludes_leak(rows)
+    assert list(validation_leak._of_script(record)) == []
+
+
+@pytest.mark.parametrize("validation_from", [0, 18_000])
+def test_windows_too_few_to_overlap_are_not_judged(long_stream: Tensor, validation_from: int) -> None:
+    record = recorded(drawn(long_stream[:18_000], 32, seed=1), drawn(long_stream[validation_from:], 32, seed=2))
+    with pytest.raises(NotJudged):
+        list(validation_leak._of_script(record))
+
+
+def test_rows_that_repeat_by_chance_exclude_no_leak() -> None:
+    rows = SharedRows(
+        n=64,
+        n_same=0,
+        n_near=0,
+        n_trained=64,
+        n_halved=32,
+        n_shared_halved=32,
+        length=LENGTH,
+        is_by_chance=True,
+        line="",
+    )
+    assert not validation_leak._excludes_leak(rows)
+    assert validation_leak._excludes_leak(replace(rows, is_by_chance=False))
