@@ -91,7 +91,7 @@ async def test_keys_footer_help_and_palette_follow_the_keymap(monkeypatch: Any) 
     chosen = parse({"lab": {"pause": ["p", "f5"], "checkpoint": "C", "shuffle": "M"}, "config": {"search": "S"}})
     async with lab(keymap=Keymap(chosen)) as it:
         await it.press("space", "p", "f5", "c", "C", "M")
-        sent = [cmd.Pause(), cmd.Pause(), cmd.Save()]
+        sent = [cmd.Pause(), cmd.Resume(), cmd.Save()]
         assert it.source.sent[:-1] == sent and isinstance(it.source.sent[-1], cmd.Cycle)
         assert "p Pause" in it.painted().splitlines()[-1]
         titles = [command.title for command in it.pilot.app.get_system_commands(it.screen)]

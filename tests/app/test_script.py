@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from textual.widgets import DataTable, Input
+from textual.widgets import DataTable, Input, Static
 
 from tests.app.fake import Lab, update
 from tests.app.script import CONFIG, LETTERS, batch, samples_config, script_lab, script_ready, without
 from tests.app.script import STARTED as SCRIPT_STARTED
 from tests.app.session.helpers import MAX_TURNS
+from tui_lab.app import shutdown
 from tui_lab.app.actions import COMMANDS
 from tui_lab.app.panes.config import ConfigPane
 from tui_lab.app.panes.doctor import DoctorPane
@@ -55,6 +56,38 @@ async def test_before_the_first_step_the_lab_shows_output_and_can_be_left(tmp_pa
         await it.pilot.press("escape")
         await it.tell(script_ready(tmp_path), SCRIPT_STARTED, update(1))
         assert "running" in it.text("#status") and "step 1 " in it.text("#status")
+
+
+async def test_pause_before_the_first_step_is_shown_and_can_be_withdrawn(tmp_path: Path) -> None:
+    async with script_lab(tmp_path, steps=-1) as it:
+        await it.tell(Waiting("train-1", str(tmp_path), 75.0))
+        await it.press("space")
+        await it.tell(Waiting("train-1", str(tmp_path), 75.5))
+        assert "pauses at the first step" in it.text("#status") and "Cancel pause" in it.painted()
+        await it.press("space")
+        await it.tell(Waiting("train-1", str(tmp_path), 76.0))
+        assert "pauses" not in it.text("#status") and "Cancel pause" not in it.painted()
+        assert it.source.sent == [cmd.Pause(), cmd.Resume()]
+
+
+@pytest.mark.parametrize("steps", [-1, 2])
+@pytest.mark.parametrize("key", ["space", "s"])
+@pytest.mark.parametrize("leaves_paused", [False, True])
+async def test_leaving_a_script_that_will_pause_keeps_it_running_unless_the_user_wants_it_to_pause(
+    steps: int, key: str, leaves_paused: bool, tmp_path: Path
+) -> None:
+    async with script_lab(tmp_path, steps=steps) as it:
+        if steps < 0:
+            await it.tell(Waiting("train-1", str(tmp_path), 75.0))
+        await it.press(key, "q")
+        question = it.pilot.app.screen
+        assert isinstance(question, Ask) and "pause" in str(question.query_one("#question", Static).content)
+        await it.pilot.press(*(["down"] if leaves_paused else []), "enter")
+        await it.pilot.pause()
+        await it.pilot.app.workers.wait_for_complete()
+        assert it.source.closed and (cmd.Resume() in it.source.sent) != leaves_paused
+        line = shutdown.followed_line(it.screen)
+        assert line is not None and ("resume it" in line) == leaves_paused
 
 
 async def test_script_without_a_step_shows_what_it_printed_last(tmp_path: Path) -> None:

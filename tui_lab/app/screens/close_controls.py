@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Literal
 
 from tui_lab.app.screens.dialogs import AskToClose, Choice
+from tui_lab.app.session.state import LabState
 from tui_lab.core import commands as cmd
 
 if TYPE_CHECKING:
@@ -32,6 +33,12 @@ PAUSED_DETACH_CHOICES = (
     Choice("detach", "Leave it paused, and detach"),
     *DETACH_CHOICES[1:],
 )
+WILL_PAUSE_DETACH_CHOICES = (
+    Choice("resume", "Keep training, and detach"),
+    Choice("detach", "Let it pause, and detach"),
+    *DETACH_CHOICES[1:],
+)
+"""For a run that was asked to pause and has not paused yet: nobody would resume it."""
 
 
 class CloseControls:
@@ -55,7 +62,7 @@ class CloseControls:
                 lab.close_when_done = destination
             elif answer in ("detach", "resume"):
                 if answer == "resume":
-                    lab.source.send(cmd.Resume())
+                    lab.steer(cmd.Resume())
                     lab.resumed_to_detach = True
                 lab.post_message(lab.Close(lab, destination))
 
@@ -64,11 +71,11 @@ class CloseControls:
                 lab.post_message(lab.Close(lab, destination))
             elif answer == "finish":
                 lab.close_when_done = destination
-                if lab.state.phase == "paused":
-                    lab.source.send(cmd.Resume())
+                if lab.state.phase == "paused" or lab.state.requested_pause.is_ahead(lab.state.phase):
+                    lab.steer(cmd.Resume())
 
         if lab.source.role == "steering":
-            choices = detach_choices(is_script=lab.state.is_script, paused=lab.state.phase == "paused")
+            choices = detach_choices(lab.state)
             lab.app.push_screen(AskToClose(self._followed_question(), choices), detach)
         else:
             question = "Training is paused." if lab.state.phase == "paused" else "Training is still running."
@@ -82,17 +89,25 @@ class CloseControls:
             return f"{trainer} has not stopped yet."
         if lab.state.phase == "paused":
             return f"{trainer} is paused."
+        if lab.state.requested_pause.is_ahead(lab.state.phase):
+            when = "at its first step" if lab.state.phase == "waiting" else "soon"
+            return f"{trainer} was asked to pause, and pauses {when}."
         return "The script is still training." if lab.state.is_script else "Another process is training this run."
 
 
-def detach_choices(*, is_script: bool, paused: bool) -> tuple[Choice, ...]:
+def detach_choices(state: LabState) -> tuple[Choice, ...]:
     """Return what can be done with the process that trains when the app leaves it."""
-    choices = PAUSED_DETACH_CHOICES if paused else DETACH_CHOICES
-    if not is_script:
+    choices: tuple[Choice, ...]
+    if state.phase == "paused":
+        choices = PAUSED_DETACH_CHOICES
+        texts = {"resume": "Resume the script, and detach", "detach": "Leave the script paused, and detach"}
+    elif state.requested_pause.is_ahead(state.phase):
+        choices = WILL_PAUSE_DETACH_CHOICES
+        texts = {"resume": "Keep the script running, and detach", "detach": "Let the script pause, and detach"}
+    else:
+        choices = DETACH_CHOICES
+        texts = {"detach": "Keep the script running, and detach"}
+    if not state.is_script:
         return choices
-    texts = {
-        "resume": "Resume the script, and detach",
-        "detach": f"{'Leave the script paused' if paused else 'Keep the script running'}, and detach",
-        "stop": "Stop the script after this step",
-    }
+    texts["stop"] = "Stop the script after this step"
     return tuple(Choice(choice.id, texts.get(choice.id, choice.text)) for choice in choices)

@@ -49,6 +49,8 @@ FAILED: Labels = (
 class Situation:
     """waits: whether an edited setting waits for a restart. paused: of the run, or of the replay.
 
+    will_pause: whether it pauses as soon as it can.
+
     is_complete: whether the run has made all its steps, so that it cannot be resumed.
     """
 
@@ -57,11 +59,12 @@ class Situation:
     paused: bool = False
     waits: bool = False
     is_complete: bool = False
+    will_pause: bool = False
 
 
 def commands(now: Situation) -> Labels:
     """Return the commands to show, the most useful first, whether or not the run has them."""
-    pause = ("pause", ("Play" if now.role == "replay" else "Resume") if now.paused else "Pause")
+    pause = ("pause", _pause_label(now))
     match now.phase:
         case "loading":
             return LOADING
@@ -81,6 +84,14 @@ def commands(now: Situation) -> Labels:
     if now.waits:
         return (*begin, ("restart", "Restart"), ("fork", "Fork"), *LR, ("generate", "Generate"), *ALWAYS)
     return (*begin, *LR, ("overfit", "Overfit"), *LOOKS, *ALWAYS)
+
+
+def _pause_label(now: Situation) -> str:
+    if now.will_pause:
+        return "Cancel pause"
+    if not now.paused:
+        return "Pause"
+    return "Play" if now.role == "replay" else "Resume"
 
 
 def items(now: Situation, applies: Callable[[str], bool], keymap: Keymap, width: int) -> list[FooterItem]:

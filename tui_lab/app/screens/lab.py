@@ -311,11 +311,14 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self._commands.actions[id]()
 
     def steer(self, command: cmd.Command) -> None:
-        """Send a command; the change that it asks for is shown as requested until the trainer confirms it."""
-        if self.state.config is not None:
-            self.state.requested.sent(command, self.state.config, self.state.changes, self.state.step)
-            self.frames.shown.requested = self.state.requested.copy()
-            self._painting.request()
+        """Send a command; the change or pause that it asks for is shown as requested until the trainer confirms it."""
+        state = self.state
+        if state.config is not None:
+            state.requested.sent(command, state.config, state.changes, state.step)
+        if self.source.playback is None:
+            state.requested_pause.sent(command, state.step, paused=state.phase == "paused")
+        self.frames.show_requests()
+        self._painting.request()
         self.source.send(command)
 
     def on_generation_pane_requested(self, message: GenerationPane.Requested) -> None:

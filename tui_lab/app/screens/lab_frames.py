@@ -1,5 +1,6 @@
 """What the lab draws at each tick, so that all its parts show the run at one step."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tui_lab.app.actions import applies
@@ -48,6 +49,11 @@ class LabFrames:
         self._answer = text
         self._answered_at = None
 
+    def show_requests(self) -> None:
+        """Let the panes show what was asked for since the last new frame."""
+        self.shown.requested = self._lab.state.requested.copy()
+        self.shown.requested_pause = replace(self._lab.state.requested_pause)
+
     def draw(self, now: float) -> None:
         """Draw what is due."""
         lab = self._lab
@@ -84,4 +90,14 @@ class LabFrames:
             return "pauses at the first step"
         if lab.stopping and not lab.state.over:
             return "stopping…"
+        if self.shown.requested_pause.is_ahead(self.shown.phase):
+            return pause_text(self.shown)
         return lab.source.status_note() or ("closes when done" if lab.close_when_done is not None else "")
+
+
+def pause_text(state: LabState) -> str:
+    """Return when a run pauses that was asked to."""
+    step = state.requested_pause.step
+    if step is None or step <= state.step + 1:
+        return "pauses at the first step" if state.phase == "waiting" else "pauses after this step"
+    return f"pauses after step {step:,}"

@@ -56,7 +56,8 @@ class RunControls:
             paused = self.pauses_at_start  # The trainer takes the command before its first step.
             self.pauses_at_start = not paused
         elif playback is None:
-            paused = self._state.phase == "paused"
+            phase = self._state.phase
+            paused = phase == "paused" or self._state.requested_pause.is_next(phase)
         elif playback.timeline is not None and playback.position >= playback.timeline.end:
             paused = True  # It is played again.
             playback.seek(0)

@@ -19,6 +19,7 @@ from tui_lab.app.session.messages import (
 from tui_lab.app.session.noticed import Noticed, noticed_after
 from tui_lab.app.session.progress import Progress
 from tui_lab.app.session.requested import Requested
+from tui_lab.app.session.requested_pause import RequestedPause
 from tui_lab.app.session.series import Series
 from tui_lab.app.session.spikes import Spikes
 from tui_lab.app.session.system_history import SystemHistory
@@ -85,6 +86,7 @@ class LabState:
     """In a replay: those of the whole recording, of which `loaders` are the ones until its position."""
     requested: Requested = field(default_factory=Requested)
     """The live changes that were sent and are not confirmed yet."""
+    requested_pause: RequestedPause = field(default_factory=RequestedPause)
     noticed: list[Noticed] = field(default_factory=list)
     """What the monitors found, in order."""
     monitors: Monitors = field(default_factory=Monitors)
@@ -101,6 +103,7 @@ class LabState:
             changes=list(self.changes),
             loaders=list(self.loaders),
             requested=self.requested.copy(),
+            requested_pause=replace(self.requested_pause),
             noticed=list(self.noticed),
             spikes=self.spikes.copy(),
         )
@@ -128,6 +131,7 @@ class LabState:
                     self.step = message.step
                 self._apply_event(message)
                 self.requested.apply(message)
+                self.requested_pause.apply(message)
                 self.noticed = noticed_after(message, self.noticed, self.monitors)
                 self.spikes.update(message)
 

@@ -1,0 +1,57 @@
+"""The pause that was asked for and has not begun: it begins after a step, and a step can take minutes."""
+
+from dataclasses import dataclass
+
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
+
+LOST_AFTER = 1000
+"""Steps after which a pause that has not begun is forgotten; a fast run makes hundreds before its answer is read."""
+
+
+@dataclass
+class RequestedPause:
+    """Call `sent` for every command and `apply` for every event.
+
+    step: the step after which the run pauses; None if no pause was asked for. It may pause one step earlier, where the
+    commands are taken before a step that the app has not heard of. by_steps: whether it follows a number of steps that
+    the run was to make.
+    """
+
+    step: int | None = None
+    by_steps: bool = False
+
+    def is_ahead(self, phase: str) -> bool:
+        """Return whether a run in this phase goes on now, and pauses soon, because it was asked to."""
+        return phase in ("waiting", "running") and self.step is not None
+
+    def is_next(self, phase: str) -> bool:
+        """Return whether it pauses as soon as it can, so that the key that pauses withdraws that."""
+        return self.is_ahead(phase) and not self.by_steps
+
+    def sent(self, command: cmd.Command, step: int, *, paused: bool) -> None:
+        """Note a command that was sent after `step` steps. paused: whether the run was paused then."""
+        match command:
+            case cmd.Pause():
+                self.step = step + 1
+                self.by_steps = False
+            case cmd.Step(n):
+                first = step + (0 if paused else 1)
+                self.step = max(first, self.step or 0) + n
+                self.by_steps = True
+            case cmd.Resume():
+                self.step = None
+
+    def apply(self, event: ev.Event) -> None:
+        """End the request where an event answers it, or shows that it was lost."""
+        if self.step is None:
+            return
+        match event:
+            case ev.Paused() | ev.Resumed():
+                is_answered = event.step >= self.step - 1
+            case ev.StepDone():
+                is_answered = event.step > self.step + LOST_AFTER
+            case _:
+                is_answered = isinstance(event, ev.Stopped | ev.Failed)
+        if is_answered:
+            self.step = None
