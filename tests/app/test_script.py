@@ -362,13 +362,19 @@ async def test_reply_comes_from_the_process_of_the_script(tmp_path: Path) -> Non
 @pytest.mark.parametrize("role", ["replay", "watching"])
 async def test_model_of_a_script_cannot_be_asked_after_its_end_or_without_a_way_to(role: Role, tmp_path: Path) -> None:
     async with script_lab(tmp_path, role=role) as it:
+        assert "Generate" not in it.painted().splitlines()[-1]
         await it.press("g")
-        await it.tell()
-        reply = it.screen.generation_pane.replies[-1]
-        assert reply.done and reply.error and it.source.sent == []
+        assert it.source.sent == [] and len(notices(it)) == 1 and not it.screen.generation_pane.replies
         write_batch(tmp_path, batch())
         await it.press("A")
-        assert it.screen.is_current and len(notices(it)) == 1
+        assert it.screen.is_current and len(notices(it)) == 2
+
+
+async def test_generate_is_not_offered_once_the_script_has_ended(tmp_path: Path) -> None:
+    async with script_lab(tmp_path) as it:
+        assert "Generate" in it.painted().splitlines()[-1]
+        await it.tell(ev.Stopped(step=30, reason="done"))
+        assert "Generate" not in it.painted().splitlines()[-1]
 
 
 async def test_prompt_is_token_ids_where_their_texts_are_not_known(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from textual.screen import Screen
 from textual.types import CSSPathType
 from textual.widgets import Static
 
-from tui_lab.app.actions import BY_ID, COMMANDS, applies, why_not
+from tui_lab.app.actions import BY_ID, COMMANDS, applies
 from tui_lab.app.keymap import LAB, keymap_of, no_key
 from tui_lab.app.palette.verbs import lab_verbs
 from tui_lab.app.panes.area import PaneArea
@@ -33,7 +33,7 @@ from tui_lab.app.panes.status_line import StatusLine
 from tui_lab.app.panes.system import SystemPane
 from tui_lab.app.screens.close_controls import Destination
 from tui_lab.app.screens.home import Pick
-from tui_lab.app.screens.lab_actions import LabActions
+from tui_lab.app.screens.lab_actions import LabActions, why_not_now
 from tui_lab.app.screens.lab_frames import LabFrames
 from tui_lab.app.screens.lab_messages import LabMessages
 from tui_lab.app.screens.paint_scheduler import PaintScheduler
@@ -276,7 +276,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         commands = keys.commands_of_key(event.key)
         self.frames.answer("")
         enabled = [command for command in commands if self._applies(command.id)]
-        reasons = [why_not(command.id, self.state.run_config) for command in enabled or commands]
+        reasons = [why_not_now(command.id, self.source, self.state) for command in enabled or commands]
         if reasons and all(reasons):
             self.notify(reasons[0])
         elif commands and not enabled and self.source.role == "replay" and all(c.needs == "live" for c in commands):
@@ -297,7 +297,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
 
     def is_enabled(self, command_id: str, phase: str | None = None) -> bool:
         """Return whether a command applies to the run now, or when its phase was `phase`."""
-        return not why_not(command_id, self.state.run_config) and self._applies(command_id, phase)
+        return not why_not_now(command_id, self.source, self.state) and self._applies(command_id, phase)
 
     def _applies(self, command_id: str, phase: str | None = None) -> bool:
         phase = phase or self.state.phase

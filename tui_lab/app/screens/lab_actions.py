@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tui_lab.app.actions import BY_ID
+from tui_lab.app.actions import BY_ID, why_not
 from tui_lab.app.clipboard import copy
 from tui_lab.app.keymap import keymap_of
 from tui_lab.app.labels import holder_text
@@ -23,6 +23,9 @@ from tui_lab.app.screens.home import Pick
 from tui_lab.app.screens.notices import Notice, show_notice
 from tui_lab.app.screens.run_controls import RunControls, pause_replay
 from tui_lab.app.screens.spike_controls import SpikeControls
+from tui_lab.app.session.generation import why_no_model
+from tui_lab.app.session.source import Source
+from tui_lab.app.session.state import LabState
 from tui_lab.core import commands as cmd
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
@@ -254,6 +257,14 @@ class LabActions:
         choices = [Choice("change", f"Resume, and change {', '.join(live)}")] if live else []
         choices += [Choice("resume", "Resume without the edits"), Choice("cancel", "Cancel")]
         lab.app.push_screen(Ask(question, tuple(choices)), answered)
+
+
+def why_not_now(command_id: str, source: Source, state: LabState) -> str:
+    """Return why the run of a script does not have a command, or not any more; empty if it has."""
+    reason = why_not(command_id, state.run_config)
+    if not reason and command_id == "generate" and state.is_script:
+        reason = why_no_model(source, state)
+    return reason
 
 
 def origin_text(name: str, old: Config, new: Config, *, fork: bool) -> str:
