@@ -40,6 +40,8 @@ from tui_lab.runs.nonfinite_text import before_lines
 from tui_lab.util.escape import printable
 
 MAX_LINES = 2000
+MOST_MERGED_STEPS = 10
+"""Between resuming and a pause: the user asked for so many steps by one key."""
 MAX_PAST_LINES = 300
 """Of the events before a run was opened."""
 TIME = re.compile(r"^(\w+ \d+ \d\d:\d\d|\d\d:\d\d:\d\d) ")
@@ -74,6 +76,11 @@ def log_line(message: SessionMessage) -> str | None:
             return None
 
 
+def steps_text(n_steps: int) -> str:
+    """Return what a pause says of the steps that the user asked for; empty if there are none."""
+    return f" after {'one step' if n_steps == 1 else f'{n_steps} steps'}" if n_steps else ""
+
+
 def time_text(seconds: float, now: datetime) -> str:
     """Return a time of day, or the date with it if it is not today's. seconds: since 1970."""
     then = datetime.fromtimestamp(seconds)
@@ -105,6 +112,8 @@ class EventsPane(Pane):
         self._logged_width = 0
         self._last_pauses: list[ev.Paused | ev.Resumed] = []
         """The last lines, at most two, if they are of messages that paused or resumed the run."""
+        self._resumed: tuple[int, str] | None = None
+        """The step at which the run was last resumed, and the line of that."""
         self._started_at: int | None = None
         """The step at which the run was last started or resumed, until its end."""
         self._is_script = False
@@ -129,6 +138,7 @@ class EventsPane(Pane):
             return
         if isinstance(message, Rewound):
             self._started_at = None
+            self._resumed = None
             self._last_steps = LastSteps()
             self._waiting.clear()
             self._lines.clear()
@@ -141,11 +151,13 @@ class EventsPane(Pane):
             self._note_past(message.past)
             return
         pauses = self._last_pauses
-        if isinstance(message, ev.Paused):
-            self._drop_single_step()
+        n_steps = self._merged_steps(message) if isinstance(message, ev.Paused) else 0
         if not isinstance(message, Preparing) and (line := self._line(message)) is not None:
-            line += self._lost_text(message)
-            self._write(f"{self._time_of(message, is_replayed=is_replayed)}{printable(line)}")
+            line += self._lost_text(message) + steps_text(n_steps)
+            line = f"{self._time_of(message, is_replayed=is_replayed)}{printable(line)}"
+            self._write(line)
+            if isinstance(message, ev.Resumed):
+                self._resumed = (message.step, line)
         if isinstance(message, ev.Paused | ev.Resumed):
             self._last_pauses = [*pauses[-1:], message]
 
@@ -185,13 +197,26 @@ class EventsPane(Pane):
         for message in messages[first:]:
             self.note(message, is_replayed=True)
 
-    def _drop_single_step(self) -> None:
-        """Of single steps in a row, keep only the last pause: they would push everything else out of sight."""
-        match self._last_pauses:
-            case [ev.Paused(), ev.Resumed()]:
-                self._lines.pop()
-                self._lines.pop()
-                self._start_again()
+    def _merged_steps(self, pause: ev.Paused) -> int:
+        """Return how many steps were made since the run was resumed, if few: then drop the line of that.
+
+        Those are the steps that the user asked for. Of such steps in a row, only the last pause is kept: they would
+        push everything else out of sight.
+        """
+        if self._resumed is None:
+            return 0
+        from_step, line = self._resumed
+        self._resumed = None
+        n_steps = pause.step - from_step
+        if not 0 < n_steps <= MOST_MERGED_STEPS or line not in self._lines:
+            return 0
+        if [type(one) for one in self._last_pauses] == [ev.Paused, ev.Resumed]:
+            self._lines.pop()
+            self._lines.pop()
+        else:
+            self._lines.remove(line)
+        self._start_again()
+        return n_steps
 
     def add(self, text: str) -> None:
         """Log a line of the app itself."""
