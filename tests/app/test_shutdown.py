@@ -125,7 +125,7 @@ async def test_hung_training_is_abandoned_with_its_last_checkpoint() -> None:
     try:
         app, [message] = await quit_while_hung(release, ("q", "enter"), 4)
         assert app.return_code == FAILED and not app.opened
-        assert "step 3. Resume with: tui-lab run --resume" in message
+        assert "step 3. Resume with: tui-lab app --resume" in message
     finally:
         release.set()
 
@@ -163,7 +163,8 @@ async def test_quit_key_saves_and_says_how_to_resume() -> None:
         await pilot.press("q", "enter")
         await until(pilot, lambda: bool(app.exit_lines))
     assert app.exit_lines == [shutdown.saved_line(str(screen.path))] and app.return_code == 0
-    assert f"tui-lab run --resume {screen.path}" in app.exit_lines[0]
+    in_app, without_app = (app.exit_lines[0].find(f"tui-lab {name} --resume {screen.path}") for name in ("app", "run"))
+    assert 0 < in_app < without_app
 
 
 @pytest.mark.parametrize(("steps", "more"), [(3, True), (8, False)])
@@ -177,7 +178,7 @@ def test_line_of_a_finished_run_offers_more_steps(tmp_path: Path, steps: int, mo
             training.commands.put(cmd.Stop())
     run.write_summary(summarizer.summary(str(run.path)))
     line = shutdown.saved_line(str(run.path))
-    assert f"tui-lab run --resume {run.path}" in line and ("--steps" in line) == more
+    assert f"tui-lab app --resume {run.path}" in line and ("--steps" in line) == more
 
 
 async def test_ctrl_c_at_home_quits() -> None:

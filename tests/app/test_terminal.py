@@ -29,7 +29,7 @@ TINY = (
 )
 RESTORED = ("\x1b[?1049l", "\x1b[?25h", "\x1b[?1000l", "\x1b[?1003l", "\x1b[?2004l", "\x1b[?7h", "\x1b[<u")
 """The sequences for: main screen, cursor, no mouse, no bracketed paste, wrapped lines, plain keys."""
-RESUME = "Resume with: tui-lab run --resume"
+RESUME = "Resume with: tui-lab app --resume"
 FAULTY = (
     "-c",
     "from tui_lab.app.screens.run_controls import RunControls\n"

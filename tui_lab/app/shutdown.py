@@ -61,8 +61,14 @@ def saved_line(path: str) -> str:
     if step is None:
         return f"no checkpoint was saved: {path}"
     if _is_done(path):
-        return f"all {step:,} steps are made and saved. For more steps: tui-lab run --resume {path} --steps N"
-    return f"saved at step {step:,}. Resume with: tui-lab run --resume {path}"
+        return f"all {step:,} steps are made and saved. For more steps: {_resume_commands(path, ' --steps N')}"
+    return f"saved at step {step:,}. Resume with: {_resume_commands(path)}"
+
+
+def _resume_commands(path: str, options: str = "") -> str:
+    """Return how to resume a run in the app, which the user has just left, and without it."""
+    arguments = f"--resume {shlex.quote(path)}{options}"
+    return f"tui-lab app {arguments} (without the app: tui-lab run {arguments})"
 
 
 def _is_done(path: str) -> bool:
@@ -93,7 +99,7 @@ def abandoned_line(path: str | None, seconds: float) -> str:
     checkpoint = (
         "It had no checkpoint."
         if step is None
-        else f"Last checkpoint: step {step:,}. Resume with: tui-lab run --resume {path}"
+        else f"Last checkpoint: step {step:,}. Resume with: {_resume_commands(path or '')}"
     )
     return f"training did not respond within {seconds:,.0f} s and was abandoned. {checkpoint}"
 
