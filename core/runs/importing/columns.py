@@ -56,6 +56,19 @@ _NAMES: dict[Value, tuple[str, ...]] = {
     "elapsed": ("_runtime", "elapsed"),
     "timestamp": ("_timestamp", "timestamp", "wall_time"),
 }
+_COUNTERS = (
+    "global_it",
+    "global_iter",
+    "n_iter",
+    "iter_num",
+    "it",
+    "itr",
+    "iters",
+    "iterations",
+    "num_steps",
+    "n_steps",
+)
+"""Names of a step, the preferred first, that are one only if their numbers are whole and increase."""
 _TRAINING = frozenset({"train", "training", "tr"})
 _VALIDATION = frozenset({"val", "valid", "validation", "eval", "evaluation", "dev"})
 _HELD_OUT = _VALIDATION | {"test"}
@@ -93,6 +106,12 @@ def find_columns(names: Sequence[str], given: Mapping[str, str]) -> Columns:
     if not any(value in chosen for value in LOSSES):
         raise no_loss(names)
     return chosen
+
+
+def find_counter(names: Sequence[str]) -> str | None:
+    """The column of the step among those whose numbers are whole and increase; None if no name is known."""
+    plain = {_plain(name): name for name in names}
+    return next((plain[name] for name in _COUNTERS if name in plain), None)
 
 
 def no_loss(names: Sequence[str]) -> DataError:

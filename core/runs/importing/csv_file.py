@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from tui_lab.core import events as ev
-from tui_lab.core.runs.importing.columns import Columns, find_columns
+from tui_lab.core.runs.importing.columns import Columns, find_columns, find_counter
+from tui_lab.core.runs.importing.counters import Counters
 from tui_lab.core.runs.importing.names import name_of
 from tui_lab.core.runs.importing.source import Row, Source, sha256_of
 from tui_lab.util.errors import DataError
@@ -42,7 +43,10 @@ class _Table:
     columns: Columns = field(default_factory=dict)
     with_text: set[str] = field(default_factory=set)
     """Columns in which a cell is no number."""
-    n_without_step: int = 0
+    counters: Counters = field(default_factory=Counters)
+    """Which columns may count steps."""
+    numbers_rows: bool = False
+    """Whether the user wants the rows to be counted."""
 
 
 def read_csv(path: Path, given: Mapping[str, str], *, number_rows: bool) -> list[Source]:
@@ -61,12 +65,23 @@ def read_csv(path: Path, given: Mapping[str, str], *, number_rows: bool) -> list
             columns.setdefault("examples", EXAMPLES)
         if number_rows:
             columns.pop("step", None)
-        elif "step" not in columns and "epoch" in columns:
-            columns["step"] = columns["epoch"]
+        table.numbers_rows = number_rows
         table.columns = columns
     _scan(path, delimiter, tables)
+    for table in tables:
+        _choose_step(table)
     sha256 = sha256_of(path)
     return [_source(path, delimiter, table, sha256) for table in tables]
+
+
+def _choose_step(table: _Table) -> None:
+    """Where no column is the step by its name: one of a less certain name that counts, otherwise the epoch."""
+    if table.numbers_rows or "step" in table.columns:
+        return
+    counting = [name for name in table.counters.names if name not in table.columns.values()]
+    step = find_counter(counting) or table.columns.get("epoch")
+    if step is not None:
+        table.columns = {**table.columns, "step": step}
 
 
 @contextmanager
@@ -134,7 +149,7 @@ def _tables_of_panel(places: Mapping[str, int], in_panel: Sequence[str]) -> list
 
 
 def _scan(path: Path, delimiter: str, tables: Sequence[_Table]) -> None:
-    """Find the columns with text, and count the rows without a step. Raises DataError for text in a named column."""
+    """Find the columns with text, and those that count. Raises DataError for text in a named column."""
     with _lines(path) as lines:
         reader = csv.reader(lines, delimiter=delimiter)
         next(reader, None)
@@ -146,27 +161,30 @@ def _scan(path: Path, delimiter: str, tables: Sequence[_Table]) -> None:
 
 def _scan_row(place: str, row: Sequence[str], table: _Table) -> None:
     named = set(table.columns.values())
+    if row:
+        table.counters.n_rows += 1
     for name, column in table.places.items():
         if name in table.with_text or name in OURS or column >= len(row):
             continue
         try:
-            _number(row[column])
+            table.counters.add(name, _number(row[column]))
         except ValueError:
             if name in named:
                 raise DataError.of("wrong_type", f"{place}: not a number", key=name, value=row[column]) from None
             table.with_text.add(name)
-    step = table.columns.get("step")
-    if step is not None and row and _cell(row, table.places[step]) is None:
-        table.n_without_step += 1
+            table.counters.drop(name)
 
 
 def _source(path: Path, delimiter: str, table: _Table, sha256: str) -> Source:
     named = set(table.columns.values())
     numbers = [name for name in table.places if name not in table.with_text and name not in OURS]
     step = table.columns.get("step")
-    notes = [f"{table.n_without_step:,} rows without a step are left out"] if table.n_without_step else []
-    if step is None:
-        notes.append("no column is the step: the rows are counted")
+    n_without = 0 if step is None else table.counters.n_without(step)
+    notes = [f"{n_without:,} rows without a step are left out"] if n_without else []
+    if table.numbers_rows:
+        notes.append("the rows are counted as steps")
+    elif step is None:
+        notes.append("no column is the step: the rows are counted" + _likely_step(table))
     elif step == table.columns.get("epoch"):
         notes.append("no column is the step: an epoch counts as a step")
     return Source(
@@ -181,6 +199,13 @@ def _source(path: Path, delimiter: str, table: _Table, sha256: str) -> Source:
         ignored=[name for name in table.places if name in table.with_text],
         notes=notes,
     )
+
+
+def _likely_step(table: _Table) -> str:
+    """A hint at a column that counts, if there is one that is nothing else."""
+    taken = set(table.columns.values())
+    name = next((name for name in table.counters.names if name not in taken), None)
+    return "" if name is None else f"; column {name!r} looks like the step: --column step={name}"
 
 
 def _rows(path: Path, delimiter: str, table: _Table, names: Sequence[str]) -> Iterator[Row]:

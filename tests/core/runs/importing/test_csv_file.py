@@ -106,6 +106,24 @@ def test_rows_are_counted_where_there_is_no_step(tmp_path: Path) -> None:
     assert [step.step for step in steps(events(written(tmp_path / "m.csv", "loss\n2.0\n1.5\n")))] == [1, 2]
 
 
+@pytest.mark.parametrize("name", ["it", "n_iter", "global_it", "train/itr"])
+def test_less_certain_names_of_a_step_count_if_their_numbers_increase(tmp_path: Path, name: str) -> None:
+    known = name != "train/itr"
+    [source] = sources(written(tmp_path / "l.csv", f"{name},epoch,loss\n5,0,2.0\n10,1,1.5\n"))
+    assert source.columns["step"] == (name if known else "epoch")
+    [repeated] = sources(written(tmp_path / "m.csv", f"{name},epoch,loss\n1,0,2.0\n1,1,1.5\n"))
+    assert repeated.columns["step"] == "epoch"
+
+
+def test_a_column_that_looks_like_the_step_is_named(tmp_path: Path) -> None:
+    [source] = sources(written(tmp_path / "l.csv", "nr,loss,n,gap\n10,2,1,1\n20,1,1,\n"))
+    assert [step.step for step in steps(list(events_of(source)))] == [1, 2]
+    [note] = source.notes
+    assert "--column step=nr" in note
+    [plain] = sources(written(tmp_path / "m.csv", "loss,n\n2.5,1\n1,1\n"))
+    assert "--column" not in plain.notes[0]
+
+
 @pytest.mark.parametrize(
     ("text", "code", "key", "suggestion"),
     [
