@@ -86,10 +86,15 @@ class CodeRecorder:
             yield from self._if_new(str(self._main))
         for name, module in list(sys.modules.items()):
             # Only plain modules: to read an attribute of another object may import something.
-            if isinstance(module, ModuleType) and name.partition(".")[0] != PACKAGE and name != MAIN:
-                file = module.__dict__.get("__file__")
-                if isinstance(file, str) and file.endswith(".py"):
+            if isinstance(module, ModuleType) and name != MAIN and not self._is_of_library(name):
+                file = _file_of(module)
+                if file.endswith(".py"):
                     yield from self._if_new(file)
+
+    def _is_of_library(self, name: str) -> bool:
+        """Whether the module's top package is a library: what torch.compile generates is a module of torch."""
+        top = name.partition(".")[0]
+        return top == PACKAGE or _is_library(_file_of(sys.modules.get(top)), self._library_folders)
 
     def _if_new(self, file: str) -> Iterator[Path]:
         if file in self._looked_at:
@@ -98,7 +103,7 @@ class CodeRecorder:
         if _is_library(file, self._library_folders):
             return
         for path in (Path(os.path.abspath(file)), Path(os.path.realpath(file))):
-            if path == self._main or path.is_relative_to(self._folder) or path.is_relative_to(self._root):
+            if path == self._main or _is_in(path, self._folder) or _is_in(path, self._root):
                 yield path
                 return
 
@@ -168,6 +173,17 @@ def _library_folders() -> tuple[str, ...]:
 def _is_library(file: str, folders: tuple[str, ...]) -> bool:
     """Whether a file belongs to an installed package, or is in one of the folders."""
     return file.startswith(folders) or any(f"{os.sep}{name}{os.sep}" in file for name in LIBRARIES)
+
+
+def _file_of(module: ModuleType | None) -> str:
+    """The file of a module, read without its `__getattr__`; empty where it has none."""
+    file = module.__dict__.get("__file__") if isinstance(module, ModuleType) else None
+    return file if isinstance(file, str) else ""
+
+
+def _is_in(path: Path, folder: Path) -> bool:
+    """Whether a file is below a folder and in no hidden one, such as .venv, or .cache of a home folder."""
+    return path.is_relative_to(folder) and not any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _main_file() -> Path | None:

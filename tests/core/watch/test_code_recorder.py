@@ -127,11 +127,12 @@ def test_nothing_is_kept_where_the_user_does_not_want_it(tmp_path: Path, monkeyp
 
 
 IN_CODE = """
-import sys, types
+import os, sys, types
 import torch
 import big, gone
 
-names = [f"many{{i}}" for i in range({n})]
+os.mkdir({folder!r} + "/.cache")
+names = ["torch.generated", ".cache/hidden", *(f"many{{i}}" for i in range({n}))]
 for name in names:
     module = types.ModuleType(name)
     module.__file__ = {folder!r} + f"/{{name}}.py"
@@ -164,6 +165,7 @@ def test_limits_and_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     assert done.stdout == b"done\n"
     code = code_of(Run(out))
     assert len(code.files) == MOST_FILES
+    assert all(file.path == "train.py" or file.path.startswith("many") for file in code.files)
     reasons = {left.path: left.reason for left in code.left_out}
     assert {"big.py", "gone.py"} < reasons.keys() and len(reasons) == 6
     [warning] = warnings(Run(out))
