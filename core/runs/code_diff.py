@@ -29,15 +29,20 @@ class FileDiff:
 
 @dataclass(frozen=True)
 class CodeDiff:
-    """The code of two runs. unrecorded: those of the two whose code was not recorded; then no file is compared."""
+    """The code of two runs. unrecorded: those of the two whose code was not recorded; then no file is compared.
+
+    is_complete: whether no file was left out of either.
+    """
 
     runs: tuple[str, str]
     files: tuple[FileDiff, ...] = ()
     unrecorded: tuple[str, ...] = ()
+    is_complete: bool = True
 
     def to_json(self) -> dict[str, Any]:
         files = [file.to_json() for file in self.files]
-        return {"runs": list(self.runs), "unrecorded": list(self.unrecorded), "files": files}
+        unrecorded = list(self.unrecorded)
+        return {"runs": list(self.runs), "unrecorded": unrecorded, "files": files, "is_complete": self.is_complete}
 
 
 def diff_code(first: tuple[str, Path], second: tuple[str, Path]) -> CodeDiff:
@@ -51,9 +56,9 @@ def diff_code(first: tuple[str, Path], second: tuple[str, Path]) -> CodeDiff:
     a, b = codes
     if a is None or b is None:
         missing = [name for name, code in zip(names, codes, strict=True) if code is None]
-        return CodeDiff(names, unrecorded=tuple(missing))
+        return CodeDiff(names, unrecorded=tuple(missing), is_complete=False)
     files = _diff_files((a, first[1]), (b, second[1]), names)
-    return CodeDiff(names, tuple(files))
+    return CodeDiff(names, tuple(files), is_complete=not (a.left_out or b.left_out))
 
 
 def code_digest(run: Path) -> str:

@@ -17,7 +17,7 @@ def code_diff_text(diff: CodeDiff) -> str:
     if diff.unrecorded:
         return f"the code of {' and '.join(diff.unrecorded)} was not recorded"
     if not diff.files:
-        return "the code is the same"
+        return "the code is the same" + ("" if diff.is_complete else ", but for files that were left out")
     return f"the code differs: {files_text(diff.files)}"
 
 

@@ -76,7 +76,8 @@ def test_code_that_was_not_recorded_or_left_out_is_not_said_to_differ(tmp_path: 
     a = folder(tmp_path / "a", {"train.py": TRAIN, "big.py": "1\n"})
     b = folder(tmp_path / "b", {"train.py": TRAIN}, left_out=(LeftOut("big.py", "too large"),))
     (tmp_path / "c").mkdir()
-    assert diff_code(("a", a), ("b", b)).files == ()
+    partial = diff_code(("a", a), ("b", b))
+    assert (partial.files, partial.is_complete) == ((), False) and "left out" in code_diff_text(partial)
     diff = diff_code(("a", a), ("c", tmp_path / "c"))
     assert (diff.unrecorded, diff.files) == (("c",), ()) and "not recorded" in code_diff_text(diff)
 
