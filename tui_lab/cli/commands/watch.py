@@ -16,7 +16,7 @@ commands = typer.Typer()
 _WITH_VALUE = ("--out", "-m")
 
 
-Words = Annotated[
+ScriptArguments = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="SCRIPT [ARGS]…",
@@ -65,7 +65,7 @@ def _is_joined_module(word: str) -> bool:
     context_settings={"allow_interspersed_args": False},
 )
 def watch(
-    words: Words = None,
+    script_and_arguments: ScriptArguments = None,
     module: Annotated[
         str | None, typer.Option("-m", metavar="MODULE", help="A module in place of SCRIPT, as for python -m.")
     ] = None,
@@ -87,7 +87,7 @@ def watch(
     from tui_lab.core.runs.code import CODE_VARIABLE
     from tui_lab.core.watch.script_process import Target
 
-    script, arguments = _script_and_arguments(words or [], module)
+    script, arguments = _script_and_arguments(script_and_arguments or [], module)
     target = Target(script, tuple(arguments), is_module=module is not None)
     implementation.check(target)
     if out is not None:
@@ -110,9 +110,9 @@ def _require_app() -> None:
         raise ConfigError.of("unavailable", f"the app {reason}; without one use: tui-lab watch --headless")
 
 
-def _script_and_arguments(words: list[str], module: str | None) -> tuple[str, list[str]]:
+def _script_and_arguments(script_and_arguments: list[str], module: str | None) -> tuple[str, list[str]]:
     if module:
-        return module, words
-    if not words:
+        return module, script_and_arguments
+    if not script_and_arguments:
         raise ConfigError.of("missing", "give a SCRIPT, or -m MODULE", key="watch")
-    return words[0], words[1:]
+    return script_and_arguments[0], script_and_arguments[1:]
