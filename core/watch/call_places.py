@@ -30,11 +30,13 @@ class Loop:
 class CallPlace:
     """variables: of the loops around the call, innermost first, as `loops`.
 
-    arguments: the names and strings in them. turns_gradients_off: whether the function does so around the call, such
+    arguments: the names and strings in them. results: those that the statement assigns to, as in val_loss = …, the list
+    that it appends to, and keys of a dict. turns_gradients_off: whether the function does so around the call, such
     as by `with torch.no_grad()`. trains: whether the function also trains.
     """
 
     arguments: tuple[str, ...] = ()
+    results: tuple[str, ...] = ()
     variables: tuple[str, ...] = ()
     loops: tuple[Loop, ...] = ()
     turns_gradients_off: bool = False
@@ -61,6 +63,7 @@ def _place(code: CodeType, last_instruction: int) -> CallPlace:
         arguments=tuple(_names(*call.args, *(word.value for word in call.keywords)))
         if isinstance(call, ast.Call)
         else (),
+        results=tuple(name for node in nodes for name in _results(node, nodes)),
         variables=tuple(name.id for target, _, _ in loops for name in ast.walk(target) if isinstance(name, ast.Name)),
         loops=tuple(Loop(tuple(_names(iterated)), _trains(node)) for _, iterated, node in loops),
         turns_gradients_off=any(isinstance(node, ast.With) and _turns_gradients_off(node) for node in nodes),
@@ -102,6 +105,20 @@ def _loops(node: ast.AST, nodes: list[ast.AST]) -> Iterator[tuple[ast.expr, ast.
         for part in reversed(node.generators):
             if part.iter not in nodes:
                 yield part.target, part.iter, node
+
+
+def _results(node: ast.AST, nodes: list[ast.AST]) -> Iterator[str]:
+    """Yield the names that a statement assigns to or appends to, and the key of a value of a dict in `nodes`."""
+    if isinstance(node, ast.Assign):
+        yield from _names(*node.targets)
+    elif isinstance(node, ast.AnnAssign | ast.AugAssign):
+        yield from _names(node.target)
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "append":
+        yield from _names(node.func.value)
+    elif isinstance(node, ast.Dict):
+        for key, value in zip(node.keys, node.values, strict=True):
+            if key is not None and value in nodes:
+                yield from _names(key)
 
 
 def _names(*expressions: ast.expr) -> Iterator[str]:

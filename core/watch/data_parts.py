@@ -40,7 +40,10 @@ _LOOPS = ("evaluation_loop",)
 
 @dataclass(frozen=True)
 class DataPart:
-    """name: as the user's code has it, such as "val"; "" if it does not say. site: the calls that led here, if so."""
+    """name: as the user's code has it, such as "val"; "" if it does not say.
+
+    site: the calls that led here, if the name is unknown or only that of the result, which may be of several parts.
+    """
 
     name: str
     site: tuple[int, ...] = ()
@@ -66,7 +69,7 @@ def data_part(frame: FrameType | None) -> DataPart:
         return DataPart("val")
     if name := _name_of_data(of_user):
         return DataPart(name)
-    return DataPart("", tuple(_site(of_user)))
+    return DataPart(_name_of_result(frames), tuple(_site(of_user)))
 
 
 def part_in(names: Iterable[str]) -> str:
@@ -84,6 +87,23 @@ def _frames(frame: FrameType | None) -> Iterator[FrameType]:
             return
         yield frame
         frame = frame.f_back
+
+
+def _name_of_result(frames: list[FrameType]) -> str:
+    """Return the part that what gets the loss is named after, in the evaluation or in the call of it."""
+    depth = 0
+    for frame in frames:
+        if not _is_of_user(frame):
+            depth += frame.f_code.co_name == _DECORATOR
+            continue
+        place = call_place(frame)
+        if depth > 1:
+            break
+        if name := part_in(place.results):
+            return name
+        if depth or place.turns_gradients_off:
+            depth += 2 if place.trains else 1
+    return ""
 
 
 def _is_of_user(frame: FrameType) -> bool:

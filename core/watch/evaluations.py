@@ -20,7 +20,7 @@ class _Losses:
     examples: int = 0
     waiting: list[Tensor] = field(default_factory=list)
     sites: list[tuple[int, ...]] = field(default_factory=list)
-    """Where they were computed, each time that this changed; only for a part without a name."""
+    """Where they were computed, each time that this changed; empty where the names are clear."""
 
     @property
     def may_be_several(self) -> bool:
@@ -111,10 +111,8 @@ class Evaluations:
 
     def _validation(self) -> tuple[str | None, str]:
         """Return the name of the validation part, or None and why it is not known."""
-        named = [name for name in self._losses if is_validation(name)]
-        if named:
-            return min(named, key=lambda name: VALIDATION.index(name.lower())), ""
-        others = [name for name in self._losses if not is_training(name)]
+        named = sorted(filter(is_validation, self._losses), key=lambda name: VALIDATION.index(name.lower()))
+        others = named[:1] or [name for name in self._losses if not is_training(name)]
         if not others:
             return None, "the script evaluated its training part only"
         if len(others) > 1:

@@ -88,6 +88,34 @@ def batch_of_a_named_part(model: Model) -> float:
     return float(model(*get_batch("val"))[1])
 
 
+@torch.no_grad()
+def loss_assigned_to_a_name(model: Model) -> float:
+    x, y = get_batch("train")
+    train_loss = float(model(x, y)[1])
+    x, y = get_batch("val")
+    val_loss = float(model(x, y)[1])
+    assert train_loss
+    return val_loss
+
+
+@torch.no_grad()
+def loss_appended_to_a_list(model: Model) -> float:
+    lists: dict[str, list[float]] = {}
+    train_losses = lists.setdefault("a", [])
+    val_losses = lists.setdefault("b", [])
+    x, y = get_batch("train")
+    train_losses.append(float(model(x, y)[1]))
+    x, y = get_batch("val")
+    val_losses.append(float(model(x, y)[1]))
+    return val_losses[0]
+
+
+@torch.no_grad()
+def losses_in_a_dict(model: Model) -> float:
+    (x, y), (x2, y2) = get_batch("train"), get_batch("val")
+    return {"train": float(model(x, y)[1]), "val": float(model(x2, y2)[1])}["val"]
+
+
 def two_loaders(model: Model) -> float:
     model.eval()
     losses = []
@@ -129,6 +157,11 @@ def two_places_without_names(model: Model) -> None:
     model(x, y)
 
 
+def result_of_several_parts(model: Model) -> None:
+    val_loss = two_places_without_names(model)
+    assert val_loss is None
+
+
 def two_loaders_without_names(model: Model) -> None:
     for loader in [DataLoader(items("train"), 4), DataLoader(items("val"), 4)]:
         over_loader(model, loader)
@@ -144,12 +177,20 @@ KNOWN: list[Evaluate] = [
     dict_comprehension_with_a_list,
     function_with_the_part,
     batch_of_a_named_part,
+    loss_assigned_to_a_name,
+    loss_appended_to_a_list,
+    losses_in_a_dict,
     two_loaders,
     function_with_a_loader,
     loop_over_loaders,
     one_loader,
 ]
-UNKNOWN: list[Evaluate] = [two_places_without_names, two_loaders_without_names, only_training_rows]
+UNKNOWN: list[Evaluate] = [
+    two_places_without_names,
+    result_of_several_parts,
+    two_loaders_without_names,
+    only_training_rows,
+]
 
 
 def trained(folder: Path, evaluate: Evaluate) -> tuple[list[float], list[ev.Event]]:
