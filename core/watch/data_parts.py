@@ -89,20 +89,29 @@ def _frames(frame: FrameType | None) -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-def _name_of_result(frames: list[FrameType]) -> str:
-    """Return the part that what gets the loss is named after, in the evaluation or in the call of it."""
+def _calls(frames: list[FrameType]) -> Iterator[tuple[FrameType, CallPlace, int]]:
+    """Yield the functions of the user, the innermost first, with the place of the call that each makes and its depth.
+
+    depth: 0 in the evaluation, 1 in the call of its outermost function, more further out.
+    """
     depth = 0
     for frame in frames:
         if not _is_of_user(frame):
             depth += frame.f_code.co_name == _DECORATOR
             continue
         place = call_place(frame)
+        yield frame, place, depth
+        if depth or place.turns_gradients_off:
+            depth += 2 if place.trains else 1
+
+
+def _name_of_result(frames: list[FrameType]) -> str:
+    """Return the part that what gets the loss is named after, in the evaluation or in the call of it."""
+    for _, place, depth in _calls(frames):
         if depth > 1:
             break
         if name := part_in(place.results):
             return name
-        if depth or place.turns_gradients_off:
-            depth += 2 if place.trains else 1
     return ""
 
 
@@ -117,19 +126,12 @@ def _name_in_calls(frames: list[FrameType]) -> str:
     A name of the training part counts in the functions of the evaluation and in the call of the outermost of them.
     Further out, it may well be that of a training in which the evaluation takes place.
     """
-    depth = 0
-    for frame in frames:
-        if not _is_of_user(frame):
-            depth += frame.f_code.co_name == _DECORATOR
-            continue
-        place = call_place(frame)
+    for frame, place, depth in _calls(frames):
         name = _in_variables(frame, place) or _in_names(place, is_inside=depth == 0)
         if not name:
             name = _STEPS.get(frame.f_code.co_name, "")
         if name and not (is_training(name) and depth > 1):
             return name
-        if depth or place.turns_gradients_off:
-            depth += 2 if place.trains else 1
     return ""
 
 

@@ -69,7 +69,6 @@ class EvaluationCall:
     """
 
     part: DataPart | None = None
-
     is_running: bool = False
     n_rows: int = 0
     losses: list[Tensor] = field(default_factory=list)
