@@ -1,8 +1,8 @@
 """Updates whose losses are read one update late, so that the device is never idle while the CPU waits for a number.
 
-A loss can be read only once the device has computed it. Whoever reads it at every step lets the device wait while the
-next step is prepared. So the next update is queued first. Until the CPU knows that a loss is not finite, the device
-itself must leave the weights alone: a flag in its memory, which the optimizer reads there.
+Reading a loss waits until the device has computed it. If every step read its loss at once, the device would be idle
+while the CPU prepares the next step. So the next update is queued first. Until the CPU knows that a loss is not finite,
+the device itself must leave the weights alone: a flag in its memory, which the optimizer reads there.
 """
 
 import math

@@ -22,11 +22,11 @@ class RequestedPause:
     by_steps: bool = False
 
     def is_ahead(self, phase: str) -> bool:
-        """Return whether a run in this phase goes on now, and pauses soon, because it was asked to."""
+        """Return whether a run in this phase is still training, with a pause requested for a later step."""
         return phase in ("waiting", "running") and self.step is not None
 
     def is_next(self, phase: str) -> bool:
-        """Return whether it pauses as soon as it can, so that the key that pauses withdraws that."""
+        """Return whether the pause takes effect as soon as possible, so that the pause key cancels it."""
         return self.is_ahead(phase) and not self.by_steps
 
     def sent(self, command: cmd.Command, step: int, *, paused: bool) -> None:
