@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ from rich.segment import Segment
 from textual.color import Color
 from textual.pilot import Pilot
 
-from tests.app.fake import lab
+from tests.app.fake import FakeSource, lab
 from tests.core.tiny import tiny, trainer_and_run
 from tui_lab.app import shutdown
 from tui_lab.app.app import LabApp
 from tui_lab.app.screens.home import Home
 from tui_lab.app.screens.lab import LabScreen
+from tui_lab.app.session.messages import Waiting
 from tui_lab.app.session.session import Session
+from tui_lab.app.session.source import Source
+from tui_lab.app.session.state import LabState, Phase
 from tui_lab.app.widgets.control_filter import ControlFilter
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
@@ -179,6 +183,38 @@ def test_line_of_a_finished_run_offers_more_steps(tmp_path: Path, steps: int, mo
     run.write_summary(summarizer.summary(str(run.path)))
     line = shutdown.saved_line(str(run.path))
     assert f"tui-lab app --resume {run.path}" in line and ("--steps" in line) == more
+
+
+@dataclass
+class LabOverScript:
+    """A lab that follows a script, as far as the end of the app needs it."""
+
+    state: LabState
+    source: Source
+    resumed_to_detach: bool = False
+    path: str | None = None
+
+
+@pytest.mark.parametrize(
+    ("phase", "command", "is_canceled"),
+    [
+        ("waiting", cmd.Pause(), True),
+        ("running", cmd.Pause(), True),
+        ("running", cmd.Step(10), True),
+        ("running", cmd.Save(), False),
+        ("paused", cmd.Pause(), False),
+    ],
+)
+def test_script_trains_on_without_its_app_unless_it_has_paused(
+    phase: Phase, command: cmd.Command, is_canceled: bool
+) -> None:
+    source = FakeSource(role="steering")
+    lab = LabOverScript(LabState(phase=phase, waiting=Waiting("train-1", "runs/train-1", 1.0)), source)
+    lab.state.requested_pause.sent(command, 0, paused=False)
+    shutdown.save_all([lab])
+    [line] = shutdown.save_all([lab])  # After a signal it is called by two threads.
+    assert source.closed and source.sent == ([cmd.Resume()] if is_canceled else [])
+    assert ("stays paused" if phase == "paused" else "continues") in line
 
 
 async def test_ctrl_c_at_home_quits() -> None:

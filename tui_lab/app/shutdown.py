@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
+from tui_lab.core import commands as cmd
 from tui_lab.core.runs import folder as runs
 from tui_lab.util.errors import RunError
 from tui_lab.util.escape import printable
@@ -93,6 +94,15 @@ def followed_line(lab: OpenLab) -> str | None:
     return f"the run continues {step}. Follow it again with: tui-lab app {path}"
 
 
+def cancel_pause(lab: OpenLab) -> None:
+    """Let the run of another process train on if it was to pause for a user whose terminal is gone."""
+    pause = lab.state.requested_pause
+    if lab.source.role == "steering" and pause.is_ahead(lab.state.phase) and not pause.outlives_app:
+        lab.source.send(cmd.Resume())
+        pause.sent(cmd.Resume(), lab.state.step, paused=False)
+        lab.resumed_to_detach = True
+
+
 def abandoned_line(path: str | None, seconds: float) -> str:
     """Say that training did not stop within `seconds`, and what of it is saved."""
     step = None if path is None else latest_step(path)
@@ -112,6 +122,7 @@ def left_line(lab: OpenLab) -> str | None:
 def save_all(labs: list[OpenLab]) -> list[str]:
     """Stop and save every run; return a line about each that had started."""
     for lab in labs:
+        cancel_pause(lab)
         lab.source.close()
     lines = []
     for lab in labs:

@@ -64,6 +64,7 @@ class CloseControls:
                 if answer == "resume":
                     lab.steer(cmd.Resume())
                     lab.resumed_to_detach = True
+                lab.state.requested_pause.outlives_app = True
                 lab.post_message(lab.Close(lab, destination))
 
         def close(answer: str | None) -> None:

@@ -15,11 +15,12 @@ class RequestedPause:
 
     step: the step after which the run pauses; None if no pause was asked for. It may pause one step earlier, where the
     commands are taken before a step that the app has not heard of. by_steps: whether it follows a number of steps that
-    the run was to make.
+    the run was to make. outlives_app: whether the user wants the run to pause although the app ends.
     """
 
     step: int | None = None
     by_steps: bool = False
+    outlives_app: bool = False
 
     def is_ahead(self, phase: str) -> bool:
         """Return whether a run in this phase is still training, with a pause requested for a later step."""
@@ -35,10 +36,12 @@ class RequestedPause:
             case cmd.Pause():
                 self.step = step + 1
                 self.by_steps = False
+                self.outlives_app = False
             case cmd.Step(n):
                 first = step + (0 if paused else 1)
                 self.step = max(first, self.step or 0) + n
                 self.by_steps = True
+                self.outlives_app = False
             case cmd.Resume():
                 self.step = None
 
