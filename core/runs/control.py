@@ -70,6 +70,55 @@ def listen(folder: Path, receive: Callable[[cmd.Command], None]) -> Iterator[Non
         yield
 
 
+class CommandLines:
+    """Makes commands of the bytes of a control file.
+
+    A line that is not a command is passed to `reject` with the reason, and skipped.
+    """
+
+    def __init__(self, reject: Callable[[str], None] = lambda reason: None) -> None:
+        self._reject = reject
+        self._partial = b""
+
+    def commands(self, data: bytes) -> Iterator[cmd.Command]:
+        """Yield the commands of the lines that end in `data`, the next bytes of the file."""
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        if len(self._partial) > MAX_LINE:
+            self._reject(f"a line of more than {MAX_LINE:,} bytes")
+            self._partial = b""
+        for line in filter(None, lines):
+            try:
+                command = cmd.from_json(loads(line))
+            except ValueError as error:
+                self._reject(str(error))
+            else:
+                yield command
+
+
+class SentCommands:
+    """What any process has asked of the process that records into `folder`, for an app that attaches later."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / CONTROL
+        self._offset = 0
+        self._lines = CommandLines()
+
+    def poll(self) -> list[cmd.Command]:
+        """Return the commands that were sent since the last call; none where this user may not read them."""
+        try:
+            file = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:
+            return []
+        try:
+            data = os.pread(file, MAX_READ, self._offset)
+        except OSError:  # Not a regular file, or a network file system that is away for a moment.
+            return []
+        finally:
+            os.close(file)
+        self._offset += len(data)
+        return list(self._lines.commands(data))
+
+
 class ControlListener:
     """Reads the control file in a separate thread and passes each command on. The recording process owns one.
 
@@ -88,10 +137,9 @@ class ControlListener:
         """Replace the control file, so that commands for an earlier process are never executed. Raises OSError."""
         self._path = folder / CONTROL
         self._receive = receive
-        self._reject = reject
+        self._lines = CommandLines(reject)
         self._poll_seconds = poll_seconds
         self._closed = threading.Event()
-        self._partial = b""
         self._path.unlink(missing_ok=True)
         # Only this user may read or write it: writing here steers the run.
         flags = os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -123,20 +171,5 @@ class ControlListener:
             if error.errno not in (errno.EIO, errno.ESTALE):
                 raise
             return  # A network file system that is away for a moment.
-        if not data:
-            return
-        *lines, self._partial = (self._partial + data).split(b"\n")
-        if len(self._partial) > MAX_LINE:
-            self._reject(f"a line of more than {MAX_LINE:,} bytes")
-            self._partial = b""
-        for line in lines:
-            if line:
-                self._pass_on(line)
-
-    def _pass_on(self, line: bytes) -> None:
-        try:
-            command = cmd.from_json(loads(line))
-        except ValueError as error:
-            self._reject(str(error))
-            return
-        self._receive(command)
+        for command in self._lines.commands(data):
+            self._receive(command)

@@ -11,7 +11,15 @@ from tests.app.script import CONFIG, LETTERS, STARTED
 from tests.app.session.helpers import collect
 from tui_lab.app.session import following
 from tui_lab.app.session.following import Following
-from tui_lab.app.session.messages import Interrupted, Printed, Ready, SessionFailed, SessionMessage, Waiting
+from tui_lab.app.session.messages import (
+    Interrupted,
+    PauseRequested,
+    Printed,
+    Ready,
+    SessionFailed,
+    SessionMessage,
+    Waiting,
+)
 from tui_lab.app.session.replay import Replay
 from tui_lab.app.session.state import LabState
 from tui_lab.core import commands as cmd
@@ -19,7 +27,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs import lock
-from tui_lab.core.runs.control import ControlListener
+from tui_lab.core.runs.control import ControlListener, send
 from tui_lab.core.runs.event_log import line_of
 from tui_lab.data.tokenizers import IdTokenizer
 from tui_lab.util import files
@@ -142,6 +150,18 @@ def test_commands_reach_the_script(script: Script) -> None:
             script.following.send(command)
         listener.poll()
     assert received == commands
+
+
+def test_app_that_attaches_before_the_first_step_learns_of_a_pause_and_can_cancel_it(script: Script) -> None:
+    with ControlListener(script.run.path, lambda command: None):
+        send(script.run.path, cmd.Pause())
+        script.following.start()
+        state = LabState()
+        for message in script.until(PauseRequested):
+            state.apply(message)
+        assert state.requested_pause.is_next(state.phase) and state.requested_pause.outlives_app
+        script.following.send(cmd.Resume())
+        assert PauseRequested(None, by_steps=False) in script.until(PauseRequested)
 
 
 def test_replay_shows_an_ended_script_and_what_it_printed(script: Script) -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.app.fake import update
+from tui_lab.app.session.messages import PauseRequested
 from tui_lab.app.session.requested_pause import LOST_AFTER, RequestedPause
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
@@ -47,3 +48,14 @@ def test_resuming_for_some_steps_does_not_end_it() -> None:
     for event in (ev.Resumed(step=10), update(11)):
         pause.apply(event)
     assert pause.step == 20
+
+
+def test_pause_of_another_app_stays_when_this_one_ends() -> None:
+    own = pause_after(cmd.Pause())
+    others = pause_after()
+    for pause in (own, others):
+        pause.apply(PauseRequested(1, by_steps=False))
+    assert (own.step, own.outlives_app, others.step, others.outlives_app) == (1, False, 1, True)
+    others.sent(cmd.Resume(), 0, paused=False)
+    others.sent(cmd.Pause(), 0, paused=False)
+    assert not others.outlives_app, "it was canceled and is now of this app"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tui_lab.core import commands as cmd
-from tui_lab.core.runs.control import CONTROL, MAX_LINE, ControlListener, can_send, send
+from tui_lab.core.runs.control import CONTROL, MAX_LINE, ControlListener, SentCommands, can_send, send
 from tui_lab.util.errors import RunError
 
 COMMANDS: tuple[cmd.Command, ...] = (
@@ -45,6 +45,28 @@ def test_every_command_arrives_once_and_in_order(tmp_path: Path) -> None:
     channel.listener.poll()
     channel.listener.poll()
     assert channel.received == list(COMMANDS) and not channel.rejected
+
+
+def test_another_process_reads_what_was_sent(tmp_path: Path) -> None:
+    sent = SentCommands(tmp_path)
+    assert sent.poll() == []
+    channel = Channel(tmp_path)
+    send(tmp_path, cmd.Pause())
+    channel.listener.poll()
+    with (tmp_path / CONTROL).open("ab") as stream:
+        stream.write(b"not a command\n")
+    assert (sent.poll(), sent.poll()) == ([cmd.Pause()], [])
+    send(tmp_path, cmd.Resume())
+    assert (sent.poll(), SentCommands(tmp_path).poll()) == ([cmd.Resume()], [cmd.Pause(), cmd.Resume()])
+
+
+def test_only_a_regular_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_text('{"command": "pause"}\n')
+    (tmp_path / CONTROL).symlink_to(tmp_path / "elsewhere")
+    assert SentCommands(tmp_path).poll() == []
+    (tmp_path / CONTROL).unlink()
+    os.mkfifo(tmp_path / CONTROL)
+    assert SentCommands(tmp_path).poll() == []
 
 
 def test_listener_thread_passes_commands_on(tmp_path: Path) -> None:

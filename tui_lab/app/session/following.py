@@ -8,8 +8,9 @@ import traceback
 from datetime import datetime
 
 from tui_lab.app.session.buffer import Buffer
-from tui_lab.app.session.messages import Interrupted, Ready, SessionFailed, SessionMessage, Waiting
+from tui_lab.app.session.messages import Interrupted, PauseRequested, Ready, SessionFailed, SessionMessage, Waiting
 from tui_lab.app.session.output_tail import OutputTail, without_events
+from tui_lab.app.session.requested_pause import RequestedPause
 from tui_lab.app.session.saved_weights import SavedWeights
 from tui_lab.app.session.source import Playback, Role
 from tui_lab.core import commands as cmd
@@ -45,6 +46,8 @@ class Following:
         self._holder = holder
         self._buffer = Buffer[SessionMessage]()
         self._output = OutputTail(self._run.path / runs.OUTPUT)
+        self._commands = control.SentCommands(self._run.path)
+        self._requested_pause = RequestedPause()
         self._is_script = False
         self._ready = False
         self._is_over = False
@@ -108,6 +111,7 @@ class Following:
                 if _is_due(n_polls, OUTPUT_SECONDS):
                     self._read_output()
                     self._wait_for_first_step()
+                self._read_requested_pause()
                 n_polls += 1
                 self._closed.wait(POLL_SECONDS)
         except (ConfigError, DataError, RunError) as error:
@@ -140,6 +144,15 @@ class Following:
         if not self._ready:
             seconds = max(0.0, time.time() - _started_at(self._holder, self._run))
             self._buffer.put(Waiting(self._run.name, str(self._run.path), seconds))
+
+    def _read_requested_pause(self) -> None:
+        """Before the first step no event says what was asked for, and any app may have asked."""
+        pause = self._requested_pause
+        before = (pause.step, pause.by_steps)
+        for command in [] if self._ready else self._commands.poll():
+            pause.sent(command, 0, paused=False)
+        if (pause.step, pause.by_steps) != before:
+            self._buffer.put(PauseRequested(pause.step, pause.by_steps))
 
     def _read_output(self) -> None:
         if (printed := self._output.poll()) is not None:

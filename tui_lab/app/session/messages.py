@@ -94,6 +94,14 @@ class Waiting:
 
 
 @dataclass(frozen=True)
+class PauseRequested:
+    """What all apps together have asked of a script that has not made a step; fields as of `RequestedPause`."""
+
+    step: int | None
+    by_steps: bool
+
+
+@dataclass(frozen=True)
 class Printed:
     """What the process that trains has printed since the last message.
 
@@ -164,6 +172,7 @@ SessionMessage = (
     | RecordedPause
     | SpikeSeen
     | Waiting
+    | PauseRequested
     | Printed
     | SessionFailed
     | Interrupted

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from tui_lab.app.session.messages import PauseRequested, SessionMessage
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 
@@ -11,11 +12,12 @@ LOST_AFTER = 1000
 
 @dataclass
 class RequestedPause:
-    """Call `sent` for every command and `apply` for every event.
+    """Call `sent` for every command and `apply` for every message.
 
     step: the step after which the run pauses; None if no pause was asked for. It may pause one step earlier, where the
     commands are taken before a step that the app has not heard of. by_steps: whether it follows a number of steps that
-    the run was to make. outlives_app: whether the user wants the run to pause although the app ends.
+    the run was to make. outlives_app: whether the run pauses although this app ends: the user wants it, or it was
+    another app that asked.
     """
 
     step: int | None = None
@@ -45,16 +47,21 @@ class RequestedPause:
             case cmd.Resume():
                 self.step = None
 
-    def apply(self, event: ev.Event) -> None:
-        """End the request where an event answers it, or shows that it was lost."""
-        if self.step is None:
-            return
-        match event:
-            case ev.Paused() | ev.Resumed():
-                is_answered = event.step >= self.step - 1
-            case ev.StepDone():
-                is_answered = event.step > self.step + LOST_AFTER
-            case _:
-                is_answered = isinstance(event, ev.Stopped | ev.Failed)
-        if is_answered:
+    def apply(self, message: SessionMessage) -> None:
+        """End the request where an event answers it, or shows that it was lost; take over what all apps asked for."""
+        if isinstance(message, PauseRequested):
+            if self.step is None:
+                self.outlives_app = True
+            self.step = message.step
+            self.by_steps = message.by_steps
+        elif self.step is not None and self._is_answered(message, self.step):
             self.step = None
+
+    def _is_answered(self, message: SessionMessage, step: int) -> bool:
+        match message:
+            case ev.Paused() | ev.Resumed():
+                return message.step >= step - 1
+            case ev.StepDone():
+                return message.step > step + LOST_AFTER
+            case _:
+                return isinstance(message, ev.Stopped | ev.Failed)

@@ -131,9 +131,9 @@ class LabState:
                     self.step = message.step
                 self._apply_event(message)
                 self.requested.apply(message)
-                self.requested_pause.apply(message)
                 self.noticed = noticed_after(message, self.noticed, self.monitors)
                 self.spikes.update(message)
+        self.requested_pause.apply(message)
 
     def _apply_sample(self, sample: SystemSample) -> None:
         self.system.add(sample)
