@@ -21,6 +21,7 @@ from tui_lab.core.config.script import Unit
 from tui_lab.core.nonfinite.record import BatchRow, TensorRange
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import write_notes
+from tui_lab.core.runs.code import CodeFile, GitState, LeftOut, RecordedCode, write_code
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.importing.write_run import write_run
 from tui_lab.core.runs.summary import summarize
@@ -28,6 +29,7 @@ from tui_lab.core.runs.sweep import folder as sweeps
 from tui_lab.core.runs.sweep import plan
 from tui_lab.core.runs.sweep.folder import Result, Sweep
 from tui_lab.report.chart import overlay_chart
+from tui_lab.report.code_section import MOST_FILES
 from tui_lab.report.render import environment
 from tui_lab.report.report_data import gather
 from tui_lab.report.run_report import run_report
@@ -329,6 +331,34 @@ def test_report_on_a_script_leaves_out_what_needs_its_model(tmp_path: Path, unit
     assert ("ln V" in page.text) == (unit == "tokens")
 
 
+def test_report_on_a_script_names_the_code_that_was_kept(tmp_path: Path) -> None:
+    run = recorded_script(tmp_path / "a")
+    assert "It was not recorded." in page_of(run).text
+    files = (CodeFile("train.py", "", 4), CodeFile("parts/model.py", "", 6))
+    left_out = (LeftOut("big.py", "larger than 256 kB"),)
+    code = RecordedCode(files, "train.py", GitState("1a2b3c4d", "trunk", is_dirty=True), left_out)
+    write_code(run.path, code, {"train.py": b"a\nb\n", "parts/model.py": b"a\nb\nc\n"})
+    page = page_of(run)
+    assert not page.open and not page.requests
+    shown = [
+        "git commit 1a2b3c4d: branch trunk; tracked files differed",
+        "train.py script 2 4",
+        "parts/model.py module 3 6",
+        "big.py larger than 256 kB",
+    ]
+    assert [text for text in shown if text not in page.text] == []
+
+
+def test_table_of_the_code_is_short(tmp_path: Path) -> None:
+    run = recorded_script(tmp_path / "a")
+    names = [f"m{number}.py" for number in range(MOST_FILES + 1)]
+    code = RecordedCode(tuple(CodeFile(name, "", 1) for name in names))
+    write_code(run.path, code, {names[0]: b"x"})
+    text = page_of(run).text
+    assert f"{names[0]} module 1 1" in text and "m1.py module cannot be read" in text, "its file was removed"
+    assert names[-1] not in text and "and 1 more" in text and "no git commit is known" in text
+
+
 def test_report_on_an_imported_run_names_its_source() -> None:
     [source] = sources(SAMPLES / "huggingface" / "trainer_state.json")
     page = page_of(write_run(source, runs.runs_folder() / "old", replace=False).run)
@@ -361,7 +391,10 @@ def test_nothing_of_a_script_is_markup(tmp_path: Path) -> None:
         ev.Logged(step=1, values={EVIL: 1.0}, texts={EVIL: EVIL}),
         ev.Failed(step=1, message=EVIL, details=EVIL),
     ]
-    source = run_report(gather(recorded_script(tmp_path / "a", config=config, events=events), []))
+    run = recorded_script(tmp_path / "a", config=config, events=events)
+    code = RecordedCode((CodeFile(f"a{EVIL}", "", 0),), EVIL, GitState(EVIL, EVIL), (LeftOut(EVIL, EVIL),))
+    write_code(run.path, code, {})
+    source = run_report(gather(run, []))
     page = Page(source)
     assert not {"script", "img"} & set(page.tags) and not page.requests and not page.open and "\x1b" not in source
-    assert page.text.count("<script>alert(1)</script>") >= 8
+    assert page.text.count("<script>alert(1)</script>") >= 13

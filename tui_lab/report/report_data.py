@@ -17,6 +17,7 @@ from tui_lab.core.runs.curves import Curves, curves
 from tui_lab.core.runs.export import summary_of
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.summary import Summary
+from tui_lab.report.code_section import CodeSection
 from tui_lab.runs.listing import last_non_finite
 from tui_lab.util.errors import ConfigError, DataError, RunError
 
@@ -82,7 +83,7 @@ class ReportData:
     """The content of a report.
 
     samples and sources: a string is the reason why they are not available; None for the run of a script, where only the
-    script can build the model.
+    script can build the model. code: None where it was not recorded, and for our trainer.
     """
 
     name: str
@@ -97,6 +98,7 @@ class ReportData:
     before_non_finite: BeforeNonFinite | None
     findings: tuple[Finding, ...]
     logged: LoggedSoFar
+    code: CodeSection | None
     samples: "tuple[Sample, ...] | str | None"
     sources: "tuple[RandomSource, ...] | str | None"
     environment: dict[str, str]
@@ -134,6 +136,7 @@ def gather(run: Run, prompts: Sequence[str]) -> ReportData:
         before_non_finite=None if non_finite is None else read_before(run, non_finite),
         findings=tuple(findings),
         logged=logged,
+        code=CodeSection.of(run.path),
         samples=_samples(run, config, task, prompts) if isinstance(config, Config) and task is not None else None,
         sources=_randomness(config, task, events) if isinstance(config, Config) and task is not None else None,
         environment=environment(),

@@ -27,6 +27,7 @@ def run_report(data: ReportData) -> str:
         figures=_figures(data),
         non_finite=None if data.non_finite is None else NonFiniteSection.of(data.non_finite, data.before_non_finite),
         chart=loss_chart(data.curves).svg if data.curves.train[0] else None,
+        is_script=data.row.kind == "script",
         settings=settings_by_section(data.config),
         trained_on=_trained_on(data),
         created=data.created,
