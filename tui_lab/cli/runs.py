@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,16 +77,41 @@ def trace_run(name: str, step: int | None, *, as_json: bool) -> int:
     return DONE if event is None else NOT_MET
 
 
+@dataclass(frozen=True)
+class ComparisonFiles:
+    """Where a comparison is written besides: its curves as a picture, all of it as a page."""
+
+    curves: Path | None = None
+    html: Path | None = None
+
+    def check(self) -> None:
+        """Raise ConfigError if the page cannot be written there."""
+        if self.html is not None:
+            from tui_lab.report.write import check_target
+
+            check_target(self.html, "--html")
+
+    def write(self, comparison: comparing.Comparison, *, code: bool) -> list[Path]:
+        """Write the files and return their paths. Raises ConfigError or RunError."""
+        if self.curves is not None:
+            exporting.save_curves(comparison.runs, self.curves)
+        if self.html is not None:
+            from tui_lab.report.write import write_comparison
+
+            write_comparison(comparison, self.html, code=code)
+        return [path for path in (self.curves, self.html) if path is not None]
+
+
 def compare_runs(
-    names: Sequence[str], prompts: comparing.Prompts | None, curves: Path | None, *, code: bool, as_json: bool
+    names: Sequence[str], prompts: comparing.Prompts | None, files: ComparisonFiles, *, code: bool, as_json: bool
 ) -> None:
     """Print runs side by side. code: also the lines of the code that differ.
 
     Raises ConfigError or RunError before anything is printed.
     """
+    files.check()
     comparison = comparing.compare(names, prompts)
-    if curves is not None:
-        exporting.save_curves(comparison.runs, curves)
+    written = files.write(comparison, code=code)
     if as_json:
         write_json(comparison.to_json())
         return
@@ -97,8 +123,8 @@ def compare_runs(
     for diff in comparison.code if code else ():
         stdout().write("\n")
         write("\n".join(code_diff_lines(diff)) or code_diff_text(diff))
-    if curves is not None:
-        stdout().write(f"\n{curves}\n")
+    for path in written:
+        stdout().write(f"\n{path}\n")
 
 
 def export_runs(names: Sequence[str], to: Path, form: str | None) -> None:

@@ -7,9 +7,11 @@ from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.folder import SWEEP, Run
 from tui_lab.core.runs.sweep import folder as sweeps
 from tui_lab.core.runs.sweep.folder import Sweep
+from tui_lab.report.comparison_report import comparison_report
 from tui_lab.report.report_data import gather
 from tui_lab.report.run_report import run_report
 from tui_lab.report.sweep_report import sweep_report
+from tui_lab.runs.comparing import Comparison
 from tui_lab.runs.exporting import refuse_run_files
 from tui_lab.util import files
 from tui_lab.util.errors import ConfigError, RunError
@@ -37,6 +39,11 @@ def write_run_report(run: Run, to: Path, prompts: Sequence[str]) -> None:
     """Write the report on a run. Raises ConfigError or RunError as `write_report`."""
     check_target(to)
     write_page(to, run_report(gather(run, prompts)))
+
+
+def write_comparison(comparison: Comparison, to: Path, *, code: bool) -> None:
+    """Write the report on compared runs. code: with the lines of the code that differ. Raises RunError."""
+    write_page(to, comparison_report(comparison, code=code))
 
 
 def _find_sweep(source: str) -> Sweep | None:

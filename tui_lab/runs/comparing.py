@@ -41,6 +41,21 @@ class Prompts:
 
 
 @dataclass(frozen=True)
+class Section:
+    """A part of a comparison: a text, or a table with a line for each figure, setting or reply, and a column per run.
+
+    line_title: what each line is. is_prose: whether the cells are texts, not numbers. code: whose files differ.
+    """
+
+    title: str
+    text: str = ""
+    lines: Mapping[str, Sequence[str]] | None = None
+    line_title: str = "figure"
+    is_prose: bool = False
+    code: CodeDiff | None = None
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Runs by name. different: for each setting that differs, its value in each run at the start; replies: by name, one
     to each prompt.
@@ -71,18 +86,28 @@ class Comparison:
             return "no verdict: the runs differ only in their seed, or cannot be read"
         return "\n".join(line for comparison in self.verdicts for line in verdict_lines(comparison))
 
-    def tables(self) -> list[tuple[str, Table | None]]:
-        """Return titles with their tables: results, settings that differ, the verdict, replies."""
-        tables: list[tuple[str, Table | None]] = [("Results", _table(self.rows, _figures(self.rows)))]
+    def sections(self) -> list[Section]:
+        """Return the results, the settings and the code that differ, the verdict, and the replies."""
+        sections = [Section("Results", lines=_figures(self.rows))]
         diff = settings_diff(self.rows, [self.changes[row.name] for row in self.rows])
-        table = _table(self.rows, diff.different) if diff.different else None
-        tables.append((self._settings_title(diff.changes_text), table))
-        tables += [(self._code_title(code), None) for code in self.code]
-        tables.append((f"Verdict\n{self.verdict_text()}", None))
+        settings = diff.different or None
+        sections.append(Section(self._settings_title(diff.changes_text), lines=settings, line_title="setting"))
+        sections += [Section(self._code_title(code), code=code) for code in self.code]
+        sections.append(Section("Verdict", self.verdict_text()))
         for i, prompt in enumerate(self.prompts.texts if self.prompts is not None else ()):
             replies = {"": [self._shown_reply(row, prompt, self.replies[row.name][i]) for row in self.rows]}
-            tables.append((f"Replies to {prompt!r}", _table(self.rows, replies, wrap=True)))
-        return tables
+            sections.append(Section(f"Replies to {prompt!r}", lines=replies, is_prose=True))
+        return sections
+
+    def tables(self) -> list[tuple[str, Table | None]]:
+        """Return the title of each section with its text and table."""
+        return [
+            (
+                f"{section.title}\n{section.text}" if section.text else section.title,
+                None if section.lines is None else _table(self.rows, section.lines, wrap=section.is_prose),
+            )
+            for section in self.sections()
+        ]
 
     def _settings_title(self, changes_text: str) -> str:
         """Return whether the settings differ, how many live changes there are, and whose settings are not known."""

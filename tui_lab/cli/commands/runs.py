@@ -88,17 +88,20 @@ def compare(
     curves: Annotated[
         Path | None, typer.Option(metavar="FILE.svg|png", help="Draw the loss curves in one figure.")
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write the comparison as a page, with the loss curves.")
+    ] = None,
     code: Annotated[
         bool, typer.Option("--code", metavar="", help="Of scripts: print the lines of the code that differ.")
     ] = False,
     json: Json = False,
 ) -> None:
     """Compare runs side by side: the settings that differ, and the results. A sweep over seeds is all its trials."""
-    from tui_lab.cli.runs import compare_runs
+    from tui_lab.cli.runs import ComparisonFiles, compare_runs
     from tui_lab.runs.comparing import Prompts
 
     prompts = Prompts(list(dict.fromkeys(prompt)), max_new_tokens, temperature, seed) if prompt else None
-    compare_runs(runs, prompts, curves, code=code, as_json=json)
+    compare_runs(runs, prompts, ComparisonFiles(curves, html), code=code, as_json=json)
 
 
 @commands.command("export")
