@@ -186,12 +186,18 @@ class Transformer(nn.Module):
             cache.layers = presents
         return h
 
-    def loss_sum(self, ids: Tensor, targets: Tensor, losses: TargetLosses | None = None) -> Tensor:
+    def loss_sum(
+        self,
+        ids: Tensor,
+        targets: Tensor,
+        losses: TargetLosses | None = None,
+        compute: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
         """Return the summed cross-entropy in nats over the targets that are not ignored: int64 [B, T] both → [].
 
-        losses: gets the loss of each target.
+        losses: gets the loss of each target. compute: used in place of `hidden`, such as its compiled version.
         """
-        h = self.hidden(ids).flatten(0, 1)  # [B·T, D]
+        h = (compute or self.hidden)(ids).flatten(0, 1)  # [B·T, D]
         return head_loss_sum(h, self.head.weight, self.head.bias, targets.flatten(), self.kernels, losses)
 
     def decoder(self, n_tokens: int, *, use_cache: bool = True) -> Callable[[list[int]], Tensor]:

@@ -219,6 +219,12 @@ class TrainConfig(Section):
         "Arithmetic of the matrix products; weights stay float32. auto: bf16 where it is faster, measured once. "
         "tf32: float32 with factors rounded to 10 bits on NVIDIA GPUs from Ampere on; elsewhere the same as fp32.",
     )
+    compile: bool = setting(
+        False,
+        "Compile",
+        "Compile the model with torch.compile, which takes up to a minute at the first step. For GPUs; on CPUs it is "
+        "slower.",
+    )
     device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "Device", "Device the model runs on.")
     backend: Literal["auto", "gloo", "nccl"] = setting(
         "auto", "Backend", "Library for gradients between torchrun's processes; auto: nccl between GPUs."

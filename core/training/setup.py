@@ -10,6 +10,7 @@ from tui_lab.core.kernels.autotune import with_kernels
 from tui_lab.core.kernels.device import choose_device, use_threads
 from tui_lab.core.training import checkpoint as ckpt
 from tui_lab.core.training.checkpoint import Checkpoint, Progress, Weights
+from tui_lab.core.training.compiled import require_compiler
 from tui_lab.core.training.loss_scale import LossScale
 from tui_lab.core.training.model_factory import build_model, hooks_of, optimizers_of
 from tui_lab.core.training.task_factory import build_loader
@@ -45,6 +46,8 @@ def set_up(config: Config, task: Task, resume: Checkpoint | None = None) -> Trai
     n_vocab = task.tokenizer.n_vocab
     threads = use_threads(config.train.threads)
     device = choose_device(config.train.device)
+    if config.train.compile:
+        require_compiler(device)
     if resume is not None:
         ckpt.check_fits(config, n_vocab, resume.model)
     loader = build_loader(config, task, from_step=progress.from_step, from_draw=progress.from_draw)

@@ -20,6 +20,7 @@ from tui_lab.core.model import set_dropout
 from tui_lab.core.training import checkpoint as ckpt
 from tui_lab.core.training.checkpoint import Checkpoint
 from tui_lab.core.training.checkpointing import Checkpointing, Save
+from tui_lab.core.training.compiled import with_compiled_loss
 from tui_lab.core.training.control import TrainControl
 from tui_lab.core.training.distributed import SINGLE_PROCESS, ProcessGroup
 from tui_lab.core.training.evaluation import evaluate
@@ -65,6 +66,8 @@ class Trainer:
         self.model = setup.model
         self.optimizers = setup.optimizers
         self.hooks = setup.hooks
+        is_compiled = setup.progress.config.train.compile
+        self.update_hooks = with_compiled_loss(self.hooks, self.model) if is_compiled else self.hooks
         self.resumed = setup.resumed
         self.loader = replace(setup.loader, share=(group.rank, group.size))
         self.group = group
@@ -102,7 +105,7 @@ class Trainer:
 
         Raises ConfigError if the processes of the group do not have the same model.
         """
-        self.group.attach(self.model, self.hooks, self.config)
+        self.group.attach(self.model, self.update_hooks, self.config)
         yield self._started()
         with float32_products(self.config.train.precision, self.device):
             failure: _Failure | None = None

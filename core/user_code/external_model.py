@@ -45,12 +45,18 @@ class ExternalModel(WrappedModel):
             logits = logits_of(self.inner, ids)
         return widened(logits)
 
-    def loss_sum(self, ids: Tensor, targets: Tensor, losses: TargetLosses | None = None) -> Tensor:
+    def loss_sum(
+        self,
+        ids: Tensor,
+        targets: Tensor,
+        losses: TargetLosses | None = None,
+        compute: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
         """Return the summed cross-entropy in nats over the targets that are not ignored: int64 [B, T] both → [].
 
-        losses: gets the loss of each target.
+        losses: gets the loss of each target. compute: used in place of `forward`, such as its compiled version.
         """
-        return cross_entropy_sum(self(ids), targets, losses=losses)
+        return cross_entropy_sum((compute or self)(ids), targets, losses=losses)
 
     def decoder(self, n_tokens: int, *, use_cache: bool = True) -> Callable[[list[int]], Tensor]:
         """Return a function from all tokens so far to the logits [V] of the next; it has no cache."""

@@ -28,6 +28,7 @@ PARTS = (
     PartInfo("generation", "checks:generation", 25, "checks"),
     PartInfo("resume", "resume:resume", 40, "checks"),
     PartInfo("late reading", "late:late_reading", 50, "checks"),
+    PartInfo("compiled", "compiled:compiled", 60, "checks"),
     PartInfo("headline", "speed:headline", 60, "headline"),
     PartInfo("socrates", "speed:socrates", 50, "headline"),
     PartInfo("reverse", "speed:reverse", 40, "headline"),

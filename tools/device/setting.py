@@ -9,6 +9,7 @@ import torch
 
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
+from tui_lab.core.training.compiled import with_compiled_loss
 from tui_lab.core.training.setup import set_up
 from tui_lab.core.training.task_factory import build_task
 from tui_lab.core.training.trainer import Trainer
@@ -78,6 +79,15 @@ def is_true(name: str, value: bool, **figures: Any) -> Row:
 
 def trainer_of(config: Config, *, reads_late: bool | None = None) -> Trainer:
     return Trainer(set_up(config, build_task(config)), reads_late=reads_late)
+
+
+def compiled_trainer(setting: Setting, config: Config) -> Trainer:
+    """Return a trainer that compiles its updates. A dry run uses no compiler, which would take most of its time."""
+    if not setting.dry_run:
+        return trainer_of(settings.changed(config, "train.compile", True))
+    trainer = trainer_of(config)
+    trainer.update_hooks = with_compiled_loss(trainer.hooks, trainer.model, "eager")
+    return trainer
 
 
 def make_steps(trainer: Trainer, n: int) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tools.device.cards import bf16_peak
-from tools.device.setting import Row, Setting, make_steps, trainer_of
+from tools.device.setting import Row, Setting, compiled_trainer, make_steps, trainer_of
 from tui_lab.bench.nanogpt_baseline import EagerGPT
 from tui_lab.bench.time_to_loss import STEPS, TARGET
 from tui_lab.bench.train import PLAIN, flops
@@ -78,7 +78,7 @@ def _now(device: str) -> float:
 
 
 def reverse(setting: Setting) -> Iterator[Row]:
-    yield from _compare(setting, "reverse", setting.config("reverse", *PLAIN))
+    yield from _compare(setting, "reverse", setting.config("reverse", *PLAIN), compiles_ours=True)
 
 
 def socrates(setting: Setting) -> Iterator[Row]:
@@ -90,7 +90,9 @@ def pseudo_socrates(setting: Setting) -> Iterator[Row]:
 
 
 def gpt2(setting: Setting) -> Iterator[Row]:
-    yield from _compare(setting, "GPT-2 124M shape", setting.config("pseudo-socrates", *PLAIN, *GPT2))
+    yield from _compare(
+        setting, "GPT-2 124M shape", setting.config("pseudo-socrates", *PLAIN, *GPT2), compiles_ours=True
+    )
 
 
 @dataclass
@@ -102,8 +104,11 @@ class Contender:
     seconds: list[float]
 
 
-def _compare(setting: Setting, shape: str, config: Config) -> Iterator[Row]:
-    """Yield a row for each program soon after it is measured, then again with the medians of all rounds in turn."""
+def _compare(setting: Setting, shape: str, config: Config, *, compiles_ours: bool = False) -> Iterator[Row]:
+    """Yield a row for each program soon after it is measured, then again with the medians of all rounds in turn.
+
+    compiles_ours: whether our trainer is also measured with `train.compile`.
+    """
     report = _Report(setting, shape, config)
     contenders = []
     for precision in ("bf16", "fp32"):
@@ -118,6 +123,10 @@ def _compare(setting: Setting, shape: str, config: Config) -> Iterator[Row]:
     compiled = _NanoLoop(setting, config, compiled=True)
     contenders.append(Contender(BEST_PEER, compiled.run, []))
     report.measured(contenders[-1])
+    if compiles_ours:
+        ours = compiled_trainer(setting, settings.changed(config, "train.precision", "bf16"))
+        contenders.append(Contender("tui-lab, bf16, compiled", partial(make_steps, ours), []))
+        report.measured(contenders[-1])
     for _ in range(ROUNDS - 1):
         for contender in contenders:
             report.measured(contender)
