@@ -1,5 +1,6 @@
 """Fixtures for all tests: own cache and runs folders, and process-wide state that is restored after each test."""
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -32,6 +33,12 @@ def pytest_xdist_auto_num_workers() -> int:
     """Use 1.5 workers per core with `-n auto`, since tests of the app often wait for it to be idle."""
     cores = len(os.sched_getaffinity(0))
     return cores + cores // 2
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is imported by now out of garbage collection, which would visit it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
