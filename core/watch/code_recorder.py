@@ -1,4 +1,4 @@
-"""Keeps the text of the script and of the modules of its own that it has imported, in the run folder."""
+"""Keeps the text of the script and of its own modules and config files in Python, in the run folder."""
 
 import hashlib
 import os
@@ -21,6 +21,7 @@ from tui_lab.core.runs.code import (
     write_code,
 )
 from tui_lab.core.watch.event_writer import Job
+from tui_lab.core.watch.executed_files import names_in_arguments, names_in_code
 from tui_lab.core.watch.git_state import git_state, work_tree_of
 from tui_lab.core.watch.script_config import LIBRARIES
 from tui_lab.util import files
@@ -32,9 +33,10 @@ MOST_LEFT_OUT = 1_000
 
 
 class CodeRecorder:
-    """`update` records the files that were imported since the last time; the first text of a file is kept.
+    """`update` records the files that the script has run since the last time; the first text of a file is kept.
 
-    Only .py files below the folder of the script or its git work tree, and the script itself.
+    Only .py files below the folder of the script or its git work tree, and the script itself: what it has imported, and
+    what it executes by a name that is in its code or on its command line.
     """
 
     def __init__(self, run: Path, put: Callable[[ev.Event | Job], None]) -> None:
@@ -43,6 +45,8 @@ class CodeRecorder:
         self._put = put
         self._main = _main_file()
         self._folder = _folder_of(self._main)
+        self._current_folder = Path.cwd()
+        self._arguments = [] if self._main is None else sys.argv[1:]  # Those of a notebook's kernel are not the user's.
         work_tree = work_tree_of(self._folder)
         self._root = work_tree or self._folder
         self._git: GitState | None = None if work_tree is None else git_state(work_tree)
@@ -50,6 +54,7 @@ class CodeRecorder:
         self._contents: dict[str, bytes] = {}
         self._left_out: dict[str, LeftOut] = {}
         self._looked_at: set[str] = set()
+        self._searched: set[str] = set()
         self._library_folders = _library_folders()
         self._is_written = False
         self._has_failed = False
@@ -81,7 +86,7 @@ class CodeRecorder:
         return None
 
     def _new_paths(self) -> Iterator[Path]:
-        """The script, then the modules in the order of their import."""
+        """The script, the modules in the order of their import, then what is executed by its name."""
         if self._main is not None:
             yield from self._if_new(str(self._main))
         for name, module in list(sys.modules.items()):
@@ -90,6 +95,20 @@ class CodeRecorder:
                 file = _file_of(module)
                 if file.endswith(".py"):
                     yield from self._if_new(file)
+        for name in names_in_arguments(self._arguments):
+            yield from self._named(name)
+        # The caller reads each file before it asks for the next one, which may be named in it.
+        while new := self._contents.keys() - self._searched:
+            self._searched |= new
+            for path in sorted(new):
+                for name in names_in_code(self._contents[path]):
+                    yield from self._named(name)
+
+    def _named(self, name: str) -> Iterator[Path]:
+        """The file of that name in the current folder or in that of the script."""
+        paths = [os.path.join(folder, name) for folder in (self._current_folder, self._folder)]
+        if (file := next(filter(os.path.isfile, paths), None)) is not None:
+            yield from self._if_new(file)
 
     def _is_of_library(self, name: str) -> bool:
         """Whether the module's top package is a library: what torch.compile generates is a module of torch."""

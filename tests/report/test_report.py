@@ -342,8 +342,8 @@ def test_report_on_a_script_names_the_code_that_was_kept(tmp_path: Path) -> None
     assert not page.open and not page.requests
     shown = [
         "git commit 1a2b3c4d: branch trunk; tracked files differed",
-        "train.py script 2 4",
-        "parts/model.py module 3 6",
+        "train.py 2 4",
+        "parts/model.py 3 6",
         "big.py larger than 256 kB",
     ]
     assert [text for text in shown if text not in page.text] == []
@@ -355,7 +355,7 @@ def test_table_of_the_code_is_short(tmp_path: Path) -> None:
     code = RecordedCode(tuple(CodeFile(name, "", 1) for name in names))
     write_code(run.path, code, {names[0]: b"x"})
     text = page_of(run).text
-    assert f"{names[0]} module 1 1" in text and "m1.py module cannot be read" in text, "its file was removed"
+    assert f"{names[0]} 1 1" in text and "m1.py cannot be read" in text, "its file was removed"
     assert names[-1] not in text and "and 1 more" in text and "no git commit is known" in text
 
 

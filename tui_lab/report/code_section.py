@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from tui_lab.core.runs.code import CodeFile, GitState, RecordedCode, read_code, read_source
+from tui_lab.core.runs.code import CodeFile, GitState, read_code, read_source
 
 MOST_FILES = 30
 """Files in the table; code.json in the run folder has all."""
@@ -33,7 +33,7 @@ class CodeSection:
         return cls(
             commit="" if code.git is None else code.git.commit,
             git_note="no git commit is known" if code.git is None else _git_note(code.git),
-            files=tuple(_file_cells(run, code, file) for file in code.files[:MOST_FILES]),
+            files=tuple(_file_cells(run, file) for file in code.files[:MOST_FILES]),
             left_out=tuple((left.path, left.reason) for left in code.left_out[:MOST_FILES]),
             n_more=more,
         )
@@ -48,7 +48,7 @@ def _git_note(git: GitState) -> str:
     return f"{f'branch {git.branch}; ' if git.branch else ''}{changes[git.is_dirty]}"
 
 
-def _file_cells(run: Path, code: RecordedCode, file: CodeFile) -> Cells:
+def _file_cells(run: Path, file: CodeFile) -> Cells:
     source = read_source(run, file)
     lines = "cannot be read" if source is None else f"{len(source.splitlines()):,}"
-    return file.path, "script" if file.path == code.main else "module", lines, f"{file.bytes:,}"
+    return file.path, lines, f"{file.bytes:,}"

@@ -44,12 +44,12 @@ def code_diff_lines(diff: CodeDiff) -> list[str]:
 
 
 def recorded_code_text(code: RecordedCode) -> str:
-    """The code in one line: "train.py and 2 modules, git 1a2b3c4 with changes"."""
+    """The code in one line: "train.py and 2 other files, git 1a2b3c4 with changes"."""
     paths = [file.path for file in code.files]
-    n_modules = len([path for path in paths if path != code.main])
-    modules = f"{n_modules} module{'' if n_modules == 1 else 's'}"
     name = PurePosixPath(code.main).name if code.main in paths and code.main is not None else ""
-    text = f"{name} and {modules}" if name and n_modules else name or modules
+    n_others = len(paths) - bool(name)
+    files = f"{n_others} {'other ' if name else ''}file{'' if n_others == 1 else 's'}"
+    text = f"{name} and {files}" if name and n_others else name or files
     if code.git is not None:
         text += f", git {code.git.commit[:SHORT_COMMIT]}{' with changes' if code.git.is_dirty else ''}"
     if code.left_out:

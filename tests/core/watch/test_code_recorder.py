@@ -6,6 +6,7 @@ import subprocess
 import sys
 from hashlib import sha256
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -13,6 +14,9 @@ from tui_lab.core import events as ev
 from tui_lab.core.runs.code import CODE_VARIABLE, MOST_FILES, RecordedCode, read_code, read_source
 from tui_lab.core.runs.delete import removable
 from tui_lab.core.runs.folder import Run
+from tui_lab.core.watch.code_recorder import CodeRecorder
+from tui_lab.core.watch.event_writer import Job
+from tui_lab.core.watch.executed_files import names_in_code
 from tui_lab.core.watch.recording import Recording
 from tui_lab.runs.code_text import recorded_code_text
 
@@ -115,7 +119,7 @@ def test_module_in_a_git_repository(project: Path) -> None:
     assert code.git is not None
     assert (code.git.commit, code.git.branch, code.git.is_dirty) == (git(root, "rev-parse", "HEAD"), "trunk", True)
     assert code.main == "project/train.py" and "project/parts/model.py" in {file.path for file in code.files}
-    assert recorded_code_text(code) == f"train.py and 3 modules, git {code.git.commit[:7]} with changes"
+    assert recorded_code_text(code) == f"train.py and 3 other files, git {code.git.commit[:7]} with changes"
 
 
 def test_nothing_is_kept_where_the_user_does_not_want_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,6 +128,54 @@ def test_nothing_is_kept_where_the_user_does_not_want_it(tmp_path: Path, monkeyp
         recording = Recording.start("test", ["test.py"], tmp_path / value)
         recording.end()
         assert (read_code(recording.run.path) is not None) == (recording.run.path / "code").exists() == is_kept
+
+
+CONFIGURATOR = "import sys\nexec(open(sys.argv[1]).read())\n"
+"""As in nanoGPT: the script executes it, and it executes what the command line names."""
+
+
+@pytest.mark.parametrize("below", [False, True])
+def test_files_that_are_executed_by_name_are_kept(below: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """below: whether the current folder is that of the script or the one above it."""
+    folder = tmp_path / "project"
+    (folder / "config").mkdir(parents=True)
+    (folder / "train.py").write_text("exec(open('configurator.py').read())\n# exec(open('unused.py').read())\n")
+    (folder / "configurator.py").write_text(CONFIGURATOR)
+    for name in ("config/small.py", "config/other.py", "unused.py", "data.txt", "../outside.py"):
+        (folder / name).write_text("")
+    prefix = "" if below else "project/"
+    monkeypatch.chdir(folder if below else tmp_path)
+    arguments = ["config/small.py", "--extra=config/other.py", "data.txt", "../outside.py", "gone.py", "config"]
+    monkeypatch.setattr(
+        sys, "argv", ["train.py", *(argument.replace("config/", f"{prefix}config/") for argument in arguments)]
+    )
+    main = ModuleType("__main__")
+    main.__file__ = str(folder / "train.py")
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    jobs: list[ev.Event | Job] = []
+    recorder = CodeRecorder(tmp_path / "run", jobs.append)
+    recorder.update()
+    recorder.update()
+    [job] = jobs
+    (tmp_path / "run").mkdir()
+    assert not isinstance(job, ev.Event) and job() is None
+    code = read_code(tmp_path / "run")
+    assert code is not None
+    assert [file.path for file in code.files] == ["train.py", "config/small.py", "config/other.py", "configurator.py"]
+
+
+@pytest.mark.parametrize(
+    ("code", "names"),
+    [
+        ("exec(compile(open('a.py').read(), 'a.py', 'exec'))", ["a.py"]),
+        ('    runpy.run_path(\n        os.path.join(here, "b/c.py"))', ["b/c.py"]),
+        ("exec(open('a.py').read()); exec(open('b.py').read())  # exec(open('c.py').read())", ["a.py", "b.py"]),
+        ("spec = spec_from_file_location('m', 'm.py')", ["m.py"]),
+        ("open('a.py'); cursor.execute('b.py'); exec(text)", []),
+    ],
+)
+def test_names_of_executed_files(code: str, names: list[str]) -> None:
+    assert list(names_in_code(code.encode())) == names
 
 
 IN_CODE = """
