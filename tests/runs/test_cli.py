@@ -162,15 +162,18 @@ def test_compare_shows_live_changes(run_cli: RunCli, tmp_path: Path) -> None:
 
 
 def test_compare_shows_the_code_that_differs(run_cli: RunCli, tmp_path: Path) -> None:
-    for name, content in (("a", b"lr = 1\n"), ("b", b"lr = 2\n")):
+    for name, content in (("a", b"lr = 1\n"), ("b", b"lr = 2\n"), ("c", b"lr = 1\n")):
         run = recorded_script(tmp_path / name, config=script_config(seed=1)).path
-        write_code(run, RecordedCode((CodeFile("train.py", name, len(content)),), "train.py"), {"train.py": content})
+        write_code(
+            run, RecordedCode((CodeFile("train.py", str(content), len(content)),), "train.py"), {"train.py": content}
+        )
     command = ("runs", "compare", tmp_path / "a", tmp_path / "b")
     [diff] = json.loads(run_cli(*command, "--json").out)["code"]
     assert diff["files"] == [{"path": "train.py", "change": "changed", "lines": 1}]
     text = run_cli(*command).out
     assert "train.py (1 line)" in text and "+lr = 2" not in text
     assert "+lr = 2" in run_cli(*command, "--code").out
+    assert run_cli(*command, tmp_path / "c", "--code").out.endswith("\nc: the code is the same\n")
     shown = json.loads(run_cli("runs", "show", tmp_path / "a", "--json").out)
     assert shown["code"]["main"] == "train.py" and "train.py" in run_cli("runs", "show", tmp_path / "a").out
 

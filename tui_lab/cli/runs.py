@@ -14,7 +14,7 @@ from tui_lab.cli.output import console, say, stdout, write, write_json
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.delete import removable, remove
 from tui_lab.runs import comparing, exporting, listing
-from tui_lab.runs.code_text import code_diff_lines, code_diff_text
+from tui_lab.runs.code_text import code_diff_lines
 from tui_lab.runs.figures import row_json
 from tui_lab.runs.runs_table import runs_table
 from tui_lab.runs.tagging import tag_run
@@ -122,7 +122,7 @@ def compare_runs(
             console().print(table)
     for diff in comparison.code if code else ():
         stdout().write("\n")
-        write("\n".join(code_diff_lines(diff)) or code_diff_text(diff))
+        write("\n".join(code_diff_lines(diff)) or comparison.code_title(diff))
     for path in written:
         stdout().write(f"\n{path}\n")
 

@@ -92,7 +92,7 @@ class Comparison:
         diff = settings_diff(self.rows, [self.changes[row.name] for row in self.rows])
         settings = diff.different or None
         sections.append(Section(self._settings_title(diff.changes_text), lines=settings, line_title="setting"))
-        sections += [Section(self._code_title(code), code=code) for code in self.code]
+        sections += [Section(self.code_title(code), code=code) for code in self.code]
         sections.append(Section("Verdict", self.verdict_text()))
         for i, prompt in enumerate(self.prompts.texts if self.prompts is not None else ()):
             replies = {"": [self._shown_reply(row, prompt, self.replies[row.name][i]) for row in self.rows]}
@@ -124,7 +124,8 @@ class Comparison:
         title = "; ".join(parts)
         return title[:1].upper() + title[1:]
 
-    def _code_title(self, diff: CodeDiff) -> str:
+    def code_title(self, diff: CodeDiff) -> str:
+        """Return the difference in one line, with the name of the other run if there are several."""
         text = code_diff_text(diff)
         return f"{diff.runs[1]}: {text}" if len(self.code) > 1 else text[:1].upper() + text[1:]
 
