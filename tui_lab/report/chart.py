@@ -246,6 +246,7 @@ def _draw_svg(
     variables: the CSS variable of each placeholder color.
     """
     import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     # Ids within the SVG must not repeat in the page.
@@ -257,7 +258,8 @@ def _draw_svg(
         for axes in figure.axes:
             axes.set_facecolor("none")
         out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None})
+        # savefig would draw everything once before, for the layout alone.
+        FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None})  # type: ignore[no-untyped-call]
     element = _inline(out.getvalue(), label)
     return re.sub(r"#[0-9a-f]{6}", lambda match: _color(match[0], variables), element)
 
