@@ -2,11 +2,15 @@
 
     torchrun --nproc-per-node N -m tests.core.training.ranks_child FOLDER
 
-trains every scenario; each rank writes what it saw to FOLDER/RANK.json.
+trains every scenario; each rank writes what it saw to FOLDER/RANK.json. With N after FOLDER and without torchrun, the
+ranks are forks of one process, so that torch is imported once.
 """
 
+import importlib
 import json
+import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,9 +145,37 @@ def threads_of_the_group() -> list[str]:
     return [name for name in names if "gloo" in name]
 
 
-if __name__ == "__main__":
+def train_as_rank(folder: Path) -> None:
+    """Train everything as the rank that the environment names."""
     with process_group() as group:
         assert isinstance(group, DistributedGroup)
         results = everything(group)
     results["threads left"] = threads_of_the_group()
-    (Path(sys.argv[1]) / f"{group.rank}.json").write_text(json.dumps(results), "utf-8")
+    (folder / f"{group.rank}.json").write_text(json.dumps(results), "utf-8")
+
+
+def fork_ranks(size: int, folder: Path) -> list[int]:
+    """Train in `size` processes. Returns their exit codes."""
+    importlib.import_module("torch._dynamo")  # DistributedDataParallel would import it in each.
+    pids = []
+    for rank in range(size):
+        pid = os.fork()
+        if pid == 0:
+            os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
+            code = 1
+            try:
+                train_as_rank(folder)
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        pids.append(pid)
+    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1])
+    if sys.argv[2:]:
+        sys.exit(max(map(abs, fork_ranks(int(sys.argv[2]), target))))
+    train_as_rank(target)

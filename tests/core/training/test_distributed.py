@@ -1,4 +1,4 @@
-"""Several processes train as one does. What they do is in ranks_child, which torchrun starts once for all tests."""
+"""Several processes train as one does. What they do is in ranks_child, which is started once for all tests."""
 
 import json
 import os
@@ -12,6 +12,7 @@ import torch
 from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from tests.core.tiny import tiny
 from tests.core.training import ranks_child
@@ -27,7 +28,20 @@ ROOT = Path(__file__).parents[3]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 
 
-def launched(size: int, factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def start_ranks(size: int, folder: Path, *, with_torchrun: bool) -> "subprocess.CompletedProcess[str]":
+    """Train with `size` ranks. Without torchrun, this process has the store at which they meet, as torchrun has it."""
+    module = ["-m", "tests.core.training.ranks_child", str(folder)]
+    if with_torchrun:
+        command = [*TORCHRUN, str(size), *module]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    command = [sys.executable, *module, str(size)]
+    environment = {**os.environ, **meeting}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+def launched(size: int, factory: pytest.TempPathFactory, *, with_torchrun: bool) -> list[dict[str, Any]]:
     """What each of `size` ranks saw; started once, also where several pytest workers ask."""
     folder = factory.getbasetemp() / f"ranks-{size}"
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -35,13 +49,7 @@ def launched(size: int, factory: pytest.TempPathFactory) -> list[dict[str, Any]]
     with FileLock(folder.with_suffix(".lock")):
         if not folder.exists():
             folder.mkdir()
-            done = subprocess.run(
-                [*TORCHRUN, str(size), "-m", "tests.core.training.ranks_child", str(folder)],
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            done = start_ranks(size, folder, with_torchrun=with_torchrun)
             assert done.returncode == 0, done.stderr
     return [json.loads((folder / f"{rank}.json").read_text("utf-8")) for rank in range(size)]
 
@@ -54,7 +62,7 @@ def alone() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    return launched(2, tmp_path_factory)
+    return launched(2, tmp_path_factory, with_torchrun=False)
 
 
 def assert_equal(actual: Any, expected: Any, name: str) -> None:
@@ -135,7 +143,7 @@ def test_loss_that_is_not_finite_fails_on_all_ranks(two: list[dict[str, Any]]) -
 def test_any_number_of_processes_trains_like_one(
     size: int, alone: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    ranks = launched(size, tmp_path_factory)
+    ranks = launched(size, tmp_path_factory, with_torchrun=True)
     assert all(same_on_all(other) == same_on_all(ranks[0]) for other in ranks)
     for name in SAME:
         assert_equal(ranks[0][name], alone[name], name)
