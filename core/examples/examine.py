@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.examples.copies import THRESHOLD
-from tui_lab.core.examples.duplicates import Search, why_exact_only
+from tui_lab.core.examples.duplicate_search import Search
+from tui_lab.core.examples.duplicates import find_duplicates, why_exact_only
 from tui_lab.core.examples.measure import OnProgress, measure, no_progress
 from tui_lab.core.examples.opened import checkpoints, task_of
 from tui_lab.core.examples.ranking import Hardest, WrongCounts
@@ -205,9 +206,9 @@ def _duplicates(run: Run, request: Request, report: OnProgress) -> Report:
     task = task_of(run, config, report)
     dataset, n_examples = part_of(task, request.part, config)
     ids, sample = select(dataset, n_examples, request.most_of(dataset), request.seed)
-    within = Search(task, request.part, request.part, request.top, request.threshold, report).run(ids)
+    within = find_duplicates(Search(task, request.part, request.part, request.top, request.threshold, report), ids)
     val_ids, val_sample = select(task.val, task.val.n_examples, request.most_of(task.val), request.seed)
-    leaked = Search(task, "val", "train", request.top, request.threshold, report).run(val_ids)
+    leaked = find_duplicates(Search(task, "val", "train", request.top, request.threshold, report), val_ids)
     exact_only = why_exact_only(task)
     near = f"Near-duplicates: {exact_only}." if exact_only else NEAR_RULE.format(f"{request.threshold:g}")
     return Report(

@@ -41,6 +41,14 @@ def write(text: str) -> None:
     stdout().write(f"{printable(text)}\n")
 
 
+def write_title(text: str) -> None:
+    """Write an empty line and a bold title of trusted text to stdout."""
+    from rich.text import Text
+
+    write("")
+    console().print(Text(text, "bold"), soft_wrap=True)
+
+
 def write_json(value: Any, indent: int | None = None) -> None:
     """Write `value` to stdout as JSON, on one line unless `indent` is given. Flushes, so that a pipe can follow."""
     stdout().write(dumps(value, indent) + "\n")

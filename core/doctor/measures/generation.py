@@ -1,22 +1,18 @@
-"""The passes that a model makes while a method of it, such as generate or sample, writes tokens."""
+"""Runs a method of a model that writes tokens, such as generate or sample."""
 
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from tui_lab.core.doctor.findings import NotJudged
+from tui_lab.core.doctor.measures.generation_passes import EnoughPassesError, Pass, recorded_passes
 from tui_lab.core.doctor.program.target import Target, seed_everything
-from tui_lab.core.doctor.program.tokens import logits_in
 
 NEW_TOKENS = 4
-MAX_PASSES = 16
 METHODS = ("generate", "sample", "complete", "continue", "decode")
 """Parts of the names of methods that may generate tokens."""
 COUNTS = frozenset(("count", "n", "num", "n_samples", "num_samples", "batch_size", "n_rows", "how_many", "samples"))
@@ -32,16 +28,6 @@ VALUES = (
     ("stop", None), ("cache", True), ("device", None),
 )  # fmt: skip
 """Parts of the names of required arguments, and what they get."""
-
-
-@dataclass(frozen=True, eq=False)
-class Pass:
-    """One outermost pass of a module: ids [B, L], logits [B, ·, V], and the other ids that it looked up in tables."""
-
-    module: nn.Module
-    ids: Tensor
-    logits: Tensor
-    looked_up: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +65,7 @@ def generation(target: Target, method: Callable[..., Any], prompt: Tensor) -> Ge
         seed_everything(target.seed)
         try:
             arguments = _arguments(method, ids, target.probe.x.shape[1])
-            with _passes(target.model) as passes:
+            with recorded_passes(target.model) as passes:
                 _run(method, arguments)
         except NotJudged:
             raise
@@ -92,21 +78,14 @@ def generation(target: Target, method: Callable[..., Any], prompt: Tensor) -> Ge
     raise NotJudged(f"generate() could not be run on a prompt of the batch: {problem}")
 
 
-# Calling the method
-
-
 def _run(method: Callable[..., Any], arguments: dict[str, Any]) -> None:
     try:
         # A decorator may hide the names.
         result = method(*arguments.values()) if "" in arguments else method(**arguments)
         if inspect.isgenerator(result):
             list(result)
-    except _EnoughError:
+    except EnoughPassesError:
         pass
-
-
-class _EnoughError(Exception):
-    """Ends a generation after MAX_PASSES passes."""
 
 
 def _takes_count(method: Callable[..., Any]) -> bool:
@@ -140,82 +119,6 @@ def _value_for(name: str, longest: int, *, is_second: bool) -> Any:
     if is_second:
         return NEW_TOKENS
     raise NotJudged(f"generate() needs an argument `{name}` of unknown meaning")
-
-
-# Watching the model
-
-
-@contextmanager
-def _passes(model: nn.Module) -> Iterator[list[Pass]]:
-    """Collect the outermost calls of modules that map ids to logits, while each draw takes the most likely token."""
-    passes: list[Pass] = []
-    depth = 0
-
-    def enter(module: nn.Module, args: Any) -> None:
-        nonlocal depth
-        depth += 1
-        if depth == 1 and len(passes) >= MAX_PASSES:
-            raise _EnoughError
-        if depth == 1:
-            greedy.looked_up.clear()
-
-    def leave(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        nonlocal depth
-        depth -= 1
-        if depth == 0:
-            own = _pass(module, (*args, *kwargs.values()), output, greedy.looked_up)
-            passes.extend([own] if own is not None else [])
-
-    handles = []
-    for module in model.modules():
-        handles.append(module.register_forward_pre_hook(enter))
-        handles.append(module.register_forward_hook(leave, with_kwargs=True, always_call=True))
-    try:
-        with _Greedy() as greedy:
-            yield passes
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _pass(module: nn.Module, arguments: tuple[Any, ...], output: Any, looked_up: list[Tensor]) -> Pass | None:
-    """Return what a call did; None if it does not map ids to logits."""
-    ids = next((value for value in arguments if _is_ids(value)), None)
-    if ids is None:
-        return None
-    try:
-        logits = logits_in(output)
-    except (AttributeError, KeyError, TypeError, IndexError, ValueError):
-        return None
-    if not logits.is_floating_point() or logits.dim() not in (2, 3):
-        return None
-    logits = logits if logits.dim() == 3 else logits[:, None]
-    others = tuple(one for one in looked_up if not torch.equal(one, ids))
-    return Pass(module, ids.clone(), logits.detach().clone(), others)
-
-
-def _is_ids(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.dim() == 2 and value.dtype in (torch.int64, torch.int32)
-
-
-class _Greedy(TorchFunctionMode):
-    """Replaces each draw by the most likely token, and keeps the ids that are looked up in tables."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.looked_up: list[Tensor] = []
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        name = getattr(func, "__name__", "")
-        if name == "multinomial":
-            count = kwargs.get("num_samples", args[1] if len(args) > 1 else 1)
-            return args[0].topk(count, dim=-1).indices
-        if name == "exponential_":
-            return args[0].fill_(1.0)
-        if func is F.embedding and isinstance(args[0], Tensor):
-            self.looked_up.append(args[0].clone())
-        return func(*args, **kwargs)
 
 
 def _all_tokens(passes: list[Pass]) -> Tensor:

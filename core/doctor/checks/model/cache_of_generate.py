@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from tui_lab.core.doctor.checks.model.cache_finding import CacheDifference, Cause, cache_finding
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.measures.differences import Precision, relative_difference
-from tui_lab.core.doctor.measures.generation import NEW_TOKENS, Generation, Pass, generation
+from tui_lab.core.doctor.measures.generation import NEW_TOKENS, Generation, generation
+from tui_lab.core.doctor.measures.generation_passes import Pass
 from tui_lab.core.doctor.measures.inputs import sources
 from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.doctor.program.tokens import logits_in
