@@ -60,8 +60,23 @@ def run(command: list[str], folder: Path, **variables: str) -> Outcome:
 
 def assert_same(arguments: list[str], folder: Path, **variables: str) -> Outcome:
     """Run with and without watch; exit code, stdout and stderr are equal, except for the lines of tui-lab."""
-    plain = run([*PYTHON, *arguments], folder, **variables)
-    code, stdout, stderr = run([*HEADLESS, *arguments], folder, **variables)
+    watched = run([*HEADLESS, *arguments], folder, **variables)
+    return assert_equal(watched, run([*PYTHON, *arguments], folder, **variables))
+
+
+def assert_same_process(target: Target, folder: Path, **variables: str) -> Outcome:
+    """As `assert_same`, without the command line, which only becomes this process."""
+    watched = run(target.command_line, folder, **watched_environment(target, **variables))
+    return assert_equal(watched, run(target.command_line, folder, **variables))
+
+
+def watched_environment(target: Target, **variables: str) -> dict[str, str]:
+    with mock.patch.dict(os.environ, environment(**variables), clear=True):
+        return script_environment(STARTUP, startup_settings(target, None, in_background=False))
+
+
+def assert_equal(watched: Outcome, plain: Outcome) -> Outcome:
+    code, stdout, stderr = watched
     assert stderr.startswith(b"recording into ")
     assert (code, stdout, OWN_LINES.sub(b"", stderr)) == plain
     return plain
@@ -89,15 +104,16 @@ def test_names_paths_and_streams_are_those_of_python(script: Callable[..., Path]
     path = script(INTROSPECTION)
     folder = path.parent
     assert_same([str(path), "--flag", "--", "-x"], folder)
-    assert_same(["-m", "train", "--help", "-m", "x"], folder, PYTHONPATH=str(folder / "elsewhere"))
-    assert_same(["project/train.py"], folder.parent, PYTHONUNBUFFERED="1", PYTHONPATH="")
+    module = Target("train", ("--help", "-m", "x"), is_module=True)
+    assert_same_process(module, folder, PYTHONPATH=str(folder / "elsewhere"))
+    assert_same_process(Target("project/train.py"), folder.parent, PYTHONUNBUFFERED="1", PYTHONPATH="")
 
 
 def test_a_link_to_a_script_finds_the_modules_of_the_real_folder(script: Callable[..., Path], tmp_path: Path) -> None:
     path = script("import sys, helper; print(helper.NAME, __file__, sys.path[0])")
     script("NAME = 'real'", "project/helper.py")
     (tmp_path / "link.py").symlink_to(path)
-    assert assert_same(["link.py"], tmp_path)[1].startswith(b"real")
+    assert assert_same_process(Target("link.py"), tmp_path)[1].startswith(b"real")
 
 
 def test_modules_of_the_script_come_before_those_that_tui_lab_has_imported(script: Callable[..., Path]) -> None:
@@ -105,7 +121,7 @@ def test_modules_of_the_script_come_before_those_that_tui_lab_has_imported(scrip
     path = script("".join(f"import {name}\nprint({name}.MINE)\n" for name in names))
     for name in names:
         script(f"MINE = '{name}'", f"project/{name}.py")
-    assert assert_same(["train.py"], path.parent)[0] == 0
+    assert assert_same_process(Target("train.py"), path.parent)[0] == 0
 
 
 def test_arguments_and_their_errors(script: Callable[..., Path]) -> None:
@@ -159,9 +175,7 @@ def test_a_script_ends_as_under_python(name: str, script: Callable[..., Path]) -
     """Without the command line, which only starts this process."""
     path = script(ENDINGS[name])
     target = Target("train.py", ("x",))
-    with mock.patch.dict(os.environ, environment(), clear=True):
-        watched = script_environment(STARTUP, startup_settings(target, None, in_background=False))
-    code, stdout, stderr = run(target.command_line, path.parent, **watched)
+    code, stdout, stderr = run(target.command_line, path.parent, **watched_environment(target))
     assert (code, stdout, OWN_LINES.sub(b"", stderr)) == run(target.command_line, path.parent)
 
 
@@ -185,7 +199,7 @@ if __name__ == "__main__":
     print(subprocess.run([sys.executable, "-c", "import sys; print(sys.path[1:], 'tui_lab' in sys.modules)"],
                          capture_output=True, text=True).stdout)
 """)
-    assert assert_same(["train.py"], path.parent)[0] == 0
+    assert assert_same_process(Target("train.py"), path.parent)[0] == 0
     assert len(list_runs_in(path.parent)) == 1, "child processes are not recorded"
 
 
@@ -200,14 +214,14 @@ def test_a_module_of_a_package_imports_its_neighbors(script: Callable[..., Path]
         script("print(__name__)", f"p/{name}.py")
     script("NAME = 'model'", "p/model.py")
     assert assert_same(["-m", "p.train", "--out", "x"], path.parents[1])[0] == 0
-    assert_same(["-m", "p"], path.parents[1])
-    assert_same(["p"], path.parents[1])
+    assert_same_process(Target("p", is_module=True), path.parents[1])
+    assert_same_process(Target("p"), path.parents[1])
 
 
 def test_a_sitecustomize_of_the_user_runs_as_well(script: Callable[..., Path]) -> None:
     path = script("import sys; print(sys.site_name, 'sitecustomize' in sys.modules)")
     script("import sys; sys.site_name = __name__", "site/sitecustomize.py")
-    assert assert_same(["train.py"], path.parent, PYTHONPATH=str(path.parents[1] / "site"))[0] == 0
+    assert assert_same_process(Target("train.py"), path.parent, PYTHONPATH=str(path.parents[1] / "site"))[0] == 0
 
 
 TRAINING = """
@@ -226,14 +240,20 @@ for step in range(int(sys.argv[1])):
     print(step, repr(loss.item()), flush=True)
 """
 
+# torch's own optimizers import torch._dynamo, which takes as long as importing torch; some slow tests use them.
+QUICK_SGD = "from tui_lab.core.training.optim_without_dynamo import SGD\n"
+QUICK_TRAINING = TRAINING.replace("torch.manual_seed(0)\n", f"{QUICK_SGD}torch.manual_seed(0)\n").replace(
+    "torch.optim.SGD", "SGD"
+)
+
 
 def losses_of(run: Run) -> list[float]:
     return [event.loss for event in run.events() if isinstance(event, ev.StepDone)]
 
 
 def test_training_is_recorded_with_the_losses_that_the_script_prints(script: Callable[..., Path]) -> None:
-    path = script(TRAINING + "print(torch.__loader__ is torch.__spec__.loader, type(torch.__loader__))")
-    _, stdout, _ = assert_same(["train.py", "4"], path.parent)
+    path = script(QUICK_TRAINING + "print(torch.__loader__ is torch.__spec__.loader, type(torch.__loader__))")
+    _, stdout, _ = assert_same_process(Target("train.py", ("4",)), path.parent)
     [recorded] = list_runs()
     printed = [float(line.split()[1]) for line in stdout.splitlines()[:4]]
     assert losses_of(recorded) == pytest.approx(printed, abs=1e-6)
@@ -246,14 +266,16 @@ def test_training_is_recorded_with_the_losses_that_the_script_prints(script: Cal
 @pytest.mark.slow
 def test_an_error_ends_the_run_as_failed(script: Callable[..., Path]) -> None:
     path = script(TRAINING + "raise ValueError('no more data')")
-    assert assert_same(["train.py", "2"], path.parent)[0] == 1
+    assert assert_same_process(Target("train.py", ("2",)), path.parent)[0] == 1
     [recorded] = list_runs()
     last = list(recorded.events())[-1]
     assert isinstance(last, ev.Failed) and "no more data" in last.message and "train.py" in last.details
     assert b"no more data" in (recorded.path / OUTPUT).read_bytes()
 
 
-SLOW_TRAINING = "import time\n" + TRAINING.replace("    optimizer.step()", "    optimizer.step(); time.sleep(0.01)")
+SLOW_TRAINING = "import time\n" + QUICK_TRAINING.replace(
+    "    optimizer.step()", "    optimizer.step(); time.sleep(0.01)"
+)
 
 
 @pytest.fixture
@@ -276,7 +298,7 @@ def test_a_script_trains_on_where_the_recorder_cannot_begin(script: Callable[...
     """The project has a module in place of a library that the recorder needs."""
     path = script(TRAINING)
     script("", "project/safetensors.py")
-    assert assert_same(["train.py", "2"], path.parent)[0] == 0
+    assert assert_same_process(Target("train.py", ("2",)), path.parent)[0] == 0
     [recorded] = list_runs()
     assert [type(event) for event in recorded.events()] == [ev.Stopped] and in_use(recorded.path) is None
 
@@ -364,7 +386,7 @@ def test_out_names_the_folder_and_must_be_free(script: Callable[..., Path]) -> N
 
 def test_a_million_lines_are_printed_unchanged_and_recorded_in_part(script: Callable[..., Path]) -> None:
     path = script("for i in range(1_000_000): print('line', i)")
-    _, stdout, _ = assert_same(["train.py"], path.parent)
+    _, stdout, _ = assert_same_process(Target("train.py"), path.parent)
     [recorded] = list_runs()
     log = (recorded.path / OUTPUT).read_bytes()
     assert log.startswith(b"line 0\n") and b"\nline 999999\n" in log and len(log) < 2**24
