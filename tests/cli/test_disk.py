@@ -100,7 +100,8 @@ def mounted(folder: Path, mount: str, *arguments: str, after: str = "true") -> "
     )
 
 
-@pytest.mark.parametrize("kilobytes", [64, pytest.param(128, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kilobytes", [64, 128])
 def test_a_small_disk_fills_up(kilobytes: int, tmp_path: Path) -> None:
     (tmp_path / "small").mkdir()
     done = mounted(

@@ -36,6 +36,10 @@ for step in range(1000):
     loss.backward()
     optimizer.step()
 """
+# torch's own optimizers import torch._dynamo, which takes as long as importing torch.
+QUICK_LOOP = LOOP.replace("torch.optim.Adam", "Adam").replace(
+    "import torch\n", "import torch\nfrom tui_lab.core.training.optim_without_dynamo import Adam\n", 1
+)
 BY_HAND = """
 import torch
 w = torch.zeros(3, requires_grad=True)
@@ -82,7 +86,7 @@ def test_healthy_script_is_stopped_and_changes_no_file(tmp_path: Path, run_with_
 
 
 def test_fault_of_the_script_is_found(tmp_path: Path, run_with_child: RunCli) -> None:
-    write(tmp_path, LOOP.replace("rows[:, :-1], rows[:, 1:]", "rows[:, 1:], rows[:, 1:]"))
+    write(tmp_path, QUICK_LOOP.replace("rows[:, :-1], rows[:, 1:]", "rows[:, 1:], rows[:, 1:]"))
     done = run_with_child("doctor", "train.py", *SHORT, "--json", "--junit", "report.xml")
     assert done.code == 1 and codes(json.loads(done.out))[0] == "copied_targets"
     assert "copied_targets" in (tmp_path / "report.xml").read_text("utf-8")
@@ -106,9 +110,9 @@ def test_script_that_ends_early_is_examined_at_its_end(tmp_path: Path, run_with_
 
 
 def test_error_of_the_script_is_shown_with_its_line(tmp_path: Path, run_with_child: RunCli) -> None:
-    write(tmp_path, LOOP + "    if step == 7: raise ValueError('not today')\n")
+    write(tmp_path, QUICK_LOOP + "    if step == 7: raise ValueError('not today')\n")
     done = run_with_child("doctor", "train.py", "--json")
-    line = len(LOOP.splitlines()) + 1
+    line = len(QUICK_LOOP.splitlines()) + 1
     where = f"train.py, line {line}: ValueError: not today"
     assert done.code == 2 and where in json.loads(done.out)["error"] and where in done.err
 

@@ -48,6 +48,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("generate", "r", "--prompt", "123", "--max-new-tokens", "3"),
     ("doctor", "reverse", *TINY),
     ("doctor", "mine.py:mine"),
+    ("doctor", "--environment"),
     ("randomness", "reverse", *TINY),
     ("runs", "ls"),
     ("runs", "show", "r"),
@@ -72,12 +73,6 @@ def test_data_fetch_without_a_network_is_exit_2(
     done = cli("data", "fetch", "plato")
     assert done.returncode == 2 and "are you online?" in done.stderr and "Traceback" not in done.stderr
     assert any("gutenberg.org" in line for line in requests())
-
-
-def test_the_environment_is_described_without_a_network(requests: Requests, cli: Cli) -> None:
-    done = cli("doctor", "--environment")
-    assert done.returncode == 0, done.stderr
-    assert requests() == []
 
 
 @pytest.mark.slow

@@ -19,13 +19,13 @@ import pytest
 
 from tests.command_line import CliError
 from tui_lab.cli.commands.watch import _with_end_of_options
-from tui_lab.cli.watch import STARTUP, startup_settings
+from tui_lab.cli.watch import STARTUP, run_headless, startup_settings
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.runs import control
 from tui_lab.core.runs.folder import OUTPUT, Run, list_runs
 from tui_lab.core.runs.lock import in_use
-from tui_lab.core.watch.script_process import Target
+from tui_lab.core.watch.script_process import VARIABLE, Target
 from tui_lab.core.watch.script_process import environment as script_environment
 
 PYTHON = [sys.executable]
@@ -66,13 +66,18 @@ def assert_same(arguments: list[str], folder: Path, **variables: str) -> Outcome
 
 def assert_same_process(target: Target, folder: Path, **variables: str) -> Outcome:
     """As `assert_same`, without the command line, which only becomes this process."""
-    watched = run(target.command_line, folder, **watched_environment(target, **variables))
+    watched = run(target.command_line, folder, **watched_environment(target, None, **variables))
     return assert_equal(watched, run(target.command_line, folder, **variables))
 
 
-def watched_environment(target: Target, **variables: str) -> dict[str, str]:
+def watched_environment(target: Target, out: Path | None = None, **variables: str) -> dict[str, str]:
     with mock.patch.dict(os.environ, environment(**variables), clear=True):
-        return script_environment(STARTUP, startup_settings(target, None, in_background=False))
+        return script_environment(STARTUP, startup_settings(target, out, in_background=False))
+
+
+def run_process(target: Target, folder: Path, out: Path | None = None) -> Outcome:
+    """Run a watched script without the command line."""
+    return run(target.command_line, folder, **watched_environment(target, out))
 
 
 def assert_equal(watched: Outcome, plain: Outcome) -> Outcome:
@@ -175,7 +180,7 @@ def test_a_script_ends_as_under_python(name: str, script: Callable[..., Path]) -
     """Without the command line, which only starts this process."""
     path = script(ENDINGS[name])
     target = Target("train.py", ("x",))
-    code, stdout, stderr = run(target.command_line, path.parent, **watched_environment(target))
+    code, stdout, stderr = run_process(target, path.parent)
     assert (code, stdout, OWN_LINES.sub(b"", stderr)) == run(target.command_line, path.parent)
 
 
@@ -340,7 +345,7 @@ def test_an_interrupt_ends_the_script_as_under_python(training: "subprocess.Pope
 def test_a_script_that_does_not_train_gets_a_reason(code: str, reason: bytes, script: Callable[..., Path]) -> None:
     path = script(f"{code}\nprint('hello')")
     script("", "project/jax.py")
-    exit_code, stdout, stderr = run([*HEADLESS, "train.py"], path.parent)
+    exit_code, stdout, stderr = run_process(Target("train.py"), path.parent)
     assert exit_code == 0 and stdout == b"hello\n"
     assert b"tui-lab: nothing was recorded" in stderr and reason in stderr
 
@@ -368,19 +373,22 @@ def test_a_closed_stdout_stays_closed(script: Callable[..., Path]) -> None:
     assert OWN_LINES.sub(b"", run([*shell, *HEADLESS, "train.py"], folder)[2]) == b"None\n"
 
 
-def test_only_the_first_rank_records(script: Callable[..., Path]) -> None:
-    path = script("import os; print(os.environ['RANK'])")
-    assert run([*HEADLESS, "train.py"], path.parent, RANK="1", WORLD_SIZE="2") == (0, b"1\n", b"")
-    assert list_runs() == []
-    assert b"recording into" in run([*HEADLESS, "train.py"], path.parent, RANK="0", WORLD_SIZE="2")[2]
+@pytest.mark.parametrize(("rank", "is_recorded"), [("0", True), ("1", False)])
+def test_only_the_first_rank_is_recorded(rank: str, is_recorded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others become the plain script."""
+    monkeypatch.setenv("RANK", rank)
+    with mock.patch.object(os, "execve") as become:
+        run_headless(Target("train.py"), None)
+    [(program, command, variables)] = [call.args for call in become.call_args_list]
+    assert (program, command) == (sys.executable, Target("train.py").command_line)
+    assert (VARIABLE in variables) == is_recorded and (variables == os.environ) != is_recorded
 
 
 def test_out_names_the_folder_and_must_be_free(script: Callable[..., Path]) -> None:
     path = script("print('hello')")
-    command = [*HEADLESS, "--out", "mine", "train.py"]
-    assert run(command, path.parent)[0] == 0
+    assert run([*HEADLESS, "--out", "mine", "train.py"], path.parent)[0] == 0
     assert (path.parent / "mine" / "config.toml").is_file()
-    code, stdout, stderr = run(command, path.parent)
+    code, stdout, stderr = run_process(Target("train.py"), path.parent, Path("mine"))
     assert code == 2 and stdout == b"" and b"already exists" in stderr
 
 
@@ -459,7 +467,7 @@ def test_the_app_follows_a_script_that_outlives_its_terminal(script: Callable[..
     assert (recorded.path / OUTPUT).read_bytes().startswith(b"0 ")
 
 
-@pytest.mark.parametrize("code", [0, 3])
+@pytest.mark.parametrize("code", [pytest.param(0, marks=pytest.mark.slow), 3])
 def test_a_script_that_ends_before_the_app_opens_is_shown(code: int, script: Callable[..., Path]) -> None:
     path = script(f"print('only this'); raise SystemExit({code})")
     with in_terminal([*WATCH, "train.py"], path.parent) as (process, leader):

@@ -10,12 +10,12 @@ WHOLE = list(trials(0))
 
 
 def quick(trial: Trial) -> bool:
-    """One random config of every sixteenth fault, alternating the task, and one healthy case of each fixed design.
+    """One random config of every sixteenth fault, alternating the task, and one healthy case of each small design.
 
     The checks have tests of their own for the other faults.
     """
     if trial.fault is None:
-        return trial.number == 0 and not trial.design.startswith("random")
+        return trial.number == 0 and trial.design != "socrates" and not trial.design.startswith("random")
     number = list(FAULTS).index(trial.fault)
     if number % 16:
         return False
