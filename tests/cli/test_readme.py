@@ -63,7 +63,11 @@ next_batch = lambda step: (x[:1], y[:1])
 """What the reader's own file stands for: a small model, data, a loss and a training step."""
 SCRIPT = """
 import argparse
+import torch
 from mine import loop
+from tui_lab.core.training import optim_without_dynamo
+
+torch.optim.AdamW = optim_without_dynamo.AdamW  # Its import takes half as long.
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--batch_size", type=int)
@@ -128,7 +132,7 @@ def shortened(arguments: list[str]) -> list[str]:
         short += ["--rates", "10", "--set", "train.batch_size=4"]
     if arguments[:2] == ["doctor", "confusion-3"]:
         short += ["--set", "data.vocab=seen"]
-    if arguments[0] in ("run", "lr-find") and arguments[1] in presets():
+    if arguments[0] in ("run", "lr-find", "doctor") and arguments[1] in presets():
         short += ["--set", "model.n_layers=1", "--set", "model.d_model=16", "--set", "model.d_ff=16"]
     if arguments[:2] in (["doctor", "train.py"], ["doctor", "-m"]):
         short[1:1] = ["--updates", "5"]

@@ -34,6 +34,7 @@ def taken(folder: Path) -> Progress:
     return progress
 
 
+@pytest.mark.usefixtures("both_widths")
 def test_page_shows_answers_and_curves(tmp_path: Path) -> None:
     source = lesson_report(taken(write(tmp_path / "rates")))
     page = Page(source)

@@ -102,6 +102,7 @@ def trained(tmp_path: Path) -> Run:
     return run
 
 
+@pytest.mark.usefixtures("both_widths")
 def test_report_shows_the_run(trained: Run) -> None:
     write_notes(trained.path, ["keep"], "“the first”")
     page = page_of(trained)
@@ -199,6 +200,7 @@ def test_what_became_non_finite_first_is_in_the_report(is_script: bool, tmp_path
     assert "h.1.mlp" not in page_of(run).text, "of the last start only"
 
 
+@pytest.mark.usefixtures("both_widths")
 def test_report_writes_one_file(run_cli: RunCli, tmp_path: Path) -> None:
     run = recorded(tmp_path / "a")
     new = tmp_path / "new" / "a.html"
@@ -254,6 +256,7 @@ def test_a_browser_requests_nothing(trained: Run, tmp_path: Path) -> None:
     assert len(refused) == 1 and "csp" in refused[0].casefold()
 
 
+@pytest.mark.usefixtures("both_widths")
 def test_phones_get_a_chart_that_need_not_scroll(trained: Run) -> None:
     """A phone of 390 pixels has about 330 for the chart, whose texts keep their size."""
     source = run_report(gather(trained, []))
