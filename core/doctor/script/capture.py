@@ -237,7 +237,7 @@ class Capture(CallCapture):
         if form is None:
             return None, None
         x = at(inputs, form.x)
-        form = with_layout(form, x, y)
+        form = with_layout(form, x, output, flat)
         if criterion is None or flat is None:
             return form, None
         ratio = None if not criterion.value else loss / criterion.value

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from tui_lab.core.doctor.findings import NotJudged
 from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.program.batch import Batch, n_rows
-from tui_lab.core.doctor.program.nested import at, mapped, only
+from tui_lab.core.doctor.program.nested import at, mapped, only, tensors_of
 from tui_lab.core.doctor.program.tokens import TokenView
 from tui_lab.core.doctor.script.capture import Capture, CapturedStep
 from tui_lab.core.doctor.script.tape import Inputs, Tape
@@ -230,6 +230,8 @@ def _splits(step: CapturedStep, modules: Sequence[nn.Module]) -> bool:
     try:
         with unchanged_rng(), torch.no_grad(), _autocast(step.autocast, module):
             output = module(*arguments[0], **arguments[1])
+            if not _has_rows(output, tape, rows):
+                return False
             losses = []
             for start, end in ((0, rows), (0, rows // 2), (rows // 2, rows)):
                 # Only what has as many rows as the batch is cut.
@@ -244,6 +246,12 @@ def _splits(step: CapturedStep, modules: Sequence[nn.Module]) -> bool:
     whole, first, second = losses
     is_sum = math.isclose(whole, first + second, rel_tol=1e-3)
     return is_sum or min(first, second) - 1e-3 <= whole <= max(first, second) + 1e-3
+
+
+def _has_rows(output: Any, tape: Tape, rows: int) -> bool:
+    """Whether what the loss uses of the output has a row for each of the batch; logits [B·T, V] have not."""
+    used = [tensor for reference in tape.outputs for tensor in tensors_of(at(output, reference.path))]
+    return all(not tensor.dim() or len(tensor) == rows for tensor in used)
 
 
 def _rows_between(tensor: Tensor, *, rows: int, start: int, end: int) -> Tensor:

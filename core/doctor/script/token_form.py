@@ -242,9 +242,22 @@ def is_time_first(form: TokenForm, x: Tensor, y: Tensor | None) -> bool:
     return max(_continued(x, y, 0), _continued(x.t(), y, 1)) > AGREEMENT > along_rows
 
 
-def with_layout(form: TokenForm, x: Tensor, y: Tensor | None) -> TokenForm:
-    """Return the form with `time_first` as the targets show it."""
-    return replace(form, time_first=is_time_first(form, x, y))
+def with_layout(form: TokenForm, x: Tensor, output: Any, flat: tuple[Tensor, Tensor] | None) -> TokenForm:
+    """Return the form with `time_first` as the loss shows it. flat: logits [N, V] and targets [N] of the loss."""
+    y = None if flat is None else flat[1]
+    return replace(form, time_first=is_time_first(form, x, y) or _is_of_last_position(form, x, output, flat))
+
+
+def _is_of_last_position(form: TokenForm, x: Tensor, output: Any, flat: tuple[Tensor, Tensor] | None) -> bool:
+    """Whether the loss gets `logits[-1]` only: logits [T, B, V] at the last position."""
+    if flat is None or form.inner:
+        return False
+    logits = at(form.shown(output, x), form.logits)
+    got = flat[0]
+    rows, columns = logits.shape[:2]
+    if rows < 2 or columns < 2 or got.shape != logits.shape[1:]:
+        return False
+    return _same(logits[-1], got) and not (rows == columns and _same(logits[:, -1], got))
 
 
 def aligned_targets(

@@ -146,6 +146,21 @@ def time_first(model: nn.Module, step: int) -> Tensor:
     return F.cross_entropy(logits.reshape(-1, V), y.T.reshape(-1))
 
 
+def last_position(model: nn.Module, step: int) -> Tensor:
+    """Of ids [T, B], only the last position is trained."""
+    x, y = pair(step)
+    logits: Tensor = model(x.T)
+    return F.cross_entropy(logits[-1], y[:, -1])
+
+
+def smoothed_by_hand(model: nn.Module, step: int) -> Tensor:
+    """A sum over all tokens, with logits [B·T, V]."""
+    x, y = pair(step)
+    logits: Tensor = model(x, y.contiguous())[0]
+    wanted = torch.full_like(logits, 0.1 / V).scatter(1, y.reshape(-1, 1), 0.9)
+    return -(wanted * logits.log_softmax(1)).sum()
+
+
 def with_z_loss(model: nn.Module, step: int) -> Tensor:
     x, y = pair(step)
     logits: Tensor = model(x)
@@ -279,6 +294,19 @@ def test_other_loss_of_logits_accepts_what_the_model_returned() -> None:
     output = target.output(target.batch(0))
     assert target.output_loss is not None
     assert value(target.output_loss(output, target.batch(0))) == pytest.approx(value(target.loss(target.batch(0))))
+
+
+def test_logits_of_the_last_position_show_that_ids_are_time_first() -> None:
+    target = examined(TimeFirst(), last_position)
+    tokens = required(target.tokens)
+    assert torch.equal(tokens.x(target.batch(0)), pair(0)[0])
+    assert torch.equal(target.pair(0)[1][:, -1], pair(0)[1][:, -1])
+
+
+def test_loss_of_flattened_logits_by_hand_is_tried_on_whole_batches() -> None:
+    target = examined(Flattened(), smoothed_by_hand)
+    assert target.fixed_shape
+    assert value(target.loss(target.probe.batch)) == pytest.approx(value(smoothed_by_hand(target.model, 0)), rel=1e-6)
 
 
 def test_model_has_its_initial_weights() -> None:
