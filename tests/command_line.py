@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tui_lab.cli.main import app, main
+from tui_lab.cli.main import command, main
 from tui_lab.core.doctor import diagnose, worker
 from tui_lab.util.errors import LabError
 
@@ -83,7 +83,7 @@ def cli_error(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
     def run(*arguments: object) -> LabError:
         capsys.readouterr()
         with pytest.raises(LabError) as caught:
-            app([str(argument) for argument in arguments], prog_name="tui-lab", standalone_mode=False)
+            command()([str(argument) for argument in arguments], prog_name="tui-lab", standalone_mode=False)
         assert capsys.readouterr().out == ""
         return caught.value
 

@@ -1,10 +1,12 @@
 """The entry point of `tui-lab`: registers the commands, and turns errors into messages and exit codes."""
 
+import functools
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from io import TextIOWrapper
-from typing import Annotated, TextIO
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -89,6 +91,12 @@ def start(
         app_commands.open_app()
 
 
+@functools.cache
+def command() -> Callable[..., Any]:
+    """`app` with all its commands. A process that calls `main` several times builds it once."""
+    return typer.main.get_command(app)
+
+
 def main() -> None:
     """Run the command line. Errors are printed to stderr; exit codes are those of `tui_lab.util.exit_codes`."""
     raise_gc_threshold()
@@ -101,7 +109,7 @@ def main() -> None:
         sys.argv.append("list")  # typer has no options whose value may be left out.
     try:
         with completion.bash_words():
-            sys.exit(app(prog_name="tui-lab", standalone_mode=False) or 0)
+            sys.exit(command()(prog_name="tui-lab", standalone_mode=False) or 0)
     except typer.TyperException as error:
         _print_usage_error(error)
         sys.exit(BAD_USAGE)
