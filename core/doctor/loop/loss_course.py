@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 from tui_lab.core.doctor.loop.record import LoopRecord
@@ -44,6 +44,10 @@ class LossCourse:
     @property
     def _n(self) -> int:
         return min(len(self.values), max(MIN_UPDATES, round(SHARE * len(self.values))))
+
+    def times(self, factor: float) -> "LossCourse":
+        """The same course with each loss multiplied."""
+        return replace(self, values=tuple(value * factor for value in self.values))
 
     def __str__(self) -> str:
         return f"{self.first:.4g} → {self.last:.4g}"

@@ -68,7 +68,7 @@ def target_from_script(
 
 
 def _recognized(parts: ScriptParts, record: LoopRecord, model: nn.Module) -> Iterator[str]:
-    yield from _recorded(record)
+    yield from _recorded(record, parts.factor)
     if type(model) is nn.ModuleList:
         sizes = [f"{type(each).__name__} ({sum(p.numel() for p in each.parameters()):,} weights)" for each in model]
         yield f"{len(sizes)} models: {', '.join(sizes)}"
@@ -76,13 +76,19 @@ def _recognized(parts: ScriptParts, record: LoopRecord, model: nn.Module) -> Ite
         yield "the loss: cross-entropy" + (" inside the model" if parts.inside else "")
 
 
-def _recorded(record: LoopRecord) -> tuple[str, ...]:
-    """Return how many updates were recorded, and how their losses changed."""
+def _recorded(record: LoopRecord, factor: float = 1.0) -> tuple[str, ...]:
+    """Return how many updates were recorded, and how their losses changed.
+
+    factor: what undoes the division of each loss by the number of micro-batches.
+    """
     courses = loss_courses(record)
-    named = [f"loss{named_at(course.line) if len(courses) > 1 else ''} {course}" for course in courses[:MAX_COURSES]]
+    named = [
+        f"loss{named_at(course.line) if len(courses) > 1 else ''} {course.times(factor)}"
+        for course in courses[:MAX_COURSES]
+    ]
     constant = constant_loss(record)
     if len(courses) == 1 and constant and courses[0].last > NEAR_CONSTANT * constant:
-        named = [f"{named[0]}, where a constant prediction has {constant:.4g}"]
+        named = [f"{named[0]}, where a constant prediction has {constant * factor:.4g}"]
     return (f"{len(record.updates)} updates of the script", *named)
 
 

@@ -328,6 +328,17 @@ def test_division_by_the_number_of_micro_batches_is_undone(name: str) -> None:
     assert value(undivided.loss(undivided.batch(0))) == pytest.approx(value(loss(undivided.model, 0)), rel=1e-6)
 
 
+def test_report_shows_the_losses_of_whole_updates() -> None:
+    whole = examined(Small(), outside, micro_batches=2)
+    divided = examined(Small(), outside, micro_batches=2, divide=2.0)
+    assert shown_first_loss(divided) == pytest.approx(shown_first_loss(whole), rel=0.2)
+
+
+def shown_first_loss(target: Target) -> float:
+    """Return the loss of the first updates in "loss 2.6 → 2.5"."""
+    return next(float(text.split()[1]) for text in target.recognized if text.startswith("loss "))
+
+
 def test_update_learns_and_clips_as_the_script_does() -> None:
     target = examined(Small(), outside).fresh()
     before = value(target.loss(target.batch(0)))
