@@ -7,6 +7,7 @@ from tui_lab.app.textual_fixes.mouse_on_removed_widget import IgnoreRemovedUnder
 from tui_lab.app.textual_fixes.mouse_outside_terminal import IgnoreMouseOutside
 from tui_lab.app.textual_fixes.render_only_dirty import RenderOnlyDirty
 from tui_lab.app.textual_fixes.stale_resize import IgnoreStaleResize
+from tui_lab.app.textual_fixes.styled_when_mounted import StyledWhenMounted
 
 
 class BaseScreen(
@@ -15,6 +16,7 @@ class BaseScreen(
     IgnoreRemovedUnderMouse[ScreenResultType],
     IgnoreStaleResize[ScreenResultType],
     RenderOnlyDirty[ScreenResultType],
+    StyledWhenMounted[ScreenResultType],
 ):
     """The workarounds for Screen; use as a mixin before the kind of screen."""
 
