@@ -1,15 +1,53 @@
-"""Tests of the app paint the screen when they wait for it, not every frame before: that took a third of their time."""
+"""Tests of the app wait in short turns, and paint only what they look at and their last screen.
+
+Textual's own pace and a paint of every frame took more than half of their time.
+"""
+
+import asyncio
+import time
 
 import pytest
-from textual.pilot import Pilot
+from textual.app import App
 from textual.screen import Screen
+
+SECONDS_BETWEEN_UPDATES = 1 / 240
+SECONDS_OF_A_TURN = 1 / 100
+"""Longer than between two updates, and than the 1/120 s after which Textual resizes its screens: both lead to more."""
+MAX_TURNS = 100
+BUSY = 0.05
+"""The fraction of a core from which on the process counts as busy, as for Textual."""
+
+
+async def wait_for_idle(min_sleep: float = 0.0, max_sleep: float = 1.0) -> None:
+    """Wait until no callback is ready and no thread works.
+
+    Textual only looks at the time of the process, which on a busy machine also stands still before the work is done.
+    """
+    loop = asyncio.get_running_loop()
+    for _ in range(MAX_TURNS):
+        spent = time.process_time()
+        await asyncio.sleep(SECONDS_OF_A_TURN)
+        is_busy = time.process_time() - spent >= BUSY * SECONDS_OF_A_TURN
+        if not is_busy and not loop._ready:  # type: ignore[attr-defined]
+            return
 
 
 @pytest.fixture(autouse=True)
-def paint_when_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Collect what has to be painted, as a slow terminal does, and paint it at the end of `Pilot.pause`."""
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait as long as it takes until the app is idle, and hardly longer."""
+    monkeypatch.setattr("textual.screen.UPDATE_PERIOD", SECONDS_BETWEEN_UPDATES)
+    monkeypatch.setattr("textual.app.wait_for_idle", wait_for_idle)
+    monkeypatch.setattr("textual.pilot.wait_for_idle", wait_for_idle)
+
+
+@pytest.fixture(autouse=True)
+def paint_what_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Collect what has to be painted, as a slow terminal does, and paint it before the app closes.
+
+    A screenshot and `tests.app.fake.painted` paint the whole screen.
+    """
     paint = Screen._compositor_refresh
-    pause = Pilot.pause
+    close = App._shutdown
 
     def collect(screen: Screen[object]) -> None:
         if screen is screen.app.screen:
@@ -18,10 +56,12 @@ def paint_when_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
         else:
             paint(screen)
 
-    async def pause_and_paint(pilot: Pilot[object], delay: float | None = None) -> None:
-        await pause(pilot, delay)
-        if pilot.app.screen._compositor._dirty_regions:
-            paint(pilot.app.screen)
+    async def paint_and_close(app: App[object]) -> None:
+        try:
+            if app._running and app._screen_stack:
+                paint(app.screen)
+        finally:
+            await close(app)
 
     monkeypatch.setattr(Screen, "_compositor_refresh", collect)
-    monkeypatch.setattr(Pilot, "pause", pause_and_paint)
+    monkeypatch.setattr(App, "_shutdown", paint_and_close)

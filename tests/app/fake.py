@@ -1,30 +1,28 @@
 """The lab over a fake source: tests inject its messages and turn its clock."""
 
-import html
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from textual._context import visible_screen_stack
 from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import DataTable
 
 from tui_lab.app.app import LabApp
 from tui_lab.app.keymap import Keymap
+from tui_lab.app.screens.home import Home
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.session.messages import Ready, SessionMessage, SystemSample
 from tui_lab.app.session.source import Playback, Role, Timeline
+from tui_lab.app.textual_fixes.base_screen import BlankScreen
 from tui_lab.app.textual_fixes.keys_in_order import KeysInOrder
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.training.task_factory import build_task
-
-settle = Pilot.pause
-"""Waits as `Pilot.pause` does, but paints nothing: the fixture `paint_when_waited_for` replaces only the latter."""
 
 
 @dataclass
@@ -151,6 +149,17 @@ def evaluated(step: int) -> ev.Evaluated:
     return ev.Evaluated(step=step, val_loss=2.4 / step, exact_match=0.5, perplexity=None, examples=8, best=True)
 
 
+TICKS = 3
+"""The first draws the news, the second what that asked for; the third draws nothing."""
+
+
+class AppWithoutHome(LabApp):
+    """Has an empty screen in the place of Home, which is faster: most tests of the lab never go there."""
+
+    def push_screen(self, screen: Any, *args: Any, **options: Any) -> Any:
+        return super().push_screen(BlankScreen() if isinstance(screen, Home) else screen, *args, **options)
+
+
 @dataclass
 class Lab:
     """The screen under test, with its source and its clock."""
@@ -162,13 +171,13 @@ class Lab:
     config: Config
 
     async def tell(self, *messages: SessionMessage) -> None:
-        """Deliver messages once all keys are carried out, and let enough time pass for every pane to draw."""
+        """Deliver messages once all keys are carried out, and let enough time pass for a new frame."""
         app = self.pilot.app
         while isinstance(app, KeysInOrder) and app.keys_under_way and app._exception is None:
-            await settle(self.pilot)
+            await self.pilot.pause()
         self.source.items += messages
         self.now[0] += 10.0
-        for _ in range(2 + len(self.screen.panes)):
+        for _ in range(TICKS):
             self.screen.tick()
         await self.pilot.pause()
 
@@ -195,16 +204,9 @@ async def widened(pilot: Pilot[None], table: DataTable[Any]) -> None:
 
 def painted(app: App[None]) -> str:
     """Return an app's whole screen as plain text."""
-    svg = app.export_screenshot(simplify=True)
-    rows: dict[float, list[tuple[float, str]]] = {}
-    for x, y, text in re.findall(r'<text class="[^"]*" x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]*)</text>', svg):
-        rows.setdefault(float(y), []).append((float(x), html.unescape(text).replace("\xa0", " ")))
-    lines = []
-    for _, cells in sorted(rows.items()):
-        line = ""
-        for x, text in sorted(cells):
-            line = line.ljust(round(x / 12.2)) + text
-        lines.append(line.rstrip())
+    app.screen._compositor._dirty_regions.clear()
+    visible_screen_stack.set(app._background_screens)  # What is seen behind a dialog.
+    lines = [strip.text.replace("\xa0", " ").rstrip() for strip in app.screen._compositor.render_strips()]
     return "\n".join(lines) + "\n"
 
 
@@ -219,20 +221,24 @@ async def lab(
     sampler: FakeSampler | None = None,
     loaded: bool = True,
     toasts: bool = False,
+    home: bool = False,
 ) -> AsyncIterator[Lab]:
-    """A lab after `steps` steps, with an evaluation half way. toasts: whether they are shown."""
+    """A lab after `steps` steps, with an evaluation half way.
+
+    toasts: whether they are shown. home: whether Home is below it.
+    """
     source, now = FakeSource(), [0.0]
-    app = LabApp(clock=lambda: now[0], keymap=keymap)
+    app = (LabApp if home else AppWithoutHome)(clock=lambda: now[0], keymap=keymap)
     async with app.run_test(size=size, notifications=toasts) as pilot:
         screen = LabScreen(source, lambda: now[0], memory=lambda: 2**28, is_first=is_first, sampler=sampler)
         opened = ready(preset, *overrides)
         assert opened.trainer_config is not None
         it = Lab(pilot, screen, source, now, opened.trainer_config)
         half = steps // 2
-        with app.batch_update():  # Paints once, and not after each message.
+        with app.batch_update():  # Lays out once, and not after each message.
             await app.push_screen(screen)
             await it.tell(*((opened, started(opened)) if loaded else ()))
             await it.tell(*(update(step) for step in range(1, half + 1)), *([evaluated(half)] if half else []))
-            await it.tell(*(update(step) for step in range(half + 1, steps + 1)))
-        await settle(pilot)  # The test paints when it waits or looks.
+        await pilot.pause()
+        await it.tell(*(update(step) for step in range(half + 1, steps + 1)))
         yield it

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.app.fake import FakeSource, Lab, evaluated, settle, update
+from tests.app.fake import AppWithoutHome, FakeSource, Lab, evaluated, update
 from tests.core.tiny import tiny
-from tui_lab.app.app import LabApp
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.session.messages import Ready
 from tui_lab.app.session.source import Role
@@ -100,7 +99,7 @@ async def script_lab(
 ) -> AsyncIterator[Lab]:
     """A lab that follows a script after `steps` steps, or before its first one if `steps` is -1."""
     source, now = FakeSource(role=role), [0.0]
-    app = LabApp(clock=lambda: now[0])
+    app = AppWithoutHome(clock=lambda: now[0])
     async with app.run_test(size=size) as pilot:
         screen = LabScreen(source, lambda: now[0], memory=lambda: 2**28)
         it = Lab(pilot, screen, source, now, tiny())
@@ -108,6 +107,7 @@ async def script_lab(
             await app.push_screen(screen)
             if steps >= 0:
                 await it.tell(script_ready(path, config, tokenizer), STARTED)
-                await it.tell(*(update(step, epoch=0) for step in range(1, steps + 1)), evaluated(steps))
-        await settle(pilot)
+        await pilot.pause()
+        if steps >= 0:
+            await it.tell(*(update(step, epoch=0) for step in range(1, steps + 1)), evaluated(steps))
         yield it

@@ -252,7 +252,7 @@ async def test_names_of_runs_are_shown_literally(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("TUI_LAB_RUNS", str(tmp_path / "there"))
     opened = open_run.start("tiny", tiny(), tmp_path / "there" / "one[bold]\x1b]0;t\x07")
     list(opened.run.record(opened.trainer.events()))
-    async with lab() as it:
+    async with lab(home=True) as it:
         it.screen.notify(f"saved {evil}", title=evil)
         await it.tell()
         [toast] = it.pilot.app._notifications

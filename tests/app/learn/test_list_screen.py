@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.app.fake import AppWithoutHome
 from tests.core.lessons.example import write
 from tui_lab.app.app import LabApp
 from tui_lab.app.learn.list_screen import LearnScreen
@@ -42,7 +43,7 @@ def selected(app: LabApp) -> int | None:
 async def test_list_begins_with_the_lesson_to_go_on_with(course: Path) -> None:
     worked_on(course, "1-first", at=100)
     worked_on(course, "3-third", at=200)
-    app = LabApp()
+    app = AppWithoutHome()
     async with app.run_test(size=(80, 24)) as pilot:
         await app.push_screen(LearnScreen(course))
         await pilot.pause()
@@ -50,7 +51,7 @@ async def test_list_begins_with_the_lesson_to_go_on_with(course: Path) -> None:
 
 
 async def test_list_behind_a_lesson_that_is_opened_with_it_selects_the_next_one(course: Path) -> None:
-    app = LabApp()
+    app = AppWithoutHome()
     async with app.run_test(size=(80, 24)) as pilot:
         screen = LearnScreen(course)
         app.push_screen(screen)
@@ -63,7 +64,7 @@ async def test_list_behind_a_lesson_that_is_opened_with_it_selects_the_next_one(
 
 
 async def test_cursor_stays_behind_help_and_follows_a_lesson_that_was_left(course: Path) -> None:
-    app = LabApp()
+    app = AppWithoutHome()
     async with app.run_test(size=(80, 24)) as pilot:
         screen = LearnScreen(course)
         await app.push_screen(screen)

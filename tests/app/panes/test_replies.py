@@ -18,6 +18,11 @@ from tui_lab.app.session.messages import TokenGenerated
 from tui_lab.core.inference.sampling import Generated
 
 
+@pytest.fixture(autouse=True)
+def paint_what_is_looked_at() -> None:
+    """Paint every frame: tests count what is painted."""
+
+
 class RepliesApp(App[None]):
     CSS = "#replies { height: 1fr; scrollbar-gutter: stable; }"
 

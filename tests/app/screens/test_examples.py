@@ -13,9 +13,8 @@ import pytest
 from textual.coordinate import Coordinate
 from textual.pilot import Pilot
 
-from tests.app.fake import lab
+from tests.app.fake import AppWithoutHome, lab
 from tests.app.run_folders import trained
-from tui_lab.app.app import LabApp
 from tui_lab.app.screens.examples import ExamplesScreen
 from tui_lab.app.session.examples_process import Answered, ExamplesProcess, Message, Question, Working
 from tui_lab.core import commands as cmd
@@ -100,7 +99,7 @@ class Opened:
 async def opened(size: tuple[int, int] = (80, 24)) -> AsyncIterator[Opened]:
     asker = FakeAsker()
     screen = ExamplesScreen("a", asker, None, live=lambda: True, step=lambda: 8)
-    async with LabApp().run_test(size=size) as pilot:
+    async with AppWithoutHome().run_test(size=size) as pilot:
         await pilot.app.push_screen(screen)
         await pilot.pause()
         yield Opened(pilot, screen, asker)

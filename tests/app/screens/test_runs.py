@@ -16,7 +16,7 @@ from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import ContentSwitcher, DataTable, Input
 
-from tests.app.fake import lab, painted, widened
+from tests.app.fake import AppWithoutHome, lab, painted, widened
 from tests.app.run_folders import folder, trained
 from tests.app.screens.test_attention import PlainText
 from tests.core.recorded import recorded_script, script_config, update
@@ -88,8 +88,9 @@ def three() -> None:
 
 
 @asynccontextmanager
-async def runs_screen(size: tuple[int, int] = (120, 40)) -> AsyncIterator[Shown]:
-    app = LabApp(clock=lambda: 0.0)
+async def runs_screen(size: tuple[int, int] = (120, 40), *, home: bool = False) -> AsyncIterator[Shown]:
+    """The screen alone, or over Home."""
+    app = (LabApp if home else AppWithoutHome)(clock=lambda: 0.0)
     async with app.run_test(size=size) as pilot:
         screen = RunsScreen(lambda: 0.0, lambda: 0.0)
         await app.push_screen(screen)
@@ -387,7 +388,7 @@ async def test_no_second_run_is_opened_over_the_lab(monkeypatch: pytest.MonkeyPa
 
 
 async def test_every_key_is_harmless_without_runs() -> None:
-    async with runs_screen() as it:
+    async with runs_screen(home=True) as it:
         await it.press(*"tncoOdvzzYxeXg", "space", "enter", "backspace", "escape")
         assert "No runs yet" in it.text("#about") and it.screen.is_current
         await it.pilot.press("question_mark")

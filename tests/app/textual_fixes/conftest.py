@@ -4,5 +4,5 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def paint_when_waited_for() -> None:
+def paint_what_is_looked_at() -> None:
     """Paint as Textual does."""

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.app.contrast import contrast, luminance
-from tui_lab.app.app import LabApp
+from tests.app.fake import AppWithoutHome
 from tui_lab.app.themes import THEMES
 from tui_lab.app.widgets import heatmap
 from tui_lab.app.widgets.attention_grid import grid_of, part_around, window_of
@@ -18,7 +18,7 @@ SIGNS = Ramp((), "")
 
 async def test_ramp_is_monotonic_and_its_texts_are_readable_in_every_theme() -> None:
     ramps = []
-    async with LabApp().run_test() as pilot:
+    async with AppWithoutHome().run_test() as pilot:
         for theme in (theme.name for theme in THEMES):
             pilot.app.theme = theme
             ramps.append(ramp_of(pilot.app.current_theme))
