@@ -42,6 +42,7 @@ def changes(folder: Path) -> list[tuple[float, float]]:
     return [(event.old, event.new) for event in Run(folder).events() if isinstance(event, ev.Changed)]
 
 
+@pytest.mark.slow
 def test_a_run_of_another_process_is_followed_steered_and_stopped(folder: Path, tmp_path: Path) -> None:
     first = Person(tmp_path, "app", str(folder))
     first.wait_for("trained by process")

@@ -136,6 +136,7 @@ def test_ctrl_z_suspends_and_fg_resumes_the_app(tmp_path: Path) -> None:
     saved(tmp_path)
 
 
+@pytest.mark.slow
 def test_app_that_was_stopped_and_continued_takes_the_terminal_again(tmp_path: Path) -> None:
     person = Person(tmp_path)
     person.wait_for("Presets")
