@@ -2,8 +2,6 @@
 
 import math
 
-import pytest
-
 from tests.app.fake import Lab, lab, update
 from tui_lab.app.panes.generation import GenerationPane
 from tui_lab.app.panes.loss import LossPane
@@ -35,9 +33,8 @@ def dots(it: Lab) -> list[tuple[float, float]]:
     return [(dot.x, dot.y) for dot in it.screen.query_one(Chart).plot.drawing.dots]
 
 
-@pytest.mark.parametrize("size", [(80, 24), (200, 50)])
-async def test_best_evaluation_is_marked_and_described(size: tuple[int, int]) -> None:
-    async with lab("reverse", "train.patience=3", size=size) as it:
+async def test_best_evaluation_is_marked_and_described() -> None:
+    async with lab("reverse", "train.patience=3", size=(80, 24)) as it:
         await evaluations(it, 0.16, 0.12, 0.1, 0.13)
         assert dots(it) == [(60.0, 0.1)]
         assert it.text("#best").startswith("● best 0.1 at step 60 · no improvement for 1 eval (patience 3)")

@@ -116,7 +116,8 @@ async def test_model_is_not_known_before_the_first_step(tmp_path: Path) -> None:
 
 
 async def test_unknown_number_of_steps_is_not_shown(tmp_path: Path) -> None:
-    async with script_lab(tmp_path, steps=1234) as it:
+    async with script_lab(tmp_path) as it:
+        await it.tell(update(1234))
         status = it.text("#status")
         assert "step 1,234 " in status and "/" not in status.partition("tok/s")[0] and "ETA" not in status
 
@@ -360,15 +361,20 @@ async def test_reply_comes_from_the_process_of_the_script(tmp_path: Path) -> Non
         assert "step 30 the abc" in it.text("#replies")
 
 
-@pytest.mark.parametrize("role", ["replay", "watching"])
-async def test_model_of_a_script_cannot_be_asked_after_its_end_or_without_a_way_to(role: Role, tmp_path: Path) -> None:
-    async with script_lab(tmp_path, role=role) as it:
-        assert "Generate" not in it.painted().splitlines()[-1]
-        await it.press("g")
-        assert it.source.sent == [] and len(notices(it)) == 1 and not it.screen.generation_pane.replies
-        write_batch(tmp_path, batch())
-        await it.press("A")
-        assert it.screen.is_current and len(notices(it)) == 2
+async def test_model_of_a_script_cannot_be_asked_after_its_end_or_without_a_way_to(tmp_path: Path) -> None:
+    write_batch(tmp_path, batch())
+    roles: tuple[Role, ...] = ("replay", "watching")
+    async with script_lab(tmp_path) as it:
+        for role in roles:
+            it.source.role = role
+            it.pilot.app.clear_notifications()
+            await it.tell()
+            assert "Generate" not in it.painted().splitlines()[-1], role
+            await it.press("g")
+            assert it.source.sent == [] and not it.screen.generation_pane.replies, role
+            assert len(notices(it)) == 1, role
+            await it.press("A")
+            assert it.screen.is_current and len(notices(it)) == 2, role
 
 
 async def test_generate_is_not_offered_once_the_script_has_ended(tmp_path: Path) -> None:
@@ -431,10 +437,7 @@ async def test_script_that_gives_no_attention_maps_says_why(tmp_path: Path) -> N
         await settle(it, shown)
 
 
-@pytest.mark.parametrize(("n_presses", "name", "place"), [(1, "training time in s", 0.31), (2, "tokens", 704 * 31)])
-async def test_curves_over_time_or_tokens(
-    n_presses: int, name: str, place: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_curves_over_time_or_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Any] = []
     draw = Chart.draw
 
@@ -444,13 +447,15 @@ async def test_curves_over_time_or_tokens(
 
     monkeypatch.setattr(Chart, "draw", record)
     async with script_lab(tmp_path) as it:
-        await it.press("2", *["x"] * n_presses)
+        await it.press("2")
         await it.tell(update(31))
-        assert it.text("#chart").splitlines()[-1].endswith(name)
-        train, validation = drawn[-1]
-        assert train.points[-1][0] == pytest.approx(place)
-        assert validation.points[0][0] == pytest.approx(place * 30 / 31)
-        await it.press(*["x"] * (3 - n_presses))
+        for name, place in (("training time in s", 0.31), ("tokens", 704 * 31)):
+            await it.press("x")
+            assert it.text("#chart").splitlines()[-1].endswith(name)
+            train, validation = drawn[-1]
+            assert train.points[-1][0] == pytest.approx(place), name
+            assert validation.points[0][0] == pytest.approx(place * 30 / 31), name
+        await it.press("x")
         assert drawn[-1][0].points[-1][0] == 31
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from tests.app.fake import Lab
 from tests.app.script import batch, script_lab
@@ -104,11 +103,14 @@ async def test_costly_measurement_is_not_repeated_before_its_share_of_the_time(t
         assert it.now[0] - began >= 150.0 and len(it.source.sent) == 2
 
 
-@pytest.mark.parametrize("role", ["replay", "watching"])
-async def test_without_a_script_that_answers_only_the_layers_are_shown(role: Role, tmp_path: Path) -> None:
+async def test_without_a_script_that_answers_only_the_layers_are_shown(tmp_path: Path) -> None:
     write_batch(tmp_path, batch())
-    async with script_lab(tmp_path, role=role) as it:
-        screen = await opened(it)
-        assert screen.views.look is None and it.source.sent == []
-        await it.press("1")
-        assert "Not available" in text(screen, "#about") and it.source.sent == []
+    roles: tuple[Role, ...] = ("replay", "watching")
+    async with script_lab(tmp_path) as it:
+        for role in roles:
+            it.source.role = role
+            screen = await opened(it)
+            assert screen.views.look is None and it.source.sent == [], role
+            await it.press("1")
+            assert "Not available" in text(screen, "#about") and it.source.sent == [], role
+            await it.press("escape")

@@ -9,10 +9,9 @@ import pytest
 from textual.message import Message
 from textual.widgets import Static
 
-from tests.app.fake import FakeSource, Lab, ready, started, update
+from tests.app.fake import AppWithoutHome, FakeSource, Lab, ready, started, update
 from tests.app.learn.test_guide import SMALL
 from tests.app.panes.test_doctor import SOFTMAX_TWICE, report
-from tui_lab.app.app import LabApp
 from tui_lab.app.learn.controller import LessonController
 from tui_lab.app.learn.list_screen import LearnScreen, state_text
 from tui_lab.app.learn.screen import LessonScreen
@@ -60,7 +59,7 @@ async def lesson(stage: str, size: tuple[int, int] = (80, 24)) -> AsyncIterator[
     """The lab of the small lesson at a stage; its run is paused before the first step."""
     progress = progress_at(stage)
     source, now = FakeSource(), [0.0]
-    app = LabApp(clock=lambda: now[0])
+    app = AppWithoutHome(clock=lambda: now[0])
     async with app.run_test(size=size) as pilot:
         controller = LessonController(progress, fake_trials)
         screen = LessonScreen(controller, source, lambda: now[0], memory=lambda: 2**28)
@@ -156,14 +155,15 @@ async def test_guess_comes_before_the_doctor_and_a_fix_has_no_faults(
         assert isinstance(restart, LessonScreen.Restart) and restart.config.faults == ()
 
 
-@pytest.mark.parametrize(("stage", "alone"), [("look", "batch"), ("try", "")])
-async def test_batch_has_the_room_of_the_other_panes_where_a_stage_is_about_it(stage: str, alone: str) -> None:
-    async with lesson(stage, (120, 40)) as (it, _):
+async def test_batch_has_the_room_of_the_other_panes_where_a_stage_is_about_it() -> None:
+    async with lesson("look", (120, 40)) as (it, _):
         assert isinstance(it.screen, LessonScreen)
         it.screen.prepared = ""  # As if the run of the first stage had been started.
         await it.press("p", "n")
-        visible = [pane.id for pane in it.screen.panes if pane.region.area]
-        assert visible == [alone] if alone else len(visible) > 3
+        assert [pane.id for pane in it.screen.panes if pane.region.area] == ["batch"]
+        await it.press("p")
+        assert "2/6 try" in strip(it)
+        assert len([pane for pane in it.screen.panes if pane.region.area]) > 3
 
 
 async def test_number_field_leaves_letters_to_the_lesson() -> None:

@@ -1,13 +1,13 @@
 """A screen that is dismissed twice takes no other screen with it."""
 
-from collections.abc import Callable
+from typing import Any
 
 import pytest
 from textual.app import App
 from textual.screen import Screen
 
+from tests.app.fake import AppWithoutHome
 from tests.app.textual_fixes.plain import plain_and_fixed
-from tui_lab.app.app import LabApp
 from tui_lab.app.screens.dialogs import Ask, AskLine, Choice
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.runs import RunsScreen
@@ -30,20 +30,20 @@ async def test_second_dismiss_leaves_the_screen_below(screen_type: type[Screen[N
         assert pilot.app.screen is below
 
 
-@pytest.mark.parametrize("build", [RunsScreen, Palette, lambda: Help("home"), lambda: AskLine("name", "")])
-async def test_screens_of_the_app_dismissed_twice(build: Callable[[], Screen[None]]) -> None:
-    async with LabApp().run_test() as pilot:
+async def test_screens_of_the_app_dismissed_twice() -> None:
+    screens: tuple[Screen[Any], ...] = (RunsScreen(), Palette(), Help("home"), AskLine("name", ""))
+    async with AppWithoutHome().run_test() as pilot:
         below = pilot.app.screen
-        screen = build()
-        await pilot.app.push_screen(screen)
-        screen.dismiss(None)
-        screen.dismiss(None)
-        await pilot.pause()
-        assert pilot.app.screen is below
+        for screen in screens:
+            await pilot.app.push_screen(screen)
+            screen.dismiss(None)
+            screen.dismiss(None)
+            await pilot.pause()
+            assert pilot.app.screen is below, screen
 
 
 async def test_first_answer_of_a_dialog_counts() -> None:
-    async with LabApp().run_test() as pilot:
+    async with AppWithoutHome().run_test() as pilot:
         answers: list[str | None] = []
 
         async def ask() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -13,8 +14,8 @@ from textual.screen import Screen
 from textual.widgets import Static
 from textual.worker import WorkerFailed
 
+from tests.app.fake import AppWithoutHome
 from tests.app.textual_fixes.plain import plain_and_fixed
-from tui_lab.app.app import LabApp
 from tui_lab.app.screens.dialogs import AskLine
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.runs import RunsScreen
@@ -34,7 +35,7 @@ class LooksUpChild(Screen[None]):
         self.query_one(Static)
 
 
-async def push_and_pop(app: App[Any], screen: Screen[None], turns: int) -> None:
+async def push_and_pop(app: App[Any], screen: Screen[Any], turns: int) -> None:
     """Pop a screen so many turns of the event loop after it was pushed."""
     app.push_screen(screen)
     for _ in range(turns):
@@ -50,14 +51,20 @@ async def test_screen_popped_while_it_is_built(app_type: type[App[None]]) -> Non
             await pilot.pause()
 
 
-@pytest.mark.parametrize("build", [RunsScreen, Palette, lambda: Help("home"), lambda: AskLine("name", "")])
-async def test_screens_of_the_app_popped_while_they_are_built(build: Callable[[], Screen[None]]) -> None:
-    async with LabApp().run_test() as pilot:
+async def test_screens_of_the_app_popped_while_they_are_built() -> None:
+    builds: tuple[Callable[[], Screen[Any]], ...] = (
+        RunsScreen,
+        Palette,
+        lambda: Help("home"),
+        lambda: AskLine("name", ""),
+    )
+    async with AppWithoutHome().run_test() as pilot:
         below = pilot.app.screen
-        for turns in range(TURNS_TO_BUILD):
-            await push_and_pop(pilot.app, build(), turns)
+        for build, turns in product(builds, range(TURNS_TO_BUILD)):
+            screen = build()
+            await push_and_pop(pilot.app, screen, turns)
             await pilot.pause()
-            assert pilot.app.screen is below
+            assert pilot.app.screen is below, (screen, turns)
         await pilot.press("ctrl+p")
         await pilot.app.workers.wait_for_complete()
         assert pilot.app.screen.query_one(CommandList).option_count > 1

@@ -7,11 +7,11 @@ from textual.app import App
 from textual.geometry import Size
 from textual.screen import Screen
 
-from tests.app.fake import lab
+from tests.app.fake import AppWithoutHome, lab
 from tests.app.textual_fixes.plain import plain_and_fixed
-from tui_lab.app.app import LabApp
 from tui_lab.app.screens.dialogs import Ask, AskLine, Choice
 from tui_lab.app.screens.help import Help
+from tui_lab.app.screens.home import Home
 from tui_lab.app.screens.runs import RunsScreen
 from tui_lab.app.textual_fixes.base_app import BaseApp
 from tui_lab.app.textual_fixes.palette import Palette
@@ -28,9 +28,9 @@ async def test_dialog_in_a_tiny_terminal(app_type: type[App[None]]) -> None:
         assert pilot.app.size == Size(80, 24)
 
 
-@pytest.mark.parametrize("build", [lambda: AskLine("name", "x"), Palette, lambda: Help("loss"), RunsScreen])
+@pytest.mark.parametrize("build", [lambda: AskLine("name", "x"), Palette, lambda: Help("loss"), RunsScreen, Home])
 async def test_screens_of_the_app_in_a_tiny_terminal(build: Callable[[], Screen[object]]) -> None:
-    async with LabApp().run_test(size=(80, 24)) as pilot:
+    async with AppWithoutHome().run_test(size=(80, 24)) as pilot:
         await pilot.app.push_screen(build())
         for size in (*SIZES, (80, 24)):
             await pilot.resize_terminal(*size)
