@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tui_lab.core.watch.budget import Budget
 from tui_lab.core.watch.cells import Cells, batch_cells
+from tui_lab.core.watch.hooks import OF_CLASSES
 from tui_lab.core.watch.model_search import Inputs
 from tui_lab.core.watch.recorded_batch import RecordedBatch, RowHistory
 from tui_lab.core.watch.row_memory import RowHasher, RowMemory
@@ -21,6 +22,8 @@ MAX_ROWS = 64
 MAX_CELL_ROWS = 8
 """Rows whose cells are measured."""
 SECONDS_BETWEEN_BATCHES = 1.0
+AGREEMENT = 0.9
+"""Fraction of the targets that are the next id, above which a row is read in that direction."""
 Ids = npt.NDArray[np.int64]
 
 
@@ -39,6 +42,8 @@ class Batches:
         self._cells: Cells | None = None
         self._is_recorded = False
         """Whether the batch of the current step is recorded."""
+        self.is_time_first = False
+        """Whether x is [T, B]: as the targets of the latest recorded batch show it."""
         self.always = False
         """Record every batch: while the user goes step by step."""
 
@@ -60,11 +65,20 @@ class Batches:
         self._targets = targets.detach()
         self._ignore_index = int(options.get("ignore_index", -100))
         x = self._inputs.x if self._inputs is not None and self._inputs.has_tokens else None
-        if name != "cross_entropy" or x is None or not self._is_recorded:
+        if name not in OF_CLASSES or x is None or not self._is_recorded:
             return
         with self._budget.spend(), torch.no_grad():
+            self.is_time_first = continues_along_first(x, self._targets)
+            logits, targets = logits.detach(), self._targets
+            if self.is_time_first and logits.dim() == 2:
+                logits = logits.reshape(*x.shape, -1)[:, :MAX_CELL_ROWS].transpose(0, 1).flatten(0, 1)
+                targets = targets.reshape(x.shape)[:, :MAX_CELL_ROWS].t().flatten()
+            x = self._rows_of(x)[:MAX_CELL_ROWS] if self.is_time_first else x
             shape = (int(x.shape[0]), int(x.shape[1]))
-            self._cells = batch_cells(logits.detach(), self._targets, self._ignore_index, shape, MAX_CELL_ROWS)
+            is_log = name == "nll_loss"
+            self._cells = batch_cells(
+                logits, targets, self._ignore_index, shape, MAX_CELL_ROWS, are_log_probabilities=is_log
+            )
 
     def end_step(self, step: int, micro_batches: int) -> tuple[Tensor | list[int] | None, RecordedBatch | None]:
         """End the step, counted from 0: the hashes of the rows of x, see RowHasher, and the batch if it is due.
@@ -75,10 +89,11 @@ class Batches:
         hashes: Tensor | list[int] | None = None
         batch = None
         if inputs is not None and inputs.x is not None:
-            hashes = self._hasher.hashes(inputs.x)
+            x = self._rows_of(inputs.x) if inputs.has_tokens else inputs.x
+            hashes = self._hasher.hashes(x)
             if self._is_recorded:
                 with self._budget.spend():
-                    batch = self._recorded(step, micro_batches, inputs, inputs.x)
+                    batch = self._recorded(step, micro_batches, inputs, x)
                 self._taken_at = self._clock()
         self._inputs = None
         self._targets = None
@@ -93,6 +108,10 @@ class Batches:
         """What was known of the rows of the latest `add_rows` before it."""
         return self._memory.history()
 
+    def _rows_of(self, ids: Tensor) -> Tensor:
+        """Return ids as [B, T]."""
+        return ids.t() if self.is_time_first else ids
+
     def _is_due(self) -> bool:
         if self.always:
             return True
@@ -106,7 +125,7 @@ class Batches:
             step=step,
             n_rows=int(x.shape[0]),
             micro_batches=micro_batches,
-            x_shape=_shape(x),
+            x_shape=_shape(x if inputs.x is None else inputs.x),
             y_shape="" if targets is None else _shape(targets),
             x=x_ids,
             y=None if x_ids is None else self._recorded_targets(x, x_ids.shape[0]),
@@ -121,15 +140,27 @@ class Batches:
         B, T = x.shape
         seen = self._targets
         if seen is not None and not seen.is_floating_point():
+            if seen.numel() == B * T and self.is_time_first:
+                return _with_ignored(seen.reshape(T, B).t()[:n_rows], self._ignore_index)
             if seen.numel() == B * T:
                 return _with_ignored(seen.reshape(B, T)[:n_rows], self._ignore_index)
             if seen.numel() == B * (T - 1):
                 rows = _with_ignored(seen.reshape(B, T - 1)[:n_rows], self._ignore_index)
                 return np.pad(rows, ((0, 0), (0, 1)), constant_values=IGNORED)
         given = self._inputs.y if self._inputs is not None else None
+        given = None if given is None or given.dim() != 2 else self._rows_of(given)
         if given is not None and given.shape == x.shape and not given.is_floating_point():
             return _with_ignored(given[:n_rows], -100)
         return None
+
+
+def continues_along_first(x: Tensor, targets: Tensor) -> bool:
+    """Whether targets are the next ids of x [T, B] along its first dimension, and not along its second."""
+    if x.dim() != 2 or min(x.shape) < 2 or targets.numel() != x.numel() or targets.is_floating_point():
+        return False
+    y = targets.reshape(x.shape)
+    along_first = float((y[:-1] == x[1:]).float().mean())
+    return along_first > AGREEMENT > float((y[:, :-1] == x[:, 1:]).float().mean())
 
 
 def _ids(tensor: Tensor) -> Ids:

@@ -1,4 +1,4 @@
-"""The loss and the likeliest tokens at each position of a batch, from the arguments of F.cross_entropy."""
+"""The loss and the likeliest tokens at each position of a batch, from what F.cross_entropy or F.nll_loss got."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,12 +36,20 @@ class Cells:
 
 @torch.no_grad()
 def batch_cells(
-    logits: Tensor, targets: Tensor, ignore_index: int, x_shape: Sequence[int], max_rows: int, k: int = 5
+    logits: Tensor,
+    targets: Tensor,
+    ignore_index: int,
+    x_shape: Sequence[int],
+    max_rows: int,
+    k: int = 5,
+    *,
+    are_log_probabilities: bool = False,
 ) -> Cells | None:
     """Return the cells of at most `max_rows` rows; None where the arguments are not tokens by positions.
 
     logits, targets: [B·T, V] and [B·T], [B, V, T] and [B, T], or the same with T−1 positions, whose last cell becomes
-    an ignored one. x_shape: [B, T] or [T] of the model's x. Changes no tensor and draws no random number.
+    an ignored one. x_shape: [B, T] or [T] of the model's x. are_log_probabilities: the logits are those of nll_loss.
+    Changes no tensor and draws no random number.
     """
     B, T = (1, *x_shape)[-2:] if 1 <= len(x_shape) <= 2 else (0, 0)
     n_positions = _positions(logits, targets, B, T)
@@ -52,7 +60,7 @@ def batch_cells(
     n_measured = min(n_rows, max(1, MAX_LOGITS // (n_positions * V)))
     y = targets.reshape(B, n_positions)[:n_rows].to(torch.int64)
     measured = [
-        _measured(row_logits, row_targets, k)
+        _measured(row_logits, row_targets, k, are_log_probabilities=are_log_probabilities)
         for row in range(n_measured)
         for row_logits, row_targets in _chunks(_row(logits, row, n_positions), y[row])
     ]
@@ -96,10 +104,12 @@ def _chunks(logits: Tensor, targets: Tensor) -> list[tuple[Tensor, Tensor]]:
     return list(zip(torch.split(logits, size), torch.split(targets, size), strict=True))
 
 
-def _measured(logits: Tensor, targets: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+def _measured(logits: Tensor, targets: Tensor, k: int, *, are_log_probabilities: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Return losses [t], the likeliest ids [t, k] and their probabilities [t, k], for logits [t, V], targets [t]."""
     logits = logits.detach().float()
     log_sum = logits.logsumexp(dim=-1, keepdim=True)  # [t, 1]
+    if are_log_probabilities:
+        log_sum = torch.zeros_like(log_sum)
     valid_targets = targets.clamp(0, logits.shape[-1] - 1)[:, None]
     losses = (log_sum - logits.gather(-1, valid_targets))[:, 0]
     top = logits.topk(min(k, logits.shape[-1]))

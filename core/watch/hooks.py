@@ -20,6 +20,8 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 CRITERIA = ("cross_entropy", "nll_loss", "binary_cross_entropy_with_logits", "mse_loss")
 """The functions of torch.nn.functional that are taken for losses; the loss modules of torch.nn call them, too."""
+OF_CLASSES = ("cross_entropy", "nll_loss")
+"""Those of them that give the cross-entropy of classes: of logits, and of log-probabilities."""
 
 
 class Listener(Protocol):

@@ -17,21 +17,25 @@ Forward = Callable[[Tensor], Any]
 
 @dataclass(frozen=True)
 class CallForm:
-    """Where a call of the model has x and y: a position or a name, or a key of a dictionary at such a place."""
+    """Where a call of the model has x and y: a position or a name, or a key of a dictionary at such a place.
+
+    time_first: whether the model takes ids [T, B] and returns tensors [T, B, …].
+    """
 
     x: tuple[int | str, ...]
     y: tuple[int | str, ...] | None
+    time_first: bool = False
 
     def forward(self, model: nn.Module) -> Forward:
         """A function of x int64 [B, T] alone. Where the model cannot do without targets, it is given x for them."""
 
         def call(x: Tensor) -> Any:
             try:
-                return _call(model, {self.x: x})
+                return self._called(model, x)
             except TypeError:
                 if self.y is None:
                     raise
-                return _call(model, {self.x: x, self.y: x})
+                return self._called(model, x, self.y)
 
         return call
 
@@ -39,13 +43,28 @@ class CallForm:
         """A function of x int64 [B, T] that gives the model x for the targets, too."""
         assert self.y is not None
         y = self.y
-        return lambda x: _call(model, {self.x: x, y: x})
+        return lambda x: self._called(model, x, y)
+
+    def _called(self, model: nn.Module, x: Tensor, y: tuple[int | str, ...] | None = None) -> Any:
+        """Call the model with x int64 [B, T], at the place y, too."""
+        given = x.t() if self.time_first else x
+        output = _call(model, {self.x: given} if y is None else {self.x: given, y: given})
+        return _batch_first(output, given.shape) if self.time_first else output
 
 
 def call_form(args: tuple[Any, ...], kwargs: Mapping[str, Any], inputs: Inputs) -> CallForm | None:
     """The form of a call with these arguments; None if it has no x."""
     x = _place_of(inputs.x, args, kwargs)
     return None if x is None else CallForm(x, _place_of(inputs.y, args, kwargs))
+
+
+def _batch_first(output: Any, shape: torch.Size) -> Any:
+    """Return an output in which tensors [T, B, …] are [B, T, …]. shape: [T, B]."""
+    if isinstance(output, Tensor):
+        return output.transpose(0, 1) if output.dim() >= 3 and output.shape[:2] == shape else output
+    if type(output) in (tuple, list):
+        return type(output)(_batch_first(part, shape) for part in output)
+    return output
 
 
 def _place_of(tensor: Tensor | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[int | str, ...] | None:

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from tui_lab.core.watch.batches import Batches
 from tui_lab.core.watch.evaluation_recorder import EvaluationRecorder
+from tui_lab.core.watch.hooks import OF_CLASSES
 from tui_lab.core.watch.measurements import Measurements
 from tui_lab.core.watch.model_calls import is_sharded
 from tui_lab.core.watch.model_search import ModelFinder, inputs_of
@@ -63,12 +64,14 @@ class Recorder:
             if self.script.finder.model is not None and not self._evaluations.has_called:
                 return
             self.clock.evaluation()
-            self._evaluations.criterion(output, is_cross_entropy=name == "cross_entropy")
+            is_mean = options.get("reduction", "mean") == "mean"
+            self._evaluations.criterion(output, is_cross_entropy=name in OF_CLASSES and is_mean)
             return
         self._training()
         self._pending.criterion = output
         self.non_finite.watch.criterion(name, logits, targets, options)
         self.batches.criterion(name, logits, targets, options)
+        self.script.is_time_first = self.batches.is_time_first
         if not self.script.finder.is_active:  # Before the model is known, the targets tell the size of the batch.
             self._pending.n_tokens += targets.numel()
             self._pending.n_samples += n_samples

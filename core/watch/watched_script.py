@@ -1,12 +1,13 @@
 """What is known of a script until its first step is recorded: what it passed itself, and what the hooks have seen."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tui_lab.core.watch.hooks import OF_CLASSES
 from tui_lab.core.watch.model_calls import CallForm, call_form
 from tui_lab.core.watch.model_search import Inputs, ModelFinder
 from tui_lab.core.watch.optimizers import ScriptOptimizers
@@ -32,13 +33,19 @@ class WatchedScript:
         self.given = given
         self.finder = finder
         self.optimizers = ScriptOptimizers()
-        self.form: CallForm | None = None
-        """How the model is called with token ids; None until it was."""
+        self._form: CallForm | None = None
         self.grad_clip = 0.0
         """The norm to which the gradients are clipped; 0: not at all."""
         self.n_vocab = 0
         """The number of logits; 0 if no cross-entropy was seen."""
+        self.is_time_first = False
+        """Whether the model takes ids [T, B]."""
         self._first_inputs: Inputs | None = None
+
+    @property
+    def form(self) -> CallForm | None:
+        """How the model is called with token ids; None until it was."""
+        return None if self._form is None else replace(self._form, time_first=self.is_time_first)
 
     def watches(self, optimizer: Optimizer) -> bool:
         """Whether the steps of this optimizer are recorded."""
@@ -46,19 +53,19 @@ class WatchedScript:
 
     def find_model_of(self, optimizer: Optimizer) -> None:
         """Look for the model of another training, which begins with this optimizer."""
-        self.form = None
+        self._form = None
         self.finder.search([optimizer], self.given.model)
 
     def loss_called(self, name: str, logits: Tensor, targets: Tensor) -> None:
         """The loss function `name` was called."""
-        if name == "cross_entropy" and logits.dim() >= 2 and not targets.is_floating_point():
+        if name in OF_CLASSES and logits.dim() >= 2 and not targets.is_floating_point():
             self.n_vocab = max(self.n_vocab, int(logits.shape[1]))
 
     def model_called(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], inputs: Inputs) -> None:
         """The model was called with these arguments, of which `inputs` are the batch."""
         self.batch_seen(inputs)
-        if self.form is None and inputs.has_tokens:
-            self.form = call_form(args, kwargs, inputs)
+        if self._form is None and inputs.has_tokens:
+            self._form = call_form(args, kwargs, inputs)
 
     def batch_seen(self, inputs: Inputs) -> None:
         """Keep the first batch, which shows what the model takes."""
