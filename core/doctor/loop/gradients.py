@@ -230,7 +230,10 @@ def norms(tensors: Sequence[Tensor]) -> list[float]:
     if not tensors:
         return []
     each = torch._foreach_norm([_dense(t.detach()) for t in tensors])
-    return [float(n) for n in torch.stack([n.double().cpu() for n in each])]
+    if len({(n.dtype, n.device) for n in each}) > 1:
+        return [float(n) for n in each]
+    together: list[float] = torch.stack(each).double().tolist()  # One copy from the device.
+    return together
 
 
 def dots(first: Sequence[Tensor], second: Sequence[Tensor]) -> list[float]:

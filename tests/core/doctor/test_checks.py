@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tests.core.tiny import tiny
 from tui_lab import Case, examine
 from tui_lab.core.config import settings
 from tui_lab.core.config.faults import FAULTS
@@ -31,6 +32,7 @@ from tui_lab.util.errors import ConfigError
 from tui_lab.util.strict_json import dumps
 
 V, T = 11, 9
+SMALL_MODEL = ("model.n_layers=1", "model.d_model=16", "model.d_ff=16", "model.n_heads=2", "model.d_head=8")
 
 
 class Small(nn.Module):
@@ -260,7 +262,7 @@ def test_proposed_learning_rate_fixes_the_config() -> None:
     ],
 )
 def test_two_faults_are_found_and_fixed_one_by_one(faults: tuple[str, ...], vocab: str) -> None:
-    config = settings.load("overfit-one", [f"faults={list(faults)}", f"data.vocab={vocab}"])
+    config = settings.load("overfit-one", [f"faults={list(faults)}", f"data.vocab={vocab}", *SMALL_MODEL])
     found_codes = set()
     for n_left in range(len(faults), 0, -1):
         report = examine_target(target_from_config(config))
@@ -358,7 +360,7 @@ def test_what_waits_for_a_consequence_names_the_finding_that_is_reported(monkeyp
 
 
 def test_report_round_trips_through_json() -> None:
-    report = examine_target(target_from_config(settings.load("reverse", ['faults=["no_mask", "double_softmax"]'])))
+    report = examine_target(target_from_config(tiny('faults=["no_mask", "double_softmax"]')))
     assert report_from_json(json.loads(dumps(report.to_json()))).findings == report.findings
 
 

@@ -136,8 +136,8 @@ def test_streams_of_the_same_phrases_repeat_by_chance() -> None:
     def part(n: int) -> Tensor:
         return windows(phrases[torch.randint(0, len(phrases), (n,), generator=generator)].flatten())
 
-    train_rows = part(800)
-    assert codes(train_rows, part(200)) == []
+    train_rows = part(400)
+    assert codes(train_rows, part(100)) == []
 
 
 def recorded(train_rows: Tensor, val_rows: Tensor) -> LoopRecord:
