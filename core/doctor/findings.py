@@ -102,7 +102,8 @@ class Report:
 
     findings, hints: the most fundamental cause first. seconds: the time that each check took.
     examined: what of the program was examined, in words. not_examined: what was not, each with a way to change that.
-    not_written: names of the files that the script would have written.
+    not_written: names of the files that the script would have written. without_updates: why no update of a script was
+    recorded, so that only its parts were examined; empty if some were.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -114,6 +115,7 @@ class Report:
     examined: tuple[str, ...] = ()
     not_examined: tuple[str, ...] = ()
     not_written: tuple[str, ...] = ()
+    without_updates: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -153,6 +155,7 @@ class Report:
             "examined": list(self.examined),
             "not_examined": list(self.not_examined),
             "not_written": list(self.not_written),
+            "without_updates": self.without_updates,
             "seconds": {name: round(seconds, 4) for name, seconds in self.seconds.items()},
         }
 
@@ -169,6 +172,7 @@ def report_from_json(record: dict[str, Any]) -> Report:
         examined=tuple(record["examined"]),
         not_examined=tuple(record["not_examined"]),
         not_written=tuple(record["not_written"]),
+        without_updates=record.get("without_updates", ""),
         seconds=dict(record["seconds"]),
     )
 

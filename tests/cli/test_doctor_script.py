@@ -79,7 +79,8 @@ def test_healthy_script_is_stopped_and_changes_no_file(tmp_path: Path, run_with_
     done = run_with_child("doctor", "train.py", *SHORT, "--json", "--", "--lr", "3")
     report: dict[str, Any] = json.loads(done.out)
     assert done.code == 0 and report["healthy"] and {"loss", "causality", "overfit"} <= set(report["passed"])
-    assert "12 updates" in report["examined"][0] and "arguments ['--lr', '3']" in done.err
+    assert "12 updates" in report["examined"][0] and not report["without_updates"]
+    assert "arguments ['--lr', '3']" in done.err
     assert {"best.pt", "log.txt", "train.py"} == {file.name for file in tmp_path.iterdir()}
     assert (tmp_path / "log.txt").read_bytes() == (tmp_path / "best.pt").read_bytes() == b"mine"
     assert {"log.txt", "best.pt"} <= set(report["not_written"])
@@ -186,6 +187,7 @@ def test_model_whose_weights_are_changed_by_hand_is_examined(tmp_path: Path, run
     report = json.loads(done.out)
     assert done.code == 0 and {"loss", "causality"} <= set(report["passed"])
     assert "optimizer step" in [unchecked["check"] for unchecked in report["not_judged"]]
+    assert "by hand" in report["without_updates"]
 
 
 @pytest.mark.slow

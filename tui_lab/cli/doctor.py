@@ -116,7 +116,10 @@ def _show_verdict(out: "Console", report: Report, source: str) -> None:
     if report.healthy:
         n = len(report.hints)
         verdict = f"no findings, {n} hint{'' if n == 1 else 's'}" if n else "no problems found"
-        out.print(Text(f"{printable(source)}: {verdict}", style="bold green"))
+        if report.without_updates:
+            verdict += f" in its parts; its loop was not examined: {report.without_updates}"
+        style = "bold yellow" if report.without_updates else "bold green"
+        out.print(Text(f"{printable(source)}: {verdict}", style=style))
     if report.examined:
         out.print(Text(f"examined: {printable('; '.join(report.examined))}", style="dim"))
     if report.not_written:

@@ -209,7 +209,7 @@ class Examination(CallCapture):
         waited = (record.has_ended or self._n_backwards > MAX_BACKWARDS) and not record.moves_by_hand
         if not record.updates and waited and not any(finding.code == "no_step" for finding in report.findings):
             report = replace(report, findings=(_no_step(self._n_backwards, record), *report.findings))
-        return report
+        return report if record.updates else replace(report, without_updates=_why_no_updates(record))
 
 
 @contextmanager
@@ -222,6 +222,12 @@ def _ordinary_modes() -> Iterator[None]:
         torch.autocast("cuda", enabled=False),
     ):
         yield
+
+
+def _why_no_updates(record: LoopRecord) -> str:
+    if record.moves_by_hand:
+        return "it changes its weights by hand, and only steps of torch's optimizers are followed"
+    return "it made no step of an optimizer"
 
 
 def _no_step(n_backwards: int, record: LoopRecord) -> Finding:

@@ -89,7 +89,8 @@ def _recorded(record: LoopRecord, factor: float = 1.0) -> tuple[str, ...]:
     constant = constant_loss(record)
     if len(courses) == 1 and constant and courses[0].last > NEAR_CONSTANT * constant:
         named = [f"{named[0]}, where a constant prediction has {constant * factor:.4g}"]
-    return (f"{len(record.updates)} updates of the script", *named)
+    n = len(record.updates)
+    return (f"{n} updates of the script" if n else "no update of the script", *named)
 
 
 def _unseen(parts: ScriptParts, missing: Sequence[str]) -> Iterator[str]:

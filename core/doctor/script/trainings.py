@@ -76,5 +76,6 @@ def joined(first: Report, last: Report) -> Report:
         not_applicable=last.not_applicable,
         examined=last.examined,
         not_examined=last.not_examined,
+        without_updates=last.without_updates,
         seconds={name: first.seconds.get(name, 0.0) + last.seconds.get(name, 0.0) for name in last.seconds},
     )

@@ -118,6 +118,8 @@ def test_health_text_never_calls_a_crashed_diagnosis_healthy() -> None:
     assert health_text(report(crashed=crashed)).startswith("1 check crashed")
     assert not any(healthy.split(" (")[0] in health_text(each) for each in (report(crashed=crashed), report(SHUFFLED)))
     assert health_text(report(SHUFFLED, crashed=crashed)).startswith("1 check crashed; 1 finding")
+    unseen = health_text(replace(report(), without_updates="it changes its weights by hand"))
+    assert not unseen.startswith(healthy.split(" (")[0])
 
 
 async def test_checks_that_wait_for_the_fix_are_not_those_that_lack_something() -> None:

@@ -302,7 +302,7 @@ def health_text(report: Report) -> str:
     if n_findings:
         parts.append(f"{n_findings} finding{'s' if n_findings > 1 else ''}")
     elif report.healthy:
-        parts.append(NO_PROBLEMS)
+        parts.append("Its loop was not examined; no problems in its parts" if report.without_updates else NO_PROBLEMS)
     counts = [f"{len(report.passed)} checks passed"] if report.passed or report.not_judged else []
     counts += [f"{len(report.hints)} hint{'s' if len(report.hints) > 1 else ''}"] if report.hints else []
     n_waiting = sum(bool(unchecked.waits_for) for unchecked in report.not_judged)
