@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import settings as limit
 from hypothesis import strategies as st
 
+from tests.command_line import RunCli
 from tests.core.tiny import tiny
 from tui_lab.cli import completion
 from tui_lab.cli.completion import join_settings
@@ -38,12 +39,14 @@ def completions(folder: Path, variables: dict[str, str], program: str = PROGRAM)
 
 
 @pytest.fixture
-def bash(tmp_path: Path) -> Complete:
+def bash(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> Complete:
     """Completions in bash; the last word is the one at the cursor."""
 
     def complete(*words: str) -> list[str]:
         line = {"COMP_WORDS": " ".join(["tui-lab", *words]), "COMP_CWORD": str(len(words))}
-        return completions(tmp_path, {"_TUI_LAB_COMPLETE": "complete_bash", **line})
+        for name, value in {"_TUI_LAB_COMPLETE": "complete_bash", **line}.items():
+            monkeypatch.setenv(name, value)
+        return run_cli().out.split("\n")[:-1]
 
     return complete
 

@@ -204,7 +204,7 @@ def test_every_kind_of_result_is_written_for_what_cannot_be_diagnosed(file: Path
 
 def test_sarif_file_has_the_findings(run_cli: RunCli, tmp_path: Path) -> None:
     file = tmp_path / "doctor.json"
-    done = run_cli("doctor", "confusion-1", "--sarif", str(file))
+    done = run_cli("doctor", "confusion-1", *TINY, "--sarif", str(file))
     assert done.code == 1
     [run] = json.loads(file.read_text("utf-8"))["runs"]
     assert run["results"][0]["ruleId"] == "shifted_targets"

@@ -65,9 +65,23 @@ def test_text_output_is_on_stdout_alone(source: str, run_cli: RunCli) -> None:
     assert run_cli("report", "r", "--to", "r.html").out == "r.html\n"
 
 
-def test_a_process_of_its_own_does_the_same(source: str, cli: Cli) -> None:
+LISTING_IMPORTS = """
+import atexit, pathlib, sys
+atexit.register(lambda: pathlib.Path("imported.txt").write_text(" ".join(sys.modules)))
+from tui_lab.cli.main import main
+main()
+"""
+
+
+def test_a_process_of_its_own_does_the_same_without_torch_s_compiler(
+    source: str, cli: Cli, command: list[str], tmp_path: Path
+) -> None:
+    """The compiler takes as long to import as torch."""
+    command[1:] = ["-c", LISTING_IMPORTS]
     done = cli("run", "reverse", *TINY, "--set", source, "--steps", "1", "--out", "r", "--json")
     assert done.returncode == 0 and events(done.stdout)[-1] == "summary" and PLACES[0] in done.stderr
+    imported = (tmp_path / "imported.txt").read_text("utf-8").split()
+    assert "torch" in imported and "torch._dynamo" not in imported
 
 
 def test_stdout_is_restored_after_the_command(source: str, run_cli: RunCli, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,10 +1,7 @@
-"""The optimizers do what torch's do, to the bit, and need not its compiler."""
+"""The optimizers do what torch's do, to the bit. tests/cli/test_output.py: a run does not import its compiler."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +9,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from tui_lab.core.config import settings
 from tui_lab.core.training import optim_without_dynamo
-
-TINY = ("data.length=3", "model.d_model=8", "model.n_layers=1", "model.d_ff=8", "train.eval_examples=8")
 
 Make = Callable[..., Optimizer]
 PAIRS: list[tuple[Make, Make, dict[str, Any]]] = [
@@ -66,15 +60,3 @@ def test_step_has_no_gradient_and_calls_its_hooks(ours: Make, torchs: Make, opti
     optimizer.register_step_post_hook(lambda *_: called.append(torch.is_grad_enabled()))
     train(model, optimizer, range(1))
     assert called and model.weight.is_leaf and torch.is_grad_enabled()
-
-
-def test_run_does_not_import_dynamo(tmp_path: Path) -> None:
-    code = "import atexit, sys\natexit.register(lambda: print('imported', *sys.modules))\n"
-    code += "from tui_lab.cli.main import main\nmain()"
-    tiny = tmp_path / "tiny.toml"
-    tiny.write_text(settings.to_toml(settings.load("reverse", TINY)), "utf-8")
-    command = [sys.executable, "-c", code, "run", str(tiny), "--steps", "2"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    imported = done.stdout.partition("imported ")[2].split()
-    assert "torch" in imported and "torch._dynamo" not in imported
