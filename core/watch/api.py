@@ -86,6 +86,7 @@ class WatchedRun:
         if self._recording is None or not self._recording.is_here:
             return
         recorder = self._recording.recorder
+        recorder.by_hand.turn_off()
         batches = recorder.batches
         if x is not None:
             batches.forward(Inputs(x, y))

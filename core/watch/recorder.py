@@ -20,6 +20,7 @@ from tui_lab.core.watch.steering import Steering
 from tui_lab.core.watch.step_clock import StepClock
 from tui_lab.core.watch.step_log import StepLog
 from tui_lab.core.watch.steps import OpenStep, Pending
+from tui_lab.core.watch.updates_by_hand import ByHand, UpdatesByHand
 from tui_lab.core.watch.watched_script import Given, WatchedScript
 
 
@@ -49,6 +50,7 @@ class Recorder:
         self._measurements = Measurements(clock)
         self.non_finite = NonFiniteReport(log, self.script, self.end_step, lambda: self.steps.n_complete)
         self._pending = Pending()
+        self.by_hand = UpdatesByHand()
         self._open: OpenStep | None = None
         self._is_stepping = False
         self._losses_inside = 0
@@ -58,6 +60,7 @@ class Recorder:
 
     def criterion(self, name: str, output: Tensor, logits: Tensor, targets: Tensor, options: dict[str, Any]) -> None:
         """A loss: of training if it has gradients, otherwise of an evaluation."""
+        self._look_for_update()
         n_samples = int(targets.shape[0]) if targets.dim() else 1
         self.script.loss_called(name, logits, targets)
         if not output.requires_grad:
@@ -77,7 +80,13 @@ class Recorder:
             self._pending.n_samples += n_samples
 
     def backward(self, loss: Tensor) -> None:
+        self._look_for_update()
         self._training()
+        began = self._now()
+        by_hand = self.by_hand.backward(loss)
+        self.clock.exclude(self._now() - began)
+        if by_hand is not None:
+            self._begin_training(by_hand)
         self._losses_inside += self._is_stepping
         if self._losses_inside > 1:  # LBFGS evaluates the loss again and again; the first one is that of the step.
             return
@@ -90,9 +99,11 @@ class Recorder:
         pending.unscaled = None
 
     def after_backward(self) -> None:
+        self.by_hand.after_backward()
         self.non_finite.watch.after_backward()
 
     def clipped(self, norm: Tensor, wanted: float) -> None:
+        self.by_hand.clipped(norm, float(wanted) if self.hooks.max_norm is None else self.hooks.max_norm)
         self.script.grad_clip = float(wanted)
         self.steering.has_clipped = True
         if not is_sharded(norm):
@@ -119,18 +130,24 @@ class Recorder:
             self._pending.data_seconds += seconds
 
     def before_step(self, optimizer: Optimizer) -> None:
+        is_by_hand = isinstance(optimizer, ByHand)
+        if not is_by_hand:
+            self.by_hand.turn_off()
         if not self.script.watches(optimizer):
             return
         self._training()
-        if self._open is not None and (self._open.has_stepped(optimizer) or self._is_last(self._open)):
+        if self._open is not None and (
+            self._open.has_stepped(optimizer) or self._open.is_ended(self.script.optimizers)
+        ):
             self._end_cycle(self._open.optimizers[-1], wait=False)
         step = self._open = self._open or OpenStep(self.steps.n_complete)
         is_first = not step.optimizers
-        if self.script.optimizers.add(optimizer) and is_first:
+        if self.script.optimizers.add(optimizer) and is_first and not is_by_hand:
             self._begin_training(optimizer)
         if is_first:
             step.script_lr = float(optimizer.param_groups[0]["lr"])
-            self._measurements.before_step(optimizer, self.script.finder.likely_model)
+            if not is_by_hand:  # The weights of that one have changed already.
+                self._measurements.before_step(optimizer, self.script.finder.likely_model)
         self.steering.before_step(optimizer)
         step.lrs += [float(group["lr"]) for group in optimizer.param_groups]
         self._is_stepping = True
@@ -147,7 +164,7 @@ class Recorder:
             return
         self._is_stepping = False
         self._attach(step, optimizer)
-        if self._is_last(step):
+        if step.is_ended(self.script.optimizers):
             self._boundary()
 
     def failed(self, hook: str, error: Exception) -> None:
@@ -158,6 +175,7 @@ class Recorder:
 
     def training_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """The model is called with gradients."""
+        self._look_for_update()
         self._evaluations.interrupted()
         self._training()
         self._measurements.forward(module)
@@ -172,6 +190,7 @@ class Recorder:
 
     def evaluation_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """The model is called without gradients."""
+        self._look_for_update()
         self.clock.evaluation()
         self._evaluations.called(args, kwargs)
 
@@ -180,6 +199,12 @@ class Recorder:
         self._evaluations.returned(output, is_cross_entropy=self.script.n_vocab > 0)
 
     # One step
+
+    def _look_for_update(self) -> None:
+        """Record a step if the script has changed its weights without an optimizer."""
+        if (optimizer := self.by_hand.update()) is not None:
+            self.before_step(optimizer)
+            self.after_step(optimizer)
 
     def _training(self) -> None:
         """Training continues, so an evaluation ends."""
@@ -196,10 +221,6 @@ class Recorder:
         self.steps.forget_batch()
         self.script.find_model_of(optimizer)
         self.clock.exclude(self._now() - began)
-
-    def _is_last(self, step: OpenStep) -> bool:
-        """Whether the optimizer that stepped last is the one that ends a step."""
-        return bool(step.optimizers) and self.script.optimizers.is_last(step.optimizers[-1])
 
     def _end_cycle(self, last: Optimizer, *, wait: bool) -> None:
         """The open step is complete: `last` was the last optimizer in it."""
@@ -242,7 +263,7 @@ class Recorder:
         step = self._open
         if step is None or not step.optimizers or self._is_stepping:
             return
-        if not self.script.optimizers.has_last or self._is_last(step):
+        if not self.script.optimizers.has_last or step.is_ended(self.script.optimizers):
             self._end_cycle(step.optimizers[-1], wait=True)
 
     def close_step(self, *, wait: bool) -> None:
@@ -262,6 +283,11 @@ class Recorder:
 
     def finish(self) -> None:
         """Remove the hooks and record what is left."""
+        if (last := self.by_hand.update()) is not None:
+            self.before_step(last)
+            self._is_stepping = False
+            if self._open is not None:
+                self._attach(self._open, last)
         self.hooks.remove()
         self.script.finder.remove()
         self._finish_evaluation()

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from tui_lab.core.training.layer_metrics import ByLayer, rounded
+from tui_lab.core.watch.optimizers import ScriptOptimizers
 from tui_lab.core.watch.recorded_batch import RecordedBatch
 from tui_lab.core.watch.values import LossSum
 
@@ -53,6 +54,10 @@ class OpenStep:
 
     def has_stepped(self, optimizer: Optimizer) -> bool:
         return any(optimizer is other for other in self.optimizers)
+
+    def is_ended(self, optimizers: ScriptOptimizers) -> bool:
+        """Whether the optimizer that stepped last is the one that ends a step."""
+        return bool(self.optimizers) and optimizers.is_last(self.optimizers[-1])
 
     def take(self, pending: Pending) -> None:
         """Add what has happened before the step of an optimizer."""

@@ -71,6 +71,13 @@ class WatchedScript:
         """Keep the first batch, which shows what the model takes."""
         self._first_inputs = self._first_inputs or inputs
 
+    def _inputs_by_rows(self) -> Inputs | None:
+        """The first batch, with ids [B, T]."""
+        first = self._first_inputs
+        if first is None or first.x is None or not (first.has_tokens and self.is_time_first):
+            return first
+        return Inputs(first.x.t(), first.y)
+
     def discovered(self, lr: float) -> Discovered:
         """All that is known. lr: of the first step."""
         return Discovered(
@@ -79,6 +86,6 @@ class WatchedScript:
             lr=lr,
             grad_clip=self.grad_clip,
             seen_vocab=self.n_vocab,
-            inputs=self._first_inputs,
+            inputs=self._inputs_by_rows(),
             steps=self.given.steps,
         )

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.core.watch.loops import V, batch
+from tests.core.watch.loops import T, V, batch
 from tests.core.watch.test_recorder import events_of, recorded_batch, recording
 from tui_lab.core import events as ev
+from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.watch.batches import continues_along_first
 
 
@@ -51,7 +52,8 @@ def test_rows_losses_and_vocabulary_are_those_of_the_sequences(tmp_path: Path) -
     expected = -log_probabilities.gather(-1, y[..., None])[..., 0].numpy()
     np.testing.assert_allclose(recorded.losses, expected, rtol=1e-5)
     started = next(event for event in events_of(record) if isinstance(event, ev.Started))
-    assert started.n_vocab == V
+    config = record.run.config()
+    assert isinstance(config, ScriptConfig) and config.model.context == T and started.n_vocab == V
     assert form is not None
     torch.testing.assert_close(form.forward(model)(x), log_probabilities)
     evaluated = [event for event in events_of(record) if isinstance(event, ev.Evaluated)]

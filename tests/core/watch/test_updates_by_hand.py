@@ -1,0 +1,99 @@
+"""Scripts that change their weights without a torch optimizer are recorded, with the rate of plain gradient descent."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from tests.core.watch import loops
+from tests.core.watch.loops import STEPS, T, TinyModel, V, batch, start
+from tests.core.watch.test_recorder import changes_of, events_of, recording, steps_of
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
+from tui_lab.core.config.script import ScriptConfig
+from tui_lab.core.watch import updates_by_hand
+from tui_lab.core.watch.recording import Recording
+
+LR = 0.25
+
+
+@pytest.fixture(autouse=True)
+def _no_optimizers_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(updates_by_hand, "_has_optimizer", lambda: False)
+    yield
+
+
+def descend(model: TinyModel, *, max_norm: float | None = None) -> list[float]:
+    """Train by hand; return the losses."""
+    losses = []
+    for step in range(STEPS):
+        loss = model(*batch(step))[1]
+        model.zero_grad()
+        loss.backward()
+        if max_norm is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+        for p in model.parameters():
+            assert p.grad is not None
+            p.data.add_(p.grad, alpha=-LR)
+        losses.append(float(loss.detach()))
+    return losses
+
+
+@pytest.mark.parametrize("max_norm", [None, 0.1])
+def test_each_update_is_a_step_with_its_loss_and_rate(max_norm: float | None, tmp_path: Path) -> None:
+    with recording(tmp_path) as record:
+        losses = descend(start(), max_norm=max_norm)
+    steps = steps_of(record)
+    assert [step.loss for step in steps] == pytest.approx(losses)
+    assert [step.lr for step in steps] == [LR] * STEPS
+    assert steps[-1].tokens == 4 * T * STEPS
+    started = next(event for event in events_of(record) if isinstance(event, ev.Started))
+    config = record.run.config()
+    assert isinstance(config, ScriptConfig) and config.model.name == "TinyModel" and started.n_vocab == V
+    assert losses == descend(start(), max_norm=max_norm), "recording changes nothing"
+
+
+def test_micro_batches_are_one_step(tmp_path: Path) -> None:
+    model = start()
+    with recording(tmp_path) as record:
+        for step in range(STEPS):
+            torch.autograd.backward(model(*batch(step))[1] / 2)
+            if step % 2:
+                for p in model.parameters():
+                    assert p.grad is not None
+                    p.data -= LR * p.grad
+                    p.grad = None
+    assert len(steps_of(record)) == STEPS // 2
+
+
+def test_momentum_by_hand_has_no_rate(tmp_path: Path) -> None:
+    model = start()
+    velocity = [torch.zeros_like(p) for p in model.parameters()]
+    with recording(tmp_path) as record:
+        for step in range(STEPS):
+            model.zero_grad()
+            torch.autograd.backward(model(*batch(step))[1])
+            for p, v in zip(model.parameters(), velocity, strict=True):
+                assert p.grad is not None
+                v.mul_(0.9).add_(p.grad)
+                p.data.add_(v, alpha=-LR)
+    assert [step.lr for step in steps_of(record)] == [LR, *[0.0] * (STEPS - 1)]
+
+
+def test_what_the_script_does_by_hand_cannot_be_changed(tmp_path: Path) -> None:
+    with recording(tmp_path, cmd.Scale("optim.lr_factor", 0.5)) as record:
+        descend(start())
+    assert warnings_of(record) == 1 and not changes_of(record)
+
+
+def test_backward_pass_before_an_optimizer_is_no_step(tmp_path: Path) -> None:
+    with recording(tmp_path) as record:
+        torch.autograd.backward(start()(*batch(0))[1])
+        losses = loops.plain().losses
+    assert len(steps_of(record)) == len(losses)
+
+
+def warnings_of(record: Recording) -> int:
+    return sum(isinstance(event, ev.Warned) for event in record.run.events())
