@@ -25,7 +25,7 @@ class PromptForm(Vertical):
     """Call `fill` once the run is open; `request` reads the fields."""
 
     def __init__(self, id: str) -> None:
-        super().__init__(id=id)
+        super().__init__(id=id, classes="-narrow")  # Until there is room: most panes are narrow.
         self.at_evaluations = False
         """Whether the prompt is to be answered at every evaluation."""
         self._n_requests = 0

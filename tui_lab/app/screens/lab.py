@@ -63,6 +63,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
     """`source` takes commands and gives messages; `state` is what the messages say so far; `frames` shows it."""
 
     CSS_PATH: ClassVar[CSSPathType | None] = "lab.tcss"
+    AUTO_FOCUS = ""  # It gives the focus to a pane itself.
     verbs = lab_verbs
     """The palette's commands with an argument."""
     BINDINGS = [

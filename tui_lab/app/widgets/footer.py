@@ -51,7 +51,9 @@ class KeyLine(RecomposeOnlyOnChange, FollowWithoutFocus):
         self._shown = self._to_show()
         self.styles.grid_size_columns = max(1, len(items))
         for item in items:
-            yield FooterKey(item.key, item.shown, item.label, "").data_bind(compact=KeyLine.compact)
+            # With the class that it would get later, which would apply its styles again.
+            key = FooterKey(item.key, item.shown, item.label, "", classes="-compact" if self.compact else "")
+            yield key.data_bind(compact=KeyLine.compact)
 
     def _to_show(self) -> object:
         items = self.items()
