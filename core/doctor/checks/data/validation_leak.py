@@ -100,7 +100,13 @@ def _too_little(rows: SharedRows) -> str:
 
 def _unknown(record: LoopRecord) -> str:
     """Return why nothing of a script was compared."""
-    if any(update.events_of("evaluation") for update in record.updates) or record.evaluation_rows:
+    evaluations = [event for update in record.updates for event in update.events_of("evaluation")]
+    if evaluations and all(event.value is None for event in evaluations):
+        return (
+            f"within {len(record.updates)} updates, the script computed no loss without gradients; if it evaluates, "
+            "names such as val_loader or split='val' would show where"
+        )
+    if evaluations or record.evaluation_rows:
         return (
             "it is not known which of the evaluated rows are for validation, or these rows are too short; "
             "names such as val_loader or split='val' would show it"
