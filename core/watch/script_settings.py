@@ -8,6 +8,7 @@ import argparse
 import dataclasses
 import math
 import re
+import time
 from collections import UserDict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -30,6 +31,8 @@ MAX_ITEMS = 8
 """Items of a tuple that is a setting, at most."""
 MAX_DEPTH = 4
 MAX_STEPS = 10**12
+RECENT = 86_400.0
+"""Seconds."""
 HIDDEN = "hidden"
 
 _CONFIG_NAMES = frozenset({
@@ -69,7 +72,7 @@ def captured_settings(namespaces: Sequence[Mapping[str, Any]]) -> dict[str, Sett
     copies = [copy for namespace in namespaces if (copy := _copy_of(namespace))]
     for variables in copies:
         for name, value in variables.items():
-            if _is_public(name) and name not in _LOOP_VARIABLES:
+            if _is_public(name) and name not in _LOOP_VARIABLES and not _is_clock_reading(value):
                 _add(settings, name, value)
     visited: set[int] = set()
     for variables in copies:
@@ -106,6 +109,11 @@ def _with_attributes_of_self(variables: dict[str, Any]) -> Iterator[tuple[str, A
     yield from variables.items()
     if "self" in variables:
         yield from islice(_stored(variables["self"]).items(), MAX_ENTRIES)
+
+
+def _is_clock_reading(value: Any) -> bool:
+    """Whether a number is a recent time of day: it differs in each run, and is no setting."""
+    return type(value) is float and abs(value - time.time()) < RECENT
 
 
 def _is_public(name: object) -> bool:

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import time
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -94,6 +95,9 @@ class TestVariables:
 
     def test_loop_counters_are_not_settings(self) -> None:
         assert captured_settings([{"i": 3, "iter_num": 4, "t0": 0.5, "seed": 1}]) == {"seed": 1}
+
+    def test_readings_of_the_clock_are_not_settings(self) -> None:
+        assert captured_settings([{"epoch_start_time": time.time(), "year": 2026.0}]) == {"year": 2026.0}
 
     def test_values_of_numpy_torch_and_pathlib(self) -> None:
         variables = {
