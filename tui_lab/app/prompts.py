@@ -33,4 +33,7 @@ def script_prompt(tokenizer: "Tokenizer") -> str:
         with contextlib.suppress(DataError):
             if decode(tokenizer, tokenizer.encode(prompt)) == prompt:
                 return prompt
-    return show(tokenizer, 0) if tokenizer.n_vocab else ""
+    if not tokenizer.n_vocab:
+        return ""
+    # A vocabulary of words: the space before a word only shows where it begins.
+    return decode(tokenizer, [0]).strip() or show(tokenizer, 0)
