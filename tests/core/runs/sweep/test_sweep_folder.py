@@ -219,7 +219,7 @@ def claim_in_processes(ways):
 codes = [claim_in_processes(ways.split("+")) for ways in sys.argv[2:]]
 sys.exit(sum(code != 0 for group in codes for code in group))
 """
-"""Claim in groups of processes, one group after the other. All are forks of one process, which has imported torch."""
+"""Claim in groups of processes, one group after the other. All are forks of one process, which has imported optuna."""
 
 
 def test_processes_share_all_trials_and_take_over_that_of_a_killed_one(tmp_path: Path) -> None:
