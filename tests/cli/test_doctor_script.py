@@ -110,6 +110,7 @@ def test_script_that_ends_early_is_examined_at_its_end(tmp_path: Path, run_with_
     assert done.code == 0 and "5 updates" in json.loads(done.out)["examined"][0]
 
 
+@pytest.mark.slow
 def test_error_of_the_script_is_shown_with_its_line(tmp_path: Path, run_with_child: RunCli) -> None:
     write(tmp_path, QUICK_LOOP + "    if step == 7: raise ValueError('not today')\n")
     done = run_with_child("doctor", "train.py", "--json")
@@ -141,7 +142,11 @@ def test_loop_without_a_step_is_found(tmp_path: Path, run_with_child: RunCli) ->
         ("def f(:\n", "train.py, line 1: syntax error: "),
         ("import argparse\nargparse.ArgumentParser().parse_args(['--x'])\n", "ended with exit code 2"),
         ("import os\nos._exit(7)\n", "ended with exit code 7"),
-        ("import torch\nclass Net(torch.nn.Module): pass\n", "tui-lab doctor train.py:NAME, with NAME one of: Net"),
+        pytest.param(
+            "import torch\nclass Net(torch.nn.Module): pass\n",
+            "tui-lab doctor train.py:NAME, with NAME one of: Net",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(BY_HAND, "no torch optimizer changes the weights", marks=pytest.mark.slow),
         ("print('hello')\n", "tui-lab doctor train.py:NAME"),
         ("while True: pass\n", "did not finish within 1 s"),

@@ -254,11 +254,12 @@ def test_proposed_learning_rate_fixes_the_config() -> None:
     assert examine_target(target_from_config(proposed)).healthy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("faults", "vocab"),
     [
         (("double_softmax",), "seen"),
-        pytest.param(("double_softmax", "shuffle_every_step"), "full", marks=pytest.mark.slow),
+        (("double_softmax", "shuffle_every_step"), "full"),
     ],
 )
 def test_two_faults_are_found_and_fixed_one_by_one(faults: tuple[str, ...], vocab: str) -> None:

@@ -252,7 +252,7 @@ def test_wrapped_optimizer_is_an_error_that_names_the_inner_one() -> None:
     assert problem.key == "Case.optimizer" and "optimizer.inner" in problem.message and "update=" in problem.message
 
 
-@pytest.mark.parametrize("n_vocab", [2, 250_000])
+@pytest.mark.parametrize("n_vocab", [2, pytest.param(250_000, marks=pytest.mark.slow)])
 def test_vocabularies_of_any_size_are_healthy(n_vocab: int) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Embedding(n_vocab, 4), nn.Linear(4, n_vocab))
