@@ -171,9 +171,11 @@ _ALL = [
         random_in_eval=(
             "The model draws random numbers in evaluation mode, without any dropout.",
             "The validation loss varies from one evaluation of the same weights to the next.",
-            "After model.eval(), two passes with different seeds differ, and no dropout is active. Only a hint: a "
-            "variational autoencoder or a diffusion model samples on purpose.",
-            "For a repeatable validation loss, use the mean instead of a sample, or a fixed seed, in evaluation.",
+            "After model.eval(), two passes with different seeds differ, and no dropout is active. A finding if the "
+            "forward pass creates layers, else a hint: a variational autoencoder or a diffusion model samples on "
+            "purpose.",
+            "Create layers in __init__. For a repeatable validation loss, use the mean instead of a sample, or a fixed "
+            "seed, in evaluation.",
         ),
         attention_rows=(
             "The softmax of attention runs over the queries, the heads or the batch, not over the keys.",

@@ -3,13 +3,15 @@
 Cost: six forward passes, two updates.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 
 from tui_lab.core.doctor.checks.loss.detached_loss import detachment_of
@@ -102,12 +104,13 @@ def _first_gradients(target: Target) -> dict[str, Tensor]:
 
 def _dropout_in_evaluation(target: Target) -> Iterator[Finding]:
     """Compare two seeds in evaluation mode: a difference comes from a global generator."""
-    with torch.no_grad(), _ActiveDropout() as dropout:
+    with torch.no_grad(), _ActiveDropout() as dropout, _created_layers() as created:
         one, other = (replace(target, seed=seed).outputs(target.probe.batch) for seed in (1, 2))
     if _same(one, other):
         return
     if not dropout.is_active and not any(_has_own_dropout(module) for module in _in_training_mode(target)):
-        yield _draws(_difference(one, other))
+        difference = _difference(one, other)
+        yield _creates_layers(sorted(created), difference) if created else _draws(difference)
     else:
         kinds = sorted(
             {type(m).__name__ for m in target.model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)}
@@ -121,6 +124,17 @@ def _dropout_in_evaluation(target: Target) -> Iterator[Finding]:
             "generation suffers too.",
             fix="Call model.eval() before evaluating, and pass training=self.training to F.dropout.",
         )
+
+
+@contextmanager
+def _created_layers() -> Iterator[set[str]]:
+    """Collect the kinds of the modules that get parameters meanwhile."""
+    kinds: set[str] = set()
+    registered = register_module_parameter_registration_hook(lambda module, *_: kinds.add(type(module).__name__))
+    try:
+        yield kinds
+    finally:
+        registered.remove()
 
 
 class _ActiveDropout(TorchFunctionMode):
@@ -176,6 +190,17 @@ def _draws(difference: float) -> Finding:
         why="If this is no sampling on purpose, the validation loss is noisy and too high.",
         fix="If it samples on purpose, as a variational autoencoder does, nothing is wrong: for a repeatable "
         "validation loss, use the mean instead of a sample where self.training is false.",
+    )
+
+
+def _creates_layers(kinds: Sequence[str], difference: float) -> Finding:
+    return Finding(
+        code="random_in_eval",
+        title="Layers are created in the forward pass, with new random weights each time.",
+        evidence=f"each forward pass creates {', '.join(kinds)}; two passes in evaluation mode with different seeds "
+        f"differ by {difference:.3g}",
+        why="No optimizer has their weights, so they are never trained, and nothing computed from them is stable.",
+        fix="Create them in __init__ as attributes of the module, and only call them in forward.",
     )
 
 

@@ -88,6 +88,14 @@ class DroppedWeights(nn.Linear):
         return F.scaled_dot_product_attention(q, q, q, dropout_p=0.5)[:, 0]
 
 
+class CreatesLayers(nn.Linear):
+    """Applies a layer that is new in each forward pass."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        created: Tensor = nn.Linear(3, 3)(super().forward(x))
+        return created
+
+
 def classes(step: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(step)
     return torch.randn(8, 4, generator=generator), torch.randint(0, 3, (8,), generator=generator)
@@ -97,12 +105,13 @@ def classes(step: int) -> tuple[Tensor, Tensor]:
     ("model", "expected"),
     [
         (lambda: Draws(4, 3), ("hint", "random_in_eval")),
+        (lambda: CreatesLayers(4, 3), ("finding", "random_in_eval")),
         (lambda: AlwaysDropout(4, 3), ("finding", "dropout_in_eval")),
         (TrainingDropout, ("finding", "dropout_in_eval")),
         (lambda: DroppedWeights(4, 3), ("finding", "dropout_in_eval")),
     ],
 )
-def test_random_numbers_in_evaluation_are_a_finding_only_if_dropout_is_active(
+def test_random_numbers_in_evaluation_are_a_finding_if_dropout_or_new_layers_explain_them(
     model: Callable[[], nn.Module], expected: tuple[str, str]
 ) -> None:
     target = scores_target(model(), classes, F.cross_entropy)
