@@ -19,6 +19,7 @@ def check(target: Target) -> Iterator[Finding]:
     if any(set(update.rows) != set(updates[0].rows) for update in updates) or target.pinned:
         return
     n = len(set(updates[0].rows))
+    rows = "row" if n == 1 else f"{n} rows"
     # An iterator of several batches that is made for each update always begins with the first one.
     is_restarted = all(update.restarted for update in updates[1:])
     line = updates[-1].restarted
@@ -27,8 +28,8 @@ def check(target: Target) -> Iterator[Finding]:
         code="constant_batch",
         title="Every update trains on the first batch again: a new iterator of the DataLoader is made for each of them."
         if is_restarted
-        else f"Every update trains on the same {n} rows.",
-        evidence=f"the same {n} rows in {len(updates)} updates"
+        else f"Every update trains on the same {rows}.",
+        evidence=f"the same {rows} in {len(updates)} updates"
         + (f"; next(iter(…)){named_at(line)} in each of them" if is_restarted else "")
         + (f"; the loop evaluates {n_others} other rows of its training part" if n_others else ""),
         why="The training loss falls to zero while the model learns nothing else, which looks like success.",
