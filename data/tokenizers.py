@@ -36,6 +36,10 @@ class Tokenizer(Protocol):
         ...
 
 
+NO_TEXT = "\ufffd".encode()
+"""The bytes of a token that has no text, such as the start of a row that a script numbers 0 itself."""
+
+
 def decode(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
     """Return the text of `ids`; bytes that are not UTF-8 become U+FFFD."""
     return b"".join(bytes_of(tokenizer, int(i)) for i in ids).decode("utf-8", errors="replace")
@@ -43,12 +47,17 @@ def decode(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
 
 def bytes_of(tokenizer: Tokenizer, token: int) -> bytes:
     """Return a token's bytes. An id beyond `n_vocab`, which a model with more logits can produce, is U+FFFD."""
-    return tokenizer.token_bytes(token) if token < tokenizer.n_vocab else "\ufffd".encode()
+    return tokenizer.token_bytes(token) if token < tokenizer.n_vocab else NO_TEXT
 
 
 def show(tokenizer: Tokenizer, token: int) -> str:
-    """Return one token as printable text: a space is ␣, a newline ↵, incomplete UTF-8 and controls are escaped."""
+    """Return one token as printable text: a space is ␣, a newline ↵, incomplete UTF-8 and controls are escaped.
+
+    A token that a script's table does not have is its id, <0>.
+    """
     raw = bytes_of(tokenizer, token)
+    if raw == NO_TEXT and isinstance(tokenizer, TableTokenizer):
+        return f"<{token}>"
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -200,7 +209,7 @@ class SeenVocabulary:
 
     def token_bytes(self, token: int) -> bytes:
         if token == self.unknown:
-            return "\ufffd".encode()
+            return NO_TEXT
         return self._base.token_bytes(int(self._kept[token]))
 
     def state(self) -> dict[str, Any]:

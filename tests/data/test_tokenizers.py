@@ -106,6 +106,10 @@ def test_show_escapes_incomplete_characters_and_controls() -> None:
     assert show(CharTokenizer(), ord("\n")) == "↵"
 
 
+def test_token_that_a_table_does_not_have_is_shown_as_its_id() -> None:
+    assert [show(tokenizers.TableTokenizer([tokenizers.NO_TEXT, b"a"]), token) for token in (0, 1)] == ["<0>", "a"]
+
+
 def test_digits_may_have_spaces_and_no_other_character() -> None:
     assert decode(DigitsTokenizer(4), DigitsTokenizer(4).encode("0 12  ")) == "012"
     with pytest.raises(DataError) as caught:

@@ -1,6 +1,6 @@
 """How the app shows a token."""
 
-from tui_lab.data.tokenizers import IdTokenizer, Tokenizer, bytes_of, show
+from tui_lab.data.tokenizers import NO_TEXT, IdTokenizer, Tokenizer, bytes_of, show
 
 
 def token_text(tokenizer: Tokenizer, token: int) -> str:
@@ -14,4 +14,5 @@ def token_name(tokenizer: Tokenizer, token: int) -> str:
         return f"id {token}"
     raw = bytes_of(tokenizer, token)
     text = show(tokenizer, token)
-    return f"{text} id {token}" + ("" if raw == text.encode("ascii", "replace") else f" bytes {raw.hex(' ')}")
+    has_bytes = raw not in (NO_TEXT, text.encode("ascii", "replace"))
+    return f"{text} id {token}" + (f" bytes {raw.hex(' ')}" if has_bytes else "")
