@@ -15,9 +15,9 @@ from torch.optim import Optimizer
 
 from tui_lab.core import events as ev
 from tui_lab.core.watch import script_process
+from tui_lab.core.watch.find_tokenizer import from_object
 from tui_lab.core.watch.model_search import Inputs
 from tui_lab.core.watch.recording import Recording
-from tui_lab.core.watch.script_tokenizer import from_object
 from tui_lab.core.watch.watched_script import Given
 from tui_lab.util.errors import ConfigError
 

@@ -14,11 +14,12 @@ from torch.optim import Optimizer
 
 from tui_lab.core import events as ev
 from tui_lab.core.config.script import ScriptConfig
+from tui_lab.core.watch.find_tokenizer import find_tokenizer
 from tui_lab.core.watch.frames import locals_of
 from tui_lab.core.watch.model_calls import unwrapped
 from tui_lab.core.watch.model_search import Inputs, parameters_of
 from tui_lab.core.watch.script_settings import captured_settings, total_steps
-from tui_lab.core.watch.script_tokenizer import ScriptTokenizer, find_tokenizer
+from tui_lab.core.watch.script_tokenizer import ScriptTokenizer
 from tui_lab.core.watch.steering import dropout_rates
 from tui_lab.data.tokenizers import IdTokenizer
 

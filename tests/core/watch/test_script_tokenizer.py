@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from tui_lab.core.watch import script_tokenizer
-from tui_lab.core.watch.script_tokenizer import MAX_IDS, ScriptTokenizer, find_tokenizer, from_object
+from tui_lab.core.watch.find_tokenizer import find_tokenizer, from_object
+from tui_lab.core.watch.script_tokenizer import MAX_IDS, ScriptTokenizer
 from tui_lab.data.tokenizers import Gpt2Tokenizer, TableTokenizer, decode, from_state, gpt2_encoding
 
 TEXT = "the cat sat on the mat.\n"
