@@ -50,6 +50,11 @@ def with_compiled_loss(hooks: TrainStepHooks, model: Model, backend: Backend = B
     return replace(hooks, loss_sum=CompiledLoss(model, backend)) if hooks.loss_sum is loss_sum else hooks
 
 
+def without_compiled_loss(hooks: TrainStepHooks) -> TrainStepHooks:
+    """Return `hooks` with the loss of the model as it is, where every operation can be followed."""
+    return replace(hooks, loss_sum=loss_sum) if isinstance(hooks.loss_sum, CompiledLoss) else hooks
+
+
 def has_hooks(model: nn.Module) -> bool:
     """Return whether a module of `model` has a hook that the compiled code would not call."""
     return any(

@@ -12,6 +12,7 @@ from tui_lab.core.kernels.device import seed_torch, to_device
 from tui_lab.core.nonfinite.record import MAX_ROWS, MAX_TEXT, BatchRow, Origin
 from tui_lab.core.nonfinite.rows import BatchShape
 from tui_lab.core.nonfinite.trace import FirstNonFinite, Trace, weights_origin
+from tui_lab.core.training.compiled import without_compiled_loss
 from tui_lab.core.training.train_step import (
     Overflow,
     TrainStepHooks,
@@ -61,7 +62,7 @@ def trace_overflow(trainer: "Trainer", overflow: Overflow) -> Iterator[ev.Event]
     x, y = (to_device(array, trainer.device) for array in (batch.x, batch.y))
     step = FailedStep(
         model=trainer.model,
-        hooks=trainer.hooks,
+        hooks=without_compiled_loss(trainer.hooks),
         batch=batch,
         x=x,
         y=y,

@@ -65,9 +65,8 @@ class Trainer:
         self.threads = setup.threads
         self.model = setup.model
         self.optimizers = setup.optimizers
-        self.hooks = setup.hooks
         is_compiled = setup.progress.config.train.compile
-        self.update_hooks = with_compiled_loss(self.hooks, self.model) if is_compiled else self.hooks
+        self.hooks = with_compiled_loss(setup.hooks, self.model) if is_compiled else setup.hooks
         self.resumed = setup.resumed
         self.loader = replace(setup.loader, share=(group.rank, group.size))
         self.group = group
@@ -105,7 +104,7 @@ class Trainer:
 
         Raises ConfigError if the processes of the group do not have the same model.
         """
-        self.group.attach(self.model, self.update_hooks, self.config)
+        self.group.attach(self.model, self.hooks, self.config)
         yield self._started()
         with float32_products(self.config.train.precision, self.device):
             failure: _Failure | None = None

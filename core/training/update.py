@@ -64,4 +64,4 @@ def compute_gradients(trainer: "Trainer", update: Update, scale: float) -> tuple
     train = trainer.config.train
     group = trainer.group
     seed_torch(trainer.device, dropout_seed(train.seed, update.step, group.rank))
-    return group.backward(trainer.model, trainer.update_hooks, update.x, update.y, train.accumulate, scale, update.rows)
+    return group.backward(trainer.model, trainer.hooks, update.x, update.y, train.accumulate, scale, update.rows)

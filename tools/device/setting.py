@@ -86,7 +86,7 @@ def compiled_trainer(setting: Setting, config: Config) -> Trainer:
     if not setting.dry_run:
         return trainer_of(settings.changed(config, "train.compile", True))
     trainer = trainer_of(config)
-    trainer.update_hooks = with_compiled_loss(trainer.hooks, trainer.model, "eager")
+    trainer.hooks = with_compiled_loss(trainer.hooks, trainer.model, "eager")
     return trainer
 
 
