@@ -44,9 +44,8 @@ def train(
     try:
         silent = json_lines or quiet
         view = Silent() if silent else _view(opened.summarizer)
-        warning = replaced_characters(opened.trainer.task)
-        if warning is not None and not silent:
-            say(warning)
+        if not silent:
+            _say_before(opened)
         step_before = opened.summarizer.step
         save_error = _consume_events(opened, view, json_lines=json_lines)
         nothing_trained = step_before is not None and opened.summarizer.step is step_before
@@ -69,6 +68,15 @@ def train(
         return _exit_code(opened, requirements, summary, silent=silent)
     finally:
         opened.close()
+
+
+def _say_before(opened: OpenRun) -> None:
+    """Say what else the user should know before the first step."""
+    warning = replaced_characters(opened.trainer.task)
+    if warning is not None:
+        say(warning)
+    if opened.trainer.config.train.compile:
+        say("compiling the model: the first steps take up to a minute")
 
 
 def _consume_events(opened: OpenRun, view: View, *, json_lines: bool) -> str | None:

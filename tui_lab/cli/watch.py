@@ -211,7 +211,7 @@ def _say_what_remains(process: "Detached") -> None:
                 say(line)
         say(f"the script ended with exit code {process.code}; its run: tui-lab app {folder}")
     elif detach.is_running(process):
-        say(f"process {process.pid} keeps training; follow and steer it with: tui-lab app {folder}")
+        say(f"process {process.pid} is still running; follow and steer it with: tui-lab app {folder}")
     else:
         say(f"process {process.pid} still runs, and is not recorded; its run: tui-lab app {folder}")
 

@@ -182,7 +182,7 @@ def _beyond(parting: Parting, second: str) -> str:
         return " and never part beyond their noise from step to step"
     side = "lower" if parting.difference < 0 else "higher"
     size = short_number(abs(parting.difference))
-    until = "" if parting.until is None else f"; after step {parting.until:,} the difference is within the noise again"
+    until = "" if parting.until is None else f"; after step {parting.until:,} it is no longer clearly beyond the noise"
     return f" and have parted by step {parting.beyond_noise:,}: smoothed, {second} is {size} {side}{until}"
 
 

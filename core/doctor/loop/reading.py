@@ -12,12 +12,15 @@ from tui_lab.core.watch.steering import dropout_rates
 MAX_RESIDUAL = 0.05
 """Of a gradient with respect to logits, the part that weighted cross-entropy does not explain; rounding in bfloat16
 leaves 0.01, label smoothing of 0.1 leaves 0.1."""
+NO_UPDATE = "no update of the loop was recorded"
 MIN_UNSURE = 1e-3
 """1 - the probability of the target, below which the weight of a target cannot be read off its gradient."""
 
 
 def require_updates(updates: Sequence[UpdateRecord], n: int, kind: str = "") -> None:
     """Raise NotJudged if there are fewer than `n` updates. kind: which ones: "with a backward call"."""
+    if not updates:
+        raise NotJudged(NO_UPDATE)
     if len(updates) < n:
         raise NotJudged(f"the loop made {len(updates)} updates{kind and ' '}{kind}; {n} are needed")
 

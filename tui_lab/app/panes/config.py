@@ -93,7 +93,7 @@ class ConfigPane(Pane):
             return
         self._shown = (state.config, state.started, state.requested.values)
         self.settings.follow(state.config)
-        self.settings.requested = state.requested.values
+        self.settings.await_changes(state.requested.values)
         self._started = state.started
         self.fill()
 

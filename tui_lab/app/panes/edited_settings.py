@@ -50,6 +50,12 @@ class EditedSettings:
                 self.edited = script.changed(self.edited, key, value)
         self.running = running
 
+    def await_changes(self, requested: Mapping[str, Any]) -> None:
+        """Note the values that were sent and are not confirmed. Where one was refused, the value in effect is back."""
+        for key in self.requested.keys() - requested.keys() - self._edited_keys.keys():
+            self.edited = script.changed(self.edited, key, value_of(self.running, key))
+        self.requested = requested
+
     def edit(self, key: str, value: Any) -> None:
         """Edit a setting; with the value in effect, it is no longer edited. Raises ConfigError."""
         self.edited = script.changed(self.edited, key, value)

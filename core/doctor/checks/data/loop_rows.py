@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
-from tui_lab.core.doctor.loop.reading import named_at
+from tui_lab.core.doctor.findings import Finding, NotApplicable
+from tui_lab.core.doctor.loop.reading import named_at, require_updates
 from tui_lab.core.doctor.program.target import Target
 
 MIN_UPDATES = 5
@@ -14,8 +14,7 @@ def check(target: Target) -> Iterator[Finding]:
     if record is None:
         raise NotApplicable("the batches are given, not drawn by a loop of the user")
     updates = [update for update in record.updates if update.rows]
-    if len(updates) < MIN_UPDATES:
-        raise NotJudged(f"the loop made {len(updates)} updates with rows; {MIN_UPDATES} are needed")
+    require_updates(updates, MIN_UPDATES, "with rows")
     if any(set(update.rows) != set(updates[0].rows) for update in updates) or target.pinned:
         return
     n = len(set(updates[0].rows))

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from tui_lab.core.doctor.checks.data.shared_items import SharedItems, shared_items
 from tui_lab.core.doctor.findings import Finding, NotJudged
 from tui_lab.core.doctor.loop.observed import SharedRows
+from tui_lab.core.doctor.loop.reading import NO_UPDATE
 from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.program.target import Target
 
@@ -100,6 +101,8 @@ def _too_little(rows: SharedRows) -> str:
 
 def _unknown(record: LoopRecord) -> str:
     """Return why nothing of a script was compared."""
+    if not record.updates:
+        return NO_UPDATE
     evaluations = [event for update in record.updates for event in update.events_of("evaluation")]
     if evaluations and all(event.value is None for event in evaluations):
         return (
