@@ -80,6 +80,7 @@ def without_times(events: list[ev.Event]) -> list[dict[str, Any]]:
 
 def _without_times(event: ev.Event) -> dict[str, Any]:
     fields = event.to_json()
+    fields.pop("time", None)
     if isinstance(event, ev.StepDone):
         fields |= {"seconds": 0.0, "tokens_per_s": 0.0}
         if event.data_seconds is not None:  # Whether the time was measured at all is compared.
