@@ -17,6 +17,8 @@ from torch.autograd.graph import Node
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._pytree import tree_leaves
 
+from tui_lab.core.kernels.autograd_graph import graph_nodes
+
 _TORCH = str(Path(torch.__file__).parent)
 _STDLIB = sysconfig.get_paths()["stdlib"]
 _HERE = str(Path(__file__).parent)
@@ -88,7 +90,7 @@ class Places:
     def follow(self, loss: Tensor) -> None:
         """Follow the backward pass that will begin at `loss`."""
         self._assign(loss)
-        for node in list(self._reachable(loss)):
+        for node in list(graph_nodes(loss)):
             node.register_prehook(_Entered(self, node))
 
     def enter_node(self, node: Node | None) -> None:
@@ -123,17 +125,6 @@ class Places:
             if node is None or node in self._modules:
                 continue
             self._modules[node] = module
-            waiting += [following for following, _ in node.next_functions]
-
-    def _reachable(self, loss: Tensor) -> Iterator[Node]:
-        seen: set[Node] = set()
-        waiting = [loss.grad_fn]
-        while waiting:
-            node = waiting.pop()
-            if node is None or node in seen:
-                continue
-            seen.add(node)
-            yield node
             waiting += [following for following, _ in node.next_functions]
 
 

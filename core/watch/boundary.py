@@ -21,7 +21,10 @@ from tui_lab.util.errors import ConfigError, RunError
 NOT_FOR_SCRIPTS = "a script evaluates when it wants to"
 SHARDED = "the model is spread over several processes, so one of them alone can neither save nor call it"
 OF_OPTIMIZERS = ("optim.lr_factor", "optim.weight_decay", "optim.grad_clip")
-BY_HAND = "the script changes its weights without a torch optimizer; its code can ask for the factor: lr = run.lr(lr)"
+BY_HAND = (
+    "the script changes its weights without a torch optimizer, so this cannot be changed from outside; for the rate, "
+    "call run.step and run.lr of tui_lab.watch in its loop"
+)
 ONE_RANK = "a script with several processes cannot be changed from outside: only one of them would change"
 
 

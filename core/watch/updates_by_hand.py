@@ -1,6 +1,7 @@
 """Updates that a script makes without a torch optimizer: `p.data -= lr * p.grad`, as in many lectures and examples.
 
-After a backward pass a few weights are kept. If they have changed when the script goes on, it has made an update.
+After a backward pass a few weights are kept. If they have changed at the next call of the model or the loss, the script
+has made an update.
 """
 
 import gc
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+
+from tui_lab.core.kernels.autograd_graph import graph_leaves
 
 CLIP_EPSILON = 1e-6
 """What clip_grad_norm_ adds to the norm."""
@@ -39,7 +42,7 @@ class _Sample:
 
 
 class UpdatesByHand:
-    """Call `backward` before and `after_backward` after a backward pass, `update` whenever the script goes on."""
+    """Call `backward` before and `after_backward` after a backward pass, `update` before each later call."""
 
     def __init__(self) -> None:
         self._optimizer: ByHand | None = None
@@ -68,7 +71,7 @@ class UpdatesByHand:
         if _has_optimizer():
             self.turn_off()
             return None
-        self._parameters = parameters_of_loss(loss)
+        self._parameters = graph_leaves(loss)
         self._optimizer = ByHand(self._parameters) if self._parameters else None
         return self._optimizer
 
@@ -99,23 +102,6 @@ class UpdatesByHand:
         self._optimizer.param_groups[0]["lr"] = _rate(changes, self._coefficient)
         self._samples = []
         return self._optimizer
-
-
-def parameters_of_loss(loss: Tensor) -> list[Tensor]:
-    """Return the leaves of a loss's graph, which get the gradients."""
-    leaves: dict[int, Tensor] = {}
-    visited = set()
-    nodes = [loss.grad_fn]
-    while nodes:
-        node = nodes.pop()
-        if node is None or node in visited:
-            continue
-        visited.add(node)
-        variable = getattr(node, "variable", None)
-        if isinstance(variable, Tensor):
-            leaves[id(variable)] = variable
-        nodes += [following for following, _ in node.next_functions]
-    return list(leaves.values())
 
 
 def _has_optimizer() -> bool:

@@ -1,18 +1,13 @@
 """The graph that computed a loss: which tensors a backward pass gives gradients."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
 
 from tui_lab.core.doctor.program.nested import tensors_of
-
-
-def leaves(output: Tensor) -> list[Tensor]:
-    """Return the tensors at the ends of the graph that computed `output`: parameters and others that need gradients."""
-    ends = {id(leaf): leaf for node in _nodes(output) if isinstance(leaf := getattr(node, "variable", None), Tensor)}
-    return list(ends.values())
+from tui_lab.core.kernels.autograd_graph import graph_leaves, graph_nodes
 
 
 def is_detached(loss: Tensor, weights: Iterable[Tensor]) -> bool:
@@ -24,10 +19,10 @@ def is_detached(loss: Tensor, weights: Iterable[Tensor]) -> bool:
     """
     if not loss.requires_grad:
         return True
-    if any(isinstance(node, BackwardCFunction) for node in _nodes(loss)):
+    if any(isinstance(node, BackwardCFunction) for node in graph_nodes(loss)):
         return False
     trained = {id(weight) for weight in weights}
-    ends = [loss] if loss.is_leaf else leaves(loss)
+    ends = [loss] if loss.is_leaf else graph_leaves(loss)
     return not any(isinstance(leaf, nn.Parameter) or id(leaf) in trained or leaf.numel() > 1 for leaf in ends)
 
 
@@ -44,16 +39,3 @@ def when_reached(output: Any, call: Callable[[], None]) -> None:
         tensor.register_hook(reached)  # type: ignore[no-untyped-call]
     if not attached:
         call()
-
-
-def _nodes(output: Tensor) -> Iterator[Any]:
-    """Yield the nodes of a graph, each once."""
-    stack = [output.grad_fn]
-    visited = set()
-    while stack:
-        node = stack.pop()
-        if node is None or node in visited:
-            continue
-        visited.add(node)
-        yield node
-        stack += [following for following, _ in node.next_functions]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tui_lab.core.doctor.loop.loss_graph import leaves
+from tui_lab.core.kernels.autograd_graph import graph_leaves
 from tui_lab.core.user_code.import_file import LIBRARIES
 
 MAX_DEPTH = 6
@@ -227,7 +227,7 @@ def unfaithful(
         if tensor.numel() and tensor.untyped_storage().data_ptr() in places:
             return f"a copy shares {name} with the model"
     outputs = run_copied()
-    if any(id(leaf) in owned for output in outputs for leaf in leaves(output)):
+    if any(id(leaf) in owned for output in outputs for leaf in graph_leaves(output)):
         return "a copy still computes with parameters of the model, which one of its functions refers to"
     with torch.no_grad():
         # Also the copy without gradients: layers of torch have other kernels for that, with other rounding.

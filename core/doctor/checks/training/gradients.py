@@ -16,9 +16,9 @@ from tui_lab.core.doctor.checks.training.gradient_flow import family_of
 from tui_lab.core.doctor.findings import Finding, Kind, NotJudged
 from tui_lab.core.doctor.loop.lines import class_line
 from tui_lab.core.doctor.loop.loss_course import loss_courses
-from tui_lab.core.doctor.loop.loss_graph import leaves as leaves_of
 from tui_lab.core.doctor.loop.reading import some
 from tui_lab.core.doctor.program.target import PROBE_ROWS, Target, trial_rows
+from tui_lab.core.kernels.autograd_graph import graph_leaves
 from tui_lab.core.training.optim_without_dynamo import Adam
 
 UPDATES = 12
@@ -58,7 +58,7 @@ def check(target: Target) -> Iterator[Finding]:
 def unregistered(loss: Tensor, model: nn.Module) -> list[Tensor]:
     """Return the leaves of the loss's graph that require gradients and are not parameters of the model."""
     owned = {id(p) for p in model.parameters()}
-    return [leaf for leaf in leaves_of(loss) if id(leaf) not in owned]
+    return [leaf for leaf in graph_leaves(loss) if id(leaf) not in owned]
 
 
 def frozen_parameters(model: nn.Module) -> Iterator[Finding]:
