@@ -186,7 +186,7 @@ def resolve(command: Change, config: RunConfig, undo_stack: Sequence[ev.Changed]
     key = command.key
     script.get(config, key)  # Raises ConfigError if there is no such setting.
     if key not in script.live_keys(config):
-        raise ConfigError.of("needs_restart", "cannot change while training; it needs a restart", key=key)
+        raise ConfigError(script.not_live(config, key))
     return key, changed_value(command, config)
 
 

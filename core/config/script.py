@@ -21,6 +21,14 @@ Unit = Literal["tokens", "samples"]
 """What a run counts: the `tokens` of its steps and of its summary."""
 CAPTURED = "settings."
 """Prefix of the keys of captured settings."""
+BY_HAND = "by hand"
+"""The `optim.name` of a script that changes its weights without a torch optimizer; no class has such a name."""
+OF_OPTIMIZERS = frozenset({"optim.lr_factor", "optim.weight_decay", "optim.grad_clip"})
+"""What is changed through an optimizer of torch."""
+NO_OPTIMIZER = (
+    "the script changes its weights without a torch optimizer, so this cannot be changed from outside; for the rate, "
+    "call run.step and run.lr of tui_lab.watch in its loop"
+)
 
 
 class ScriptModelConfig(Section):
@@ -36,7 +44,9 @@ class ScriptModelConfig(Section):
 class ScriptOptimConfig(Section):
     """The optimizer of a script, and what can be changed on top of it."""
 
-    name: str = setting("", "Optimizer", "The class of the optimizer; of the first, if there are several.")
+    name: str = setting(
+        "", "Optimizer", f"The class of the optimizer; of the first, if there are several. `{BY_HAND}`: it has none."
+    )
     lr: float | None = setting(None, "Learning rate", "The script's own rate when recording began.")
     lr_factor: float = setting(
         1.0,
@@ -58,6 +68,11 @@ class ScriptOptimConfig(Section):
     def _infinite_is_off(cls, value: Any) -> Any:
         # Scripts clip to an infinite norm in order to measure it.
         return 0.0 if value == math.inf else value
+
+    @property
+    def is_by_hand(self) -> bool:
+        """Whether the script changes its weights without a torch optimizer."""
+        return self.name == BY_HAND
 
 
 class ScriptTrainConfig(Section):
@@ -171,6 +186,8 @@ def values_of(config: RunConfig) -> dict[str, Any]:
         for name, value in getattr(config, section):
             if value is not None:
                 values[f"{section}.{name}"] = value
+    if config.optim.is_by_hand:
+        del values["optim.lr_factor"]
     return values | captured
 
 
@@ -198,7 +215,15 @@ def live_keys(config: RunConfig) -> list[str]:
     """The settings that can be changed while this run trains. What a script does not have is not among them."""
     if isinstance(config, Config):
         return [key for key in settings.fields() if settings.is_live(key)]
-    return [key for key in values_of(config) if _is_live(key)]
+    fixed = OF_OPTIMIZERS if config.optim.is_by_hand else frozenset()
+    return [key for key in values_of(config) if _is_live(key) and key not in fixed]
+
+
+def not_live(config: RunConfig, key: str) -> Problem:
+    """Why a setting cannot be changed while this run trains."""
+    if _lacks_optimizer(config, key):
+        return Problem(code="unavailable", message=NO_OPTIMIZER, key=key)
+    return Problem(code="needs_restart", message="cannot change while training; it needs a restart", key=key)
 
 
 def get(config: RunConfig, key: str) -> Any:
@@ -242,7 +267,13 @@ def _field(key: str) -> FieldInfo:
     return (SourceConfig if section == "source" else _SECTIONS[section]).model_fields[name]
 
 
+def _lacks_optimizer(config: RunConfig, key: str) -> bool:
+    return isinstance(config, ScriptConfig) and config.optim.is_by_hand and key in OF_OPTIMIZERS
+
+
 def _unknown_key(config: RunConfig, key: str) -> Problem:
+    if _lacks_optimizer(config, key):
+        return not_live(config, key)
     values = values_of(config)
     # A name without its section: `dropout` for `model.dropout`.
     full_key = next((full for full in values if full.partition(".")[2] == key), "")

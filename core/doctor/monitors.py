@@ -156,8 +156,8 @@ class Monitors:
         self._best_before = self.best_loss
         lr, clip = self._value("optim.lr"), self._value("optim.grad_clip")
         is_clipped = clip is not None and 0 < clip <= 1
-        # Of a script, the rate is its own, and only a factor can be changed.
-        is_live = lr is not None and self._value("optim.lr_factor") is None
+        # Of a script, the rate is its own: at most a factor can be changed.
+        is_live = lr is not None and self.config is not None and "optim.lr" in script.live_keys(self.config)
         first_lr = script.values_of(self.config)["optim.lr"] if is_live and self.config is not None else None
         is_raised = first_lr is not None and lr > first_lr
         lower = f"Set optim.lr back to {first_lr:g}" if is_raised else "Halve the learning rate"

@@ -20,11 +20,6 @@ from tui_lab.util.errors import ConfigError, RunError
 
 NOT_FOR_SCRIPTS = "a script evaluates when it wants to"
 SHARDED = "the model is spread over several processes, so one of them alone can neither save nor call it"
-OF_OPTIMIZERS = ("optim.lr_factor", "optim.weight_decay", "optim.grad_clip")
-BY_HAND = (
-    "the script changes its weights without a torch optimizer, so this cannot be changed from outside; for the rate, "
-    "call run.step and run.lr of tui_lab.watch in its loop"
-)
 ONE_RANK = "a script with several processes cannot be changed from outside: only one of them would change"
 
 
@@ -115,8 +110,6 @@ class Boundary:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ConfigError.of("unavailable", ONE_RANK)
         key, value = cmd.resolve(command, log.config, self.control.undo_stack)
-        if recorder.by_hand.optimizer is not None and key in OF_OPTIMIZERS:
-            raise ConfigError.of("unavailable", BY_HAND, key=key)
         old = script.get(log.config, key)
         config = script.changed(log.config, key, value)
         new = script.get(config, key)

@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from tui_lab.core import events as ev
-from tui_lab.core.config.script import ScriptConfig
+from tui_lab.core.config.script import BY_HAND, ScriptConfig
 from tui_lab.core.watch.find_tokenizer import find_tokenizer
 from tui_lab.core.watch.frames import locals_of
 from tui_lab.core.watch.model_calls import unwrapped
@@ -21,6 +21,7 @@ from tui_lab.core.watch.model_search import Inputs, parameters_of
 from tui_lab.core.watch.script_settings import captured_settings, total_steps
 from tui_lab.core.watch.script_tokenizer import ScriptTokenizer
 from tui_lab.core.watch.steering import dropout_rates
+from tui_lab.core.watch.updates_by_hand import ByHand
 from tui_lab.data.tokenizers import IdTokenizer
 
 LIBRARIES = ("site-packages", "dist-packages")
@@ -65,7 +66,7 @@ class Discovered:
             "context": int(x.shape[1]) if x is not None and self.has_tokens else None,
         }
         optim = {
-            "name": type(self.optimizers[0]).__name__ if self.optimizers else "",
+            "name": _name_of(self.optimizers[0]) if self.optimizers else "",
             "lr": self.lr,
             "weight_decay": max((float(group.get("weight_decay") or 0.0) for group in groups), default=0.0) or None,
             "grad_clip": self.grad_clip,
@@ -97,6 +98,10 @@ class Discovered:
             threads=torch.get_num_threads(),
             resumed=False,
         )
+
+
+def _name_of(optimizer: Optimizer) -> str:
+    return BY_HAND if isinstance(optimizer, ByHand) else type(optimizer).__name__
 
 
 def user_namespaces(frame: FrameType | None) -> list[Mapping[str, Any]]:

@@ -13,7 +13,7 @@ from tests.app.fake import Lab, update
 from tests.app.script import CONFIG, LETTERS, batch, samples_config, script_lab, script_ready, without
 from tests.app.script import STARTED as SCRIPT_STARTED
 from tests.app.session.helpers import MAX_TURNS
-from tui_lab.app import shutdown
+from tui_lab.app import actions, shutdown
 from tui_lab.app.actions import COMMANDS
 from tui_lab.app.panes.config import ConfigPane
 from tui_lab.app.panes.doctor import DoctorPane
@@ -27,6 +27,7 @@ from tui_lab.app.session.source import Role
 from tui_lab.app.widgets.chart import Chart
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
+from tui_lab.core.config.script import BY_HAND
 from tui_lab.core.inference.attention import AttentionMaps
 from tui_lab.core.inference.sampling import Generated
 from tui_lab.core.watch import answers
@@ -220,6 +221,21 @@ async def test_dropout_keys_need_dropout_layers(tmp_path: Path) -> None:
     async with script_lab(tmp_path, without("model", "dropout")) as it:
         await it.press("D")
         assert it.source.sent == [] and "dropout" in notices(it)[-1]
+
+
+async def test_rate_of_a_loop_that_updates_by_hand_is_not_offered(tmp_path: Path) -> None:
+    optim = CONFIG.optim.model_copy(update={"name": BY_HAND, "weight_decay": None})
+    async with script_lab(tmp_path, CONFIG.model_copy(update={"optim": optim})) as it:
+        settings = it.screen.query_one(ConfigPane).settings
+        assert settings is not None and not settings.is_live("optim.grad_clip") and settings.is_live("model.dropout")
+        assert "lr×2" not in it.painted() and "Pause" in it.painted()
+        titles = [command.title for command in it.pilot.app.get_system_commands(it.screen)]
+        assert not any(title.startswith("Double lr") for title in titles)
+        await it.press("L", "H")
+        assert it.source.sent == [] and notices(it) == [actions.NO_OPTIMIZER] * 2
+        await it.press("question_mark")
+        help_screen = it.pilot.app.screen
+        assert isinstance(help_screen, Help) and actions.NO_OPTIMIZER in help_screen.shown_text
 
 
 async def test_palette_footer_and_help_offer_what_a_script_has(tmp_path: Path) -> None:

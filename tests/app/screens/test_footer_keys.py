@@ -34,6 +34,7 @@ def labels(now: Situation) -> list[str]:
         (Situation("running", "training"), "Space Pause", {"s Step", "L lr×2", "o Overfit", "K Diagnose"}),
         (Situation("paused", "training", paused=True), "Space Resume", {"s Step"}),
         (Situation("running", "training", waits=True), "Space Pause", {"r Restart", "f Fork"}),
+        (Situation("waiting", "steering"), "Space Pause", {"s Step", "5 Output"}),
         (Situation("running", "steering"), "Space Pause", {"L lr×2"}),
         (Situation("running", "watching"), "g Generate", set()),
         (Situation("running", "replay"), "Space Pause", {"<", "> Speed", "(", ") Seek", "c Resume", "f Fork"}),

@@ -83,6 +83,14 @@ def test_live_settings_are_those_that_the_script_has(config: ScriptConfig) -> No
         assert low <= values[key] <= high
 
 
+def test_without_an_optimizer_only_dropout_can_be_changed() -> None:
+    config = script.changed(full(), "optim.name", script.BY_HAND)
+    assert script.live_keys(config) == ["model.dropout"] and "optim.grad_clip" in script.values_of(config)
+    with pytest.raises(ConfigError) as caught:
+        script.get(config, "optim.lr_factor")
+    assert (caught.value.code, caught.value.problems[0].key) == ("unavailable", "optim.lr_factor")
+
+
 @given(CONFIGS, st.sampled_from(sorted(STEERABLE)))
 def test_change_affects_one_setting(config: ScriptConfig, key: str) -> None:
     if key not in script.live_keys(config):

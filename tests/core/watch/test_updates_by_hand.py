@@ -12,9 +12,9 @@ from tests.core.watch.loops import STEPS, T, TinyModel, V, batch, start
 from tests.core.watch.test_recorder import changes_of, events_of, recording, steps_of
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
-from tui_lab.core.config.script import ScriptConfig
+from tui_lab.core.config import script
+from tui_lab.core.config.script import NO_OPTIMIZER, ScriptConfig
 from tui_lab.core.watch import updates_by_hand
-from tui_lab.core.watch.recording import Recording
 
 LR = 0.25
 
@@ -82,10 +82,13 @@ def test_momentum_by_hand_has_no_rate(tmp_path: Path) -> None:
     assert [step.lr for step in steps_of(record)] == [LR, *[0.0] * (STEPS - 1)]
 
 
-def test_what_the_script_does_by_hand_cannot_be_changed(tmp_path: Path) -> None:
-    with recording(tmp_path, cmd.Scale("optim.lr_factor", 0.5)) as record:
-        descend(start())
-    assert warnings_of(record) == 1 and not changes_of(record)
+@pytest.mark.parametrize("change", [cmd.Scale("optim.lr_factor", 0.5), cmd.Set("optim.grad_clip", 2.0)])
+def test_what_the_script_does_by_hand_cannot_be_changed(change: cmd.Command, tmp_path: Path) -> None:
+    with recording(tmp_path, change) as record:
+        descend(start(), max_norm=1.0)
+    warnings = [event.message for event in events_of(record) if isinstance(event, ev.Warned)]
+    assert len(warnings) == 1 and NO_OPTIMIZER in warnings[0] and not changes_of(record)
+    assert script.live_keys(record.run.config()) == ["model.dropout"]
 
 
 def test_backward_pass_before_an_optimizer_is_no_step(tmp_path: Path) -> None:
@@ -93,7 +96,3 @@ def test_backward_pass_before_an_optimizer_is_no_step(tmp_path: Path) -> None:
         torch.autograd.backward(start()(*batch(0))[1])
         losses = loops.plain().losses
     assert len(steps_of(record)) == len(losses)
-
-
-def warnings_of(record: Recording) -> int:
-    return sum(isinstance(event, ev.Warned) for event in record.run.events())

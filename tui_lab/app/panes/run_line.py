@@ -89,10 +89,11 @@ class RunLine(Static):
         self._hints_end = min(self._hints_end, now + SECONDS_OF_HINTS)
         if now >= self._hints_end:
             self._hints = {}
-        drawn = (tuple(self._hints), width)
+        usable = tuple(id for id in self._hints if self._applies(id))
+        drawn = (usable, width)
         if drawn != self._drawn:
             key_of = keymap_of(self.app).key_of
-            hints = [f"{key_of(BY_ID[id])} {does}" for id, does in self._hints.items()]
+            hints = [f"{key_of(BY_ID[id])} {self._hints[id]}" for id in usable]
             line = fitting(hints, width - len(HINTS_BEGIN))
             self._put(drawn, Text.assemble((HINTS_BEGIN, "bold"), line) if hints else Text())
 

@@ -81,6 +81,8 @@ def commands(now: Situation) -> Labels:
         case "ended":
             return tuple(label for label in ENDED if not (now.is_complete and label[0] == "resume"))
     begin = (pause, ("step", "Step"))
+    if now.phase == "waiting":  # What can be changed, and whether there is a model, is not known yet.
+        return (*begin, ("pane_5", "Output"), ("home", "Home"), *ALWAYS)
     if now.waits:
         return (*begin, ("restart", "Restart"), ("fork", "Fork"), *LR, ("generate", "Generate"), *ALWAYS)
     return (*begin, *LR, ("overfit", "Overfit"), *LOOKS, *ALWAYS)
