@@ -122,6 +122,8 @@ class SentCommands:
 class ControlListener:
     """Reads the control file in a separate thread and passes each command on. The recording process owns one.
 
+    Commands can be sent as soon as it exists; they are passed on from `start`, or while it is entered.
+
     receive: called in the listener's thread, for example a queue's `put`. A line that is not a command is passed to
     `reject` with the reason, and skipped.
     """
@@ -147,14 +149,23 @@ class ControlListener:
         self._thread = threading.Thread(target=self._listen, name="control", daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Pass on the commands that have been sent, and those to come."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Take no more commands."""
         self._closed.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
         self._path.unlink(missing_ok=True)
         os.close(self._file)
 

@@ -38,13 +38,18 @@ class Recording:
 
     active: "Recording | None" = None
 
-    def __init__(self, run: Run, lock: Lock, config: ScriptConfig, given: Given | None) -> None:
+    def __init__(
+        self, run: Run, lock: Lock, config: ScriptConfig, given: Given | None, commands: cmd.CommandQueue | None
+    ) -> None:
         self.run = run
         self.problem = ""
         self._lock = lock
         self._has_ended = False
         self._pid = os.getpid()
-        commands: cmd.CommandQueue = queue.SimpleQueue()
+        self._listening = contextlib.ExitStack()
+        if commands is None:
+            commands = queue.SimpleQueue()
+            self._listening.enter_context(control.listen(run.path, commands.put))
         self._writer = EventWriter(run)
         self.answering = Answering(run)
         self.boundary = Boundary(commands, self.answering)
@@ -53,8 +58,6 @@ class Recording:
         self._code = code_recorder(run.path, self._writer.put)
         self._update_code()
         self.recorder.log.on_start = self._update_code
-        self._listening = contextlib.ExitStack()
-        self._listening.enter_context(control.listen(run.path, commands.put))
         self._timer = threading.Timer(SECONDS_WITHOUT_STEP, self._check_for_steps)
         self._timer.daemon = True
         self._timer.start()
@@ -72,9 +75,16 @@ class Recording:
         return cls.begin(run, lock, config, given)
 
     @classmethod
-    def begin(cls, run: Run, lock: Lock, config: ScriptConfig, given: Given | None = None) -> "Recording":
-        """Begin to record into a new folder, which `lock` holds."""
-        cls.active = cls(run, lock, config, given)
+    def begin(
+        cls,
+        run: Run,
+        lock: Lock,
+        config: ScriptConfig,
+        given: Given | None = None,
+        commands: cmd.CommandQueue | None = None,
+    ) -> "Recording":
+        """Begin to record into a new folder, which `lock` holds. commands: where they arrive; None: it listens."""
+        cls.active = cls(run, lock, config, given, commands)
         return cls.active
 
     @property

@@ -5,14 +5,17 @@ PYTORCH_CUDA_ALLOC_CONF, …), which a script may set in its first lines.
 """
 
 import os
+import queue
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs.control import ControlListener
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.watch.ending import ending, why_no_steps
 from tui_lab.core.watch.event_writer import EventWriter
@@ -34,6 +37,8 @@ class _UnknownTokens:
 class ScriptRecording:
     """A run folder that this process holds; the Recording begins when the script imports torch.
 
+    Commands can be sent from the start: a pause that is asked for while torch is imported waits for the first step.
+
     problem: why nothing, or not everything, was recorded; empty if all was.
     """
 
@@ -52,6 +57,8 @@ class ScriptRecording:
         self.run = Run(run.path.absolute())  # The script may change its current folder.
         self._lock = self.run.lock()
         self._recording: Recording | None = None
+        self._commands: cmd.CommandQueue = queue.SimpleQueue()
+        self._listener = self._new_listener()
         self._report = report
         self._pid = os.getpid()
         when_imported("torch", self._begin)
@@ -68,6 +75,8 @@ class ScriptRecording:
 
     def end(self, error: BaseException | None = None) -> None:
         """Record how the script ended, and the summary; release the folder."""
+        if self._listener is not None:
+            self._listener.close()
         if self._recording is not None:
             self._recording.end(error)
             self.problem = self._recording.problem
@@ -78,14 +87,23 @@ class ScriptRecording:
         self.problem = self.problem or writer.problem or why_no_steps(has_optimizer=False)
         self._lock.release()
 
+    def _new_listener(self) -> ControlListener | None:
+        """A listener whose thread is started later: a script may still fork. None where no file can be created."""
+        try:
+            return ControlListener(self.run.path, self._commands.put)
+        except OSError:
+            return None
+
     def _begin(self) -> None:
         if os.getpid() != self._pid:  # A forked child is not recorded.
             return
         try:
             from tui_lab.core.watch.recording import Recording
 
-            self._recording = Recording.begin(self.run, self._lock, self._config)
+            self._recording = Recording.begin(self.run, self._lock, self._config, commands=self._commands)
             self._recording.recorder.non_finite.on_found = lambda event: self.on_non_finite(event)
+            if self._listener is not None:
+                self._listener.start()
         except Exception as error:  # Whatever it is, the script must run.
             self.problem = f"the script cannot be recorded: {type(error).__name__}: {error}"
             self._report(self.problem)

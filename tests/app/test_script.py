@@ -71,6 +71,17 @@ async def test_pause_before_the_first_step_is_shown_and_can_be_withdrawn(tmp_pat
         assert it.source.sent == [cmd.Pause(), cmd.Resume()]
 
 
+async def test_pause_while_the_run_is_opened_is_kept_and_can_be_withdrawn(tmp_path: Path) -> None:
+    async with script_lab(tmp_path, steps=-1) as it:
+        await it.press("space")
+        await it.tell()
+        assert "pauses" in it.text("#status") and it.source.sent == [cmd.Pause()]
+        await it.tell(Waiting("train-1", str(tmp_path), 0.5))
+        assert "pauses at the first step" in it.text("#status") and "Cancel pause" in it.painted()
+        await it.press("space")
+        assert it.source.sent == [cmd.Pause(), cmd.Resume()]
+
+
 @pytest.mark.parametrize(("steps", "key"), [(-1, "space"), (2, "s")])
 @pytest.mark.parametrize("leaves_paused", [False, True])
 async def test_leaving_a_script_that_will_pause_keeps_it_running_unless_the_user_wants_it_to_pause(

@@ -9,7 +9,7 @@ from tui_lab.core.config.script import ImportedConfig, RunConfig, ScriptConfig
 
 Needs = Literal["nothing", "run", "pausing", "steering", "live", "replay", "resumable"]
 """When a command is enabled. run: a run that is open, or may still open; steering: a run or replay in progress;
-pausing: also a run of this app while it is opened; live: a run in progress that takes commands; replay: a replay;
+pausing: also while the run is opened; live: a run in progress that takes commands; replay: a replay;
 resumable: a replay, or a run of another process that has ended."""
 
 
@@ -132,7 +132,7 @@ def applies(needs: Needs, *, phase: str, role: Role, is_open: bool = True) -> bo
         case "nothing" | "run":
             return True
         case "pausing":
-            opening = role == "training" and phase == "loading"
+            opening = role in ("training", "steering") and phase == "loading"
             return opening or applies("steering", phase=phase, role=role)
         case "steering":
             # A replay can be paused at its end too: the next key may go back.

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,10 @@ from tui_lab.core import events as ev
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs import control
 from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs.lock import in_use
+from tui_lab.core.watch import script_recording
 from tui_lab.core.watch.recording import Recording
+from tui_lab.core.watch.script_recording import ScriptRecording
 from tui_lab.core.watch.steering import StopRequested
 from tui_lab.data.tokenizers import IdTokenizer
 from tui_lab.util.child import child_environment
@@ -94,3 +98,30 @@ def test_commands_for_an_earlier_process_are_not_executed(tmp_path: Path) -> Non
         train_until_stopped(start())
     record.end()
     assert [event.kind for event in run.events() if isinstance(event, ev.Paused | ev.Changed)] == ["paused", "changed"]
+
+
+def test_commands_sent_while_the_script_imports_torch_wait_for_its_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once_imported: list[Callable[[], None]] = []
+    monkeypatch.setattr(script_recording, "when_imported", lambda name, call: once_imported.append(call))
+    recording = ScriptRecording("train", ["train.py"], tmp_path / "run")
+    for command in (cmd.Pause(), cmd.Scale("optim.lr_factor", 2.0), cmd.Stop()):
+        control.send(recording.run.path, command)
+    once_imported[0]()
+    with pytest.raises(StopRequested) as stopped:
+        train_until_stopped(start())
+    recording.end(stopped.value)
+    events = list(recording.run.events())
+    assert [event.kind for event in events if isinstance(event, ev.Paused | ev.Changed)] == ["paused", "changed"]
+    assert not control.can_send(recording.run.path)
+
+
+def test_script_that_never_imports_torch_leaves_no_control_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(script_recording, "when_imported", lambda name, call: None)
+    recording = ScriptRecording("train", ["train.py"], tmp_path / "run")
+    assert control.can_send(recording.run.path)
+    recording.end()
+    assert not control.can_send(recording.run.path) and in_use(recording.run.path) is None

@@ -157,6 +157,8 @@ class LabScreen(BaseScreen[None], Screen[None]):
         super().__init__()
         self.source = source
         self.state = LabState()
+        if source.role in ("steering", "watching"):
+            self.state.doing = "opening the run"
         self.generation = Generation(source, self.state)
         self.doctor = DoctorThread(examine)
         self.clock = clock

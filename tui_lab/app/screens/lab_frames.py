@@ -87,7 +87,7 @@ class LabFrames:
         """Return what the status line says of what comes next."""
         lab = self._lab
         if lab.state.phase == "loading" and self._controls.pauses_at_start:
-            return "pauses at the first step"
+            return "pauses at the first step" if lab.source.role == "training" else "pauses as soon as it can"
         if lab.stopping and not lab.state.over:
             return "stopping…"
         if self.shown.requested_pause.is_ahead(self.shown.phase):

@@ -52,8 +52,8 @@ class RunControls:
 
     def pause_or_resume(self) -> None:
         playback = self._source.playback
-        if self._state.phase == "loading" and self._source.role == "training":
-            paused = self.pauses_at_start  # The trainer takes the command before its first step.
+        if self._state.phase == "loading" and playback is None:
+            paused = self.pauses_at_start  # It is taken before the next step.
             self.pauses_at_start = not paused
         elif playback is None:
             phase = self._state.phase
