@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tui_lab.core.doctor.findings import Finding, Report
-    from tui_lab.core.doctor.program.case import Case, examine
+    from tui_lab.core.doctor.program.case import Case
+    from tui_lab.core.doctor.program.case_target import examine
     from tui_lab.core.watch.api import WatchedRun, watch
     from tui_lab.core.watch.huggingface import HuggingFaceCallback as HuggingFaceCallback
     from tui_lab.core.watch.lightning import LightningCallback as LightningCallback
@@ -22,7 +23,7 @@ __all__ = ["Case", "Finding", "Report", "WatchedRun", "examine", "watch"]
 
 _MODULES = {
     "Case": "tui_lab.core.doctor.program.case",
-    "examine": "tui_lab.core.doctor.program.case",
+    "examine": "tui_lab.core.doctor.program.case_target",
     "Finding": "tui_lab.core.doctor.findings",
     "Report": "tui_lab.core.doctor.findings",
     "HuggingFaceCallback": "tui_lab.core.watch.huggingface",

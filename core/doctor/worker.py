@@ -29,7 +29,7 @@ def main(source: str, out: str) -> None:
             from tui_lab.core.user_code.import_file import is_user_code
 
             if is_user_code(source):
-                from tui_lab.core.doctor.program.case import examine
+                from tui_lab.core.doctor.program.case_target import examine
                 from tui_lab.core.doctor.program.from_file import case_from
 
                 report = examine(case_from(source, on_check), on_check=on_check)

@@ -152,3 +152,17 @@ def output_of(model: nn.Module, forward: Forward, batch: Batch) -> Any:
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+def positional_parameters(function: Callable[..., object]) -> list[str]:
+    """Return the names of the required positional parameters, and "*args" if it takes any number of them.
+
+    Empty for a function without a signature, such as some of C's.
+    """
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    names = [p.name for p in parameters if p.kind in kinds and p.default is inspect.Parameter.empty]
+    return names + ["*args" for p in parameters if p.kind is inspect.Parameter.VAR_POSITIONAL]

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from tui_lab.core.config.faults import ONLY_OURS
 from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.measures.loss_probe import ConstantLogits
-from tui_lab.core.doctor.program.case import Case, target_from_case
+from tui_lab.core.doctor.program.case import Case
+from tui_lab.core.doctor.program.case_target import target_from_case
 from tui_lab.core.doctor.program.from_config import batches_of, update_of
 from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.training.faults.model import MODEL_FAULTS, add_next_embedding, dead_relus

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tui_lab import Case
-from tui_lab.core.doctor.program.case import target_from_case
+from tui_lab.core.doctor.program.case_target import target_from_case
 from tui_lab.core.doctor.program.target import Target
 
 V, T, C, H = 13, 12, 32, 4

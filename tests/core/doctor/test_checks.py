@@ -24,7 +24,7 @@ from tui_lab.core.doctor.checks.registry import CHECKS, Check
 from tui_lab.core.doctor.findings import Crashed, Finding, FindingCode, NotJudged, Report, report_from_json
 from tui_lab.core.doctor.fixes import fixed
 from tui_lab.core.doctor.loss_floor import floor
-from tui_lab.core.doctor.program.case import target_from_case
+from tui_lab.core.doctor.program.case_target import target_from_case
 from tui_lab.core.doctor.program.from_config import target_from_config
 from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.doctor.runner import examine as examine_target

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
-from tui_lab.core.doctor.program.case import Case, target_from_case
+from tui_lab.core.doctor.program.case import Case
+from tui_lab.core.doctor.program.case_target import target_from_case
 from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.doctor.program.tokens import PAIRS, TokenView, logits_in
 

@@ -12,7 +12,8 @@ from torch.utils.checkpoint import checkpoint
 from tests.core.doctor.checks.programs import Causal, cross_entropy, text
 from tui_lab.core.doctor.findings import Report
 from tui_lab.core.doctor.loop.loss_graph import is_detached
-from tui_lab.core.doctor.program.case import Case, examine
+from tui_lab.core.doctor.program.case import Case
+from tui_lab.core.doctor.program.case_target import examine
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 

@@ -12,7 +12,7 @@ from tests.core.doctor.test_checks import Small, case, codes, pair
 from tui_lab import examine
 from tui_lab.core.doctor.findings import NotJudged
 from tui_lab.core.doctor.loop.rehearsal import UPDATES
-from tui_lab.core.doctor.program.case import target_from_case
+from tui_lab.core.doctor.program.case_target import target_from_case
 from tui_lab.core.doctor.program.update_state import UpdateState
 
 MICRO_BATCHES = 4

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tests.core.doctor.test_checks import Small, T, V, case, codes, pair
 from tui_lab import examine
 from tui_lab.core.doctor.findings import NotJudged
-from tui_lab.core.doctor.program.case import target_from_case
+from tui_lab.core.doctor.program.case_target import target_from_case
 from tui_lab.core.doctor.program.copies import Copies
 
 

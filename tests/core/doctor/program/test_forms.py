@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tui_lab import Case, examine
-from tui_lab.core.doctor.program.case import target_from_case
+from tui_lab.core.doctor.program.case_target import target_from_case
 from tui_lab.core.doctor.program.tokens import PAIRS
 from tui_lab.util.errors import ConfigError
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tui_lab.core.doctor.program.case import Case, examine
+from tui_lab.core.doctor.program.case import Case
+from tui_lab.core.doctor.program.case_target import examine
 from tui_lab.core.doctor.program.from_file import as_case, case_from
 from tui_lab.util.errors import ConfigError
 
