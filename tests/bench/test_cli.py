@@ -22,8 +22,10 @@ def test_bench_headline_stops_every_run_at_the_target(cli: Cli) -> None:
     done = cli("bench", "headline", "--target", "20", "--json")
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["rows"]
-    assert [row["steps"] for row in rows.values()] == [1, 1, 1]
-    ours, loop = rows["tui-lab"], rows["nanoGPT-style loop"]
+    assert {row["steps"] for row in rows.values()} == {1}
+    ours, loop, earlier = rows["tui-lab"], rows["nanoGPT-style loop"], rows["nanoGPT-style loop, 16 rows"]
+    assert set(ours["loop_takes_times"]) == {name for name in rows if name.startswith("nanoGPT-style")}
+    assert (loop["tokens"], earlier["tokens"]) == (8 * 128, 16 * 128)
     assert abs(ours["train_loss"] - loop["train_loss"]) < 1e-3
     assert abs(ours["val_loss"] - loop["val_loss"]) < 1e-2
     assert all(row["peak_memory_mib"] > 0 for row in rows.values())

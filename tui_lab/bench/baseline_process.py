@@ -28,6 +28,7 @@ def train(config: Config) -> dict[str, float | str]:
     loop = EagerLoop(model, config.optim.lr, "bf16" if config.train.precision == "bf16" else "fp32")
     average = float("inf")
     step = 0
+    tokens = 0
     train_seconds = 0.0
     while average > config.train.target_loss and step < config.train.steps:
         start = time.perf_counter()
@@ -37,6 +38,7 @@ def train(config: Config) -> dict[str, float | str]:
         loss = loop.step(torch.from_numpy(batch.x), torch.from_numpy(batch.y))
         average = loss if step == 0 else EMA * average + (1 - EMA) * loss
         step += 1
+        tokens += batch.y.size
         train_seconds += time.perf_counter() - start
         if step % config.train.eval_every == 0:
             evaluate(evaluated, task, config.train.eval_examples, torch.device("cpu"))
@@ -46,6 +48,7 @@ def train(config: Config) -> dict[str, float | str]:
     return {
         "reason": "target" if average <= config.train.target_loss else "done",
         "steps": step,
+        "tokens": tokens,
         "train_loss": average,
         "val_loss": validation.loss,
         "train_seconds": train_seconds,

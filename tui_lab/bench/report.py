@@ -154,6 +154,7 @@ def _headline(figures: Figures, text: str) -> str:
             f"{row['wall_s']:.0f}",
             f"{row['train_seconds']:.0f}",
             f"{row['steps']:,}",
+            f"{row['tokens']:,}",
             f"{row['train_loss']:.3f}",
             f"{row['val_loss']:.2f}",
             f"{row['peak_memory_mib']:,}",
@@ -165,7 +166,9 @@ def _headline(figures: Figures, text: str) -> str:
     return (
         f"**The journal's final model on `{text}`, trained to a running train loss of "
         f"{figures['target_train_loss']}.**{comparison}\n\n"
-        + table(("baseline", "total s", "s in steps", "steps", "train loss", "validation loss", "peak MiB"), rows)
+        + table(
+            ("baseline", "total s", "s in steps", "steps", "tokens", "train loss", "validation loss", "peak MiB"), rows
+        )
     )
 
 
