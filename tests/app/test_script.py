@@ -151,7 +151,7 @@ async def test_a_step_of_unknown_time_has_no_speed(tmp_path: Path) -> None:
         await it.tell(update(2, seconds=0.5))
         assert "tok/s" in it.text("#status")
         state = it.screen.state
-        assert state.seconds_a_step == 0.5
+        assert state.step_time.seconds == 0.5
         assert [step for step, _ in state.curves["tokens_per_s"].points] == [2]
 
 

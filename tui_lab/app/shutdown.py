@@ -126,7 +126,7 @@ def save_all(labs: list[OpenLab]) -> list[str]:
         lab.source.close()
     lines = []
     for lab in labs:
-        seconds = grace(lab.state.seconds_a_step)
+        seconds = grace(lab.state.step_time.seconds)
         if not lab.source.join(seconds):
             lines.append(abandoned_line(lab.path, seconds))
         elif (line := left_line(lab)) is not None:

@@ -11,13 +11,13 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tui_lab.core import events as ev
+from tui_lab.core.config.schema import Config
+from tui_lab.core.training.step_time import StepTime
 from tui_lab.data.dataset import ReportProgress
 from tui_lab.runs.event_text import event_text, step_text
 from tui_lab.runs.numbers import span
 from tui_lab.util.escape import printable
 
-SPEED_SMOOTHING = 0.95
-"""Weight of the earlier steps in the moving average of the time a step takes."""
 LINES_PER_RUN = 20
 """Steps that get their own line in a log."""
 
@@ -86,10 +86,10 @@ class NarrowProgress(Progress):
 class Bar:
     """A progress bar with the loss, the validation loss, tokens/s, the time elapsed and the ETA.
 
-    val_loss: that of a run to resume, if it is known.
+    val_loss: that of a run to resume, if it is known. config: of the run.
     """
 
-    def __init__(self, console: Console, val_loss: float | None = None) -> None:
+    def __init__(self, console: Console, val_loss: float | None = None, config: Config | None = None) -> None:
         self._val_loss = "–" if val_loss is None else f"{val_loss:.4f}"
         self._progress = NarrowProgress(
             BarColumn(bar_width=None),
@@ -105,8 +105,7 @@ class Bar:
             expand=True,
         )
         self._task = self._progress.add_task("train", loss="–", val=self._val_loss, speed="–", left="ETA –", total=None)
-        self._seconds_a_step: float | None = None
-        """A mean of the recent steps: the time between steps has pauses in it."""
+        self._step_time = StepTime(config)  # The time between steps has pauses in it.
         self._n_steps = 0
 
     def __enter__(self) -> Self:
@@ -119,6 +118,7 @@ class Bar:
         self._progress.stop()
 
     def show(self, event: ev.Event) -> None:
+        self._step_time.add(event)
         match event:
             case ev.Started():
                 self._n_steps = event.steps
@@ -131,7 +131,6 @@ class Bar:
             case ev.Resumed():
                 self._progress.update(self._task, left=self._left(event.step))
             case ev.StepDone():
-                self._measure(event)
                 self._progress.update(
                     self._task,
                     completed=event.step,
@@ -146,21 +145,17 @@ class Bar:
         if not isinstance(event, ev.NonFinite) and (text := event_text(event)) is not None:
             self._progress.console.print(printable(text), highlight=False, markup=False)
 
-    def _measure(self, event: ev.StepDone) -> None:
-        if event.seconds > 0:
-            earlier = event.seconds if self._seconds_a_step is None else self._seconds_a_step
-            self._seconds_a_step = SPEED_SMOOTHING * earlier + (1 - SPEED_SMOOTHING) * event.seconds
-
     def _speed(self, event: ev.StepDone) -> str:
         """Return the tokens per second, with the mean time of a step, as the app shows them."""
-        seconds = self._seconds_a_step or event.seconds
-        return "–" if not seconds else f"{event.tokens_per_s * event.seconds / seconds:,.0f}"
+        speed = self._step_time.tokens_per_s(event)
+        return "–" if speed is None else f"{speed:,.0f}"
 
     def _left(self, step: int) -> str:
         """Return the time until the last step, with the mean time of a step."""
-        if self._seconds_a_step is None or not self._n_steps:
+        seconds = self._step_time.seconds
+        if seconds is None or not self._n_steps:
             return "ETA –"
-        return f"ETA {span(max(0, self._n_steps - step) * self._seconds_a_step)}"
+        return f"ETA {span(max(0, self._n_steps - step) * seconds)}"
 
 
 @contextmanager

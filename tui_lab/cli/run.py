@@ -13,6 +13,7 @@ from tui_lab.cli.progress import Bar, Lines, Silent, View
 from tui_lab.cli.signals import discard_output_of_closed_terminal, stop_on_signals
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
+from tui_lab.core.config.schema import Config
 from tui_lab.core.doctor.monitors import Monitors
 from tui_lab.core.runs import control
 from tui_lab.core.runs.before_nonfinite import read_before
@@ -43,7 +44,7 @@ def train(
     """
     try:
         silent = json_lines or quiet
-        view = Silent() if silent else _view(opened.summarizer)
+        view = Silent() if silent else _view(opened.summarizer, opened.trainer.config)
         if not silent:
             _say_before(opened)
         step_before = opened.summarizer.step
@@ -154,8 +155,8 @@ def _exit_code(opened: OpenRun, requirements: Sequence[Requirement], summary: Su
     return NOT_MET if messages else DONE
 
 
-def _view(earlier: Summarizer) -> View:
+def _view(earlier: Summarizer, config: Config) -> View:
     """Return what shows the events. earlier: has seen those of a run to resume."""
     console = Console(stderr=True)
     val_loss = None if earlier.evaluated is None else earlier.evaluated.val_loss
-    return Bar(console, val_loss) if console.is_terminal else Lines(say)
+    return Bar(console, val_loss, config) if console.is_terminal else Lines(say)

@@ -23,6 +23,15 @@ async def test_status_line_shows_phase_step_times_and_memory() -> None:
         assert it.text("#status").count("starting") == 1 and "loading" not in it.text("#status")
 
 
+async def test_run_says_that_it_compiles_until_that_is_done() -> None:
+    async with lab("reverse", "train.compile=true", steps=0) as it:
+        assert "compiling" in it.text("#status")
+        await it.tell(update(1), update(2, seconds=60.0))
+        assert "▶ running" in it.text("#status") and "tok/s" not in it.text("#status")
+        await it.tell(update(3))
+        assert "70,4" in it.text("#status")
+
+
 async def test_long_name_is_shortened_before_anything_is_left_out() -> None:
     async with lab(size=(120, 40)) as it:
         opened = replace(ready(), name="reverse-20261126-192043-fork-20261126-192050")

@@ -24,6 +24,24 @@ def test_time_left_follows_the_number_of_steps() -> None:
         assert state.seconds_left is not None and round(state.seconds_left, 6) == 1.0
 
 
+def test_time_of_compiling_is_not_in_the_speed() -> None:
+    state = LabState()
+    opened = ready("reverse", "train.compile=true")
+    state.apply(opened)
+    compiling = []
+    for event in (
+        started(opened),
+        update(1, seconds=0.1, tokens_per_s=100.0),
+        update(2, seconds=60.0, tokens_per_s=1.0),
+        update(3, seconds=0.01, tokens_per_s=1000.0),
+    ):
+        state.apply(event)
+        compiling.append(state.step_time.is_compiling)
+    assert compiling == [True, True, False, False]
+    assert (state.step_time.seconds, state.mean_tokens_per_s) == (0.01, 1000.0)
+    assert state.curves["tokens_per_s"].points == [(3, 1000.0)]
+
+
 def test_frozen_state_is_not_changed_by_later_messages() -> None:
     state = running()
     frozen = state.frozen()

@@ -39,6 +39,8 @@ def phase_text(state: LabState) -> str:
             return "no optimizer step yet"
         case "ended":
             return state_name(state.ending)
+        case "running" if state.step_time.is_compiling:
+            return "compiling the model"
         case phase:
             return phase
 

@@ -234,7 +234,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         if not self._status.is_attached:
             return  # The screen is being removed.
         self._messages.drain()
-        self._painting.seconds_a_step = self.state.seconds_a_step
+        self._painting.seconds_a_step = self.state.step_time.seconds
         self.frames.draw(self.clock())
         if self.close_when_done is not None and self.state.over:
             self.post_message(self.Close(self, self.close_when_done))

@@ -28,6 +28,7 @@ from tui_lab.core.config import script, settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import RunConfig, ScriptConfig
 from tui_lab.core.doctor.monitors import Monitors
+from tui_lab.core.training.step_time import StepTime
 from tui_lab.core.training.task_factory import LOADER_KEYS, build_loader, change_loader
 from tui_lab.data.loader import Loader
 from tui_lab.util.errors import ConfigError, DataError
@@ -41,8 +42,6 @@ LOGGED = "logged/"
 """What the name of a curve begins with if a script logged its values."""
 MAX_LOGGED_CURVES = 64
 """Of further names, only the latest value is kept."""
-SPEED_SMOOTHING = 0.95
-"""Weight of the earlier steps in the moving average of the time a step takes."""
 
 
 @dataclass
@@ -66,7 +65,7 @@ class LabState:
     """The step of the last checkpoint; 0 if there is none."""
     restored: int | None = None
     """The step of the best weights, if early stopping has restored them."""
-    seconds_a_step: float | None = None
+    step_time: StepTime = field(default_factory=StepTime)
     progress: Progress = field(default_factory=Progress)
     """The time and the tokens at each step."""
     data_share: float | None = None
@@ -98,6 +97,7 @@ class LabState:
         """Return a copy that later messages do not change. Only the panes' data is copied; do not call `apply`."""
         return replace(
             self,
+            step_time=replace(self.step_time),
             progress=self.progress.copy(),
             curves={name: series.copy() for name, series in self.curves.items()},
             changes=list(self.changes),
@@ -161,6 +161,7 @@ class LabState:
     def _apply_ready(self, message: Ready) -> None:
         self.ready = message
         self.config = message.config
+        self.step_time.config = message.config
         self.monitors.config = message.config
         self.waiting = None
         if message.task is not None and isinstance(message.config, Config):
@@ -185,6 +186,7 @@ class LabState:
                 self.started = event
                 self.phase = "running"
                 self.restored = None
+                self.step_time.add(event)
                 self.saved_step = event.step
                 self._apply_steps(event)
             case ev.StepDone():
@@ -216,9 +218,9 @@ class LabState:
 
     def _apply_step(self, event: ev.StepDone) -> None:
         self.last = event
-        if event.seconds > 0:
-            earlier = event.seconds if self.seconds_a_step is None else self.seconds_a_step
-            self.seconds_a_step = SPEED_SMOOTHING * earlier + (1 - SPEED_SMOOTHING) * event.seconds
+        compiled = self.step_time.is_compiling
+        self.step_time.add(event)
+        if event.seconds > 0 and not compiled:
             self.curves["tokens_per_s"].add(event.step, event.tokens_per_s)
         for name in CURVES:
             if name not in ("val_loss", "tokens_per_s"):
@@ -306,9 +308,9 @@ class LabState:
     @property
     def seconds_left(self) -> float | None:
         """Until the last step; None if the number of steps is not known."""
-        if self.config is None or self.seconds_a_step is None or not self.config.train.steps:
+        if self.config is None or self.step_time.seconds is None or not self.config.train.steps:
             return None
-        return max(0, self.config.train.steps - self.step) * self.seconds_a_step
+        return max(0, self.config.train.steps - self.step) * self.step_time.seconds
 
     @property
     def unsaved_seconds(self) -> float:
@@ -318,9 +320,7 @@ class LabState:
     @property
     def mean_tokens_per_s(self) -> float | None:
         """Tokens or samples per second, with the mean time of a step, as in `seconds_left`; None if it is not known."""
-        if self.last is None or not self.seconds_a_step or self.last.seconds <= 0:
-            return None
-        return self.last.tokens_per_s * self.last.seconds / self.seconds_a_step
+        return None if self.last is None else self.step_time.tokens_per_s(self.last)
 
     @property
     def chance_loss(self) -> float | None:
