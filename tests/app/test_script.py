@@ -52,8 +52,12 @@ async def test_before_the_first_step_the_lab_shows_output_and_can_be_left(tmp_pa
         assert "loading data" in log_of(it)
         await it.press("space")
         assert it.source.sent == [cmd.Pause()]
-        await it.press("q")
-        assert isinstance(it.pilot.app.screen, Ask)
+        await it.press("space", "q")
+        question = it.pilot.app.screen
+        assert isinstance(question, Ask)
+        assert "starting" in str(question.query_one("#question", Static).content)
+        line = shutdown.followed_line(it.screen)
+        assert line is not None and "step 0" not in line
         await it.pilot.press("escape")
         await it.tell(script_ready(tmp_path), SCRIPT_STARTED, update(1))
         assert "running" in it.text("#status") and "step 1 " in it.text("#status")

@@ -91,6 +91,8 @@ def followed_line(lab: OpenLab) -> str | None:
         return f"the run stays paused {step}. To follow and resume it: tui-lab app {path}"
     if lab.state.requested_pause.is_ahead(lab.state.phase) and not lab.resumed_to_detach:
         return f"the run will pause, as you asked. To follow and resume it: tui-lab app {path}"
+    if lab.state.phase == "waiting":
+        return f"the script goes on; it has not made an optimizer step yet. Follow it again with: tui-lab app {path}"
     return f"the run continues {step}. Follow it again with: tui-lab app {path}"
 
 

@@ -79,8 +79,7 @@ class CloseControls:
             choices = detach_choices(lab.state)
             lab.app.push_screen(AskToClose(self._followed_question(), choices), detach)
         else:
-            question = "Training is paused." if lab.state.phase == "paused" else "Training is still running."
-            lab.app.push_screen(AskToClose(question, CLOSE_CHOICES[destination]), close)
+            lab.app.push_screen(AskToClose(_own_question(lab.state), CLOSE_CHOICES[destination]), close)
 
     def _followed_question(self) -> str:
         """Return what is said of a run of another process when the app leaves it."""
@@ -93,7 +92,18 @@ class CloseControls:
         if lab.state.requested_pause.is_ahead(lab.state.phase):
             when = "at its first step" if lab.state.phase == "waiting" else "soon"
             return f"{trainer} was asked to pause, and pauses {when}."
+        if lab.state.phase == "waiting":
+            return "The script is starting: it has not made an optimizer step yet."
+        if lab.state.step_time.is_compiling:
+            return "Another process is compiling the model of this run."
         return "The script is still training." if lab.state.is_script else "Another process is training this run."
+
+
+def _own_question(state: LabState) -> str:
+    """Return what is said of a run of this process when the app leaves it."""
+    if state.phase == "paused":
+        return "Training is paused."
+    return "The model is being compiled." if state.step_time.is_compiling else "Training is still running."
 
 
 def detach_choices(state: LabState) -> tuple[Choice, ...]:
@@ -110,5 +120,5 @@ def detach_choices(state: LabState) -> tuple[Choice, ...]:
         texts = {"detach": "Keep the script running, and detach"}
     if not state.is_script:
         return choices
-    texts["stop"] = "Stop the script after this step"
+    texts["stop"] = f"Stop the script {'at its first' if state.phase == 'waiting' else 'after this'} step"
     return tuple(Choice(choice.id, texts.get(choice.id, choice.text)) for choice in choices)
