@@ -20,24 +20,26 @@ def unwrapped(method: F) -> F:
     return cast(F, inspect.unwrap(method))
 
 
-class _Unwrapped(Optimizer):
+class Unwrapped(Optimizer):
+    """An optimizer whose methods, apart from `step`, do not import the compiler."""
+
     add_param_group = unwrapped(Optimizer.add_param_group)
     load_state_dict = unwrapped(Optimizer.load_state_dict)
     state_dict = unwrapped(Optimizer.state_dict)
     zero_grad = unwrapped(Optimizer.zero_grad)
 
 
-class Adam(_Unwrapped, torch.optim.Adam):
+class Adam(Unwrapped, torch.optim.Adam):
     step = torch.no_grad()(unwrapped(torch.optim.Adam.step))
 
 
-class AdamW(_Unwrapped, torch.optim.AdamW):
+class AdamW(Unwrapped, torch.optim.AdamW):
     step = torch.no_grad()(unwrapped(torch.optim.AdamW.step))
 
 
-class SGD(_Unwrapped, torch.optim.SGD):
+class SGD(Unwrapped, torch.optim.SGD):
     step = torch.no_grad()(unwrapped(torch.optim.SGD.step))
 
 
-class Muon(_Unwrapped, torch.optim.Muon):
+class Muon(Unwrapped, torch.optim.Muon):
     step = torch.no_grad()(unwrapped(torch.optim.Muon.step))

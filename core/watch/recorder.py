@@ -103,7 +103,7 @@ class Recorder:
         self.non_finite.watch.after_backward()
 
     def clipped(self, norm: Tensor, wanted: float) -> None:
-        self.by_hand.clipped(norm, float(wanted) if self.hooks.max_norm is None else self.hooks.max_norm)
+        self.by_hand.look_at_gradients()
         self.script.grad_clip = float(wanted)
         self.steering.has_clipped = True
         if not is_sharded(norm):

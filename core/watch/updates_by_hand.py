@@ -6,30 +6,44 @@ has made an update.
 
 import gc
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from tui_lab.core.kernels.autograd_graph import graph_leaves
+from tui_lab.core.training.optim_without_dynamo import Unwrapped
 
-CLIP_EPSILON = 1e-6
-"""What clip_grad_norm_ adds to the norm."""
 MAX_SAMPLES = 8
 """Parameters of which weights are kept, spread over all."""
 MAX_WEIGHTS = 256
 """Weights that are kept of each."""
-SAME_DIRECTION = 1e-2
-"""Relative difference up to which a change is a multiple of the gradient."""
+SAME_DIRECTION = 1e-3
+"""Relative difference up to which a change is a multiple of the gradient, besides the rounding of the weights."""
+SAME_RATE = 5e-3
+"""Relative difference up to which a rate is that of the update before: it has three digits."""
+CLEAR = 4.0
+"""Size of a change, in units of the rounding of the weights, from which its direction is known."""
 
 
-class ByHand(Optimizer):
-    """Stands for the optimizer that a script does not have. lr: of the latest update; 0 if it is unknown."""
+class ByHand(Unwrapped):
+    """Stands for the optimizer that a script does not have: its `step` is plain gradient descent.
+
+    lr: of the latest update; 0 if the update was of another kind.
+    """
 
     def __init__(self, parameters: Sequence[Tensor]) -> None:
         super().__init__(list(parameters), {"lr": 0.0})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Subtract the gradients times the rate."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    p.add_(p.grad, alpha=-float(group["lr"]))
 
 
 @dataclass(frozen=True)
@@ -40,15 +54,33 @@ class _Sample:
     weights: Tensor
     gradient: Tensor
 
+    @property
+    def change(self) -> Tensor:
+        """How the weights have changed since."""
+        return _first(self.parameter) - self.weights
+
+    @property
+    def present_gradient(self) -> Tensor:
+        """The gradient that is there now, unless it was cleared."""
+        if self.parameter.grad is None:
+            return self.gradient
+        present = _first(self.parameter.grad)
+        return present if bool(present.any()) else self.gradient
+
 
 class UpdatesByHand:
-    """Call `backward` before and `after_backward` after a backward pass, `update` before each later call."""
+    """Call `backward` before and `after_backward` after a backward pass, `update` before each later call.
 
-    def __init__(self) -> None:
+    has_optimizer: () → whether the script has made an optimizer of torch, which may step later.
+    """
+
+    def __init__(self, has_optimizer: Callable[[], bool] | None = None) -> None:
+        self.rate: float | None = None
+        """The learning rate of the latest update, negative along the gradient; None if it followed another rule."""
+        self._has_optimizer = has_optimizer or _has_optimizer
         self._optimizer: ByHand | None = None
         self._parameters: list[Tensor] = []
         self._samples: list[_Sample] = []
-        self._coefficient = 1.0
         self._is_off = False
         self._has_updated = False
 
@@ -56,6 +88,11 @@ class UpdatesByHand:
     def optimizer(self) -> ByHand | None:
         """What stands for the optimizer; None if the script has one, and before the first backward pass."""
         return self._optimizer
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether any of the kept weights has changed since the last backward pass."""
+        return any(bool(sample.change.any()) for sample in self._samples)
 
     def turn_off(self) -> None:
         """The script has an optimizer, or records its steps itself."""
@@ -68,7 +105,7 @@ class UpdatesByHand:
         """Return what stands for the optimizer if this is the first backward pass of a script without one."""
         if self._is_off or self._optimizer is not None:
             return None
-        if _has_optimizer():
+        if self._has_optimizer():
             self.turn_off()
             return None
         self._parameters = graph_leaves(loss)
@@ -82,45 +119,59 @@ class UpdatesByHand:
             self._parameters = []
             self._optimizer = None
         every = max(1, math.ceil(len(with_gradient) / MAX_SAMPLES))
-        self._coefficient = 1.0
         self._samples = [_Sample(p, _first(p), _first(p.grad)) for p in with_gradient[::every] if p.grad is not None]
 
-    def clipped(self, norm: Tensor, max_norm: float) -> None:
-        """The gradients were scaled after the backward pass."""
-        if self._samples:
-            self._coefficient *= min(1.0, max_norm / (float(norm) + CLIP_EPSILON))
+    def look_at_gradients(self) -> None:
+        """The gradients were changed after the backward pass, or are about to be cleared."""
+        self._samples = [replace(sample, gradient=sample.present_gradient) for sample in self._samples]
 
     def update(self) -> ByHand | None:
         """Return what stands for the optimizer if the script has made an update since the last backward pass."""
-        changes = [(_first(sample.parameter) - sample.weights, sample.gradient) for sample in self._samples]
-        if not any(bool(change.any()) for change, _ in changes):
+        if not self.has_begun:
             return None
-        if self._optimizer is None or (not self._has_updated and _has_optimizer()):
+        if self._optimizer is None or (not self._has_updated and self._has_optimizer()):
             self.turn_off()
             return None
         self._has_updated = True
-        self._optimizer.param_groups[0]["lr"] = _rate(changes, self._coefficient)
+        rate = _rate(self._samples)
+        if rate is None or self.rate is None or abs(rate - self.rate) > SAME_RATE * abs(self.rate):
+            self.rate = None if rate is None else float(f"{rate:.3g}")
+        self._optimizer.param_groups[0]["lr"] = max(0.0, self.rate or 0.0)
         self._samples = []
         return self._optimizer
 
 
 def _has_optimizer() -> bool:
-    """Whether the script has made an optimizer of torch, which may step later."""
+    """Whether there is an optimizer of torch in this process."""
     kinds = {type(thing) for thing in gc.get_objects()}
     return any(issubclass(kind, Optimizer) and kind is not ByHand for kind in kinds)
 
 
 def _first(tensor: Tensor) -> Tensor:
-    return tensor.detach().reshape(-1)[:MAX_WEIGHTS].to("cpu", torch.float64, copy=True)
+    dense = tensor.detach() if tensor.layout == torch.strided else tensor.detach().to_dense()
+    return dense.reshape(-1)[:MAX_WEIGHTS].to("cpu", torch.float64, copy=True)
 
 
-def _rate(changes: Sequence[tuple[Tensor, Tensor]], coefficient: float) -> float:
-    """Return the learning rate of plain gradient descent, to three digits; 0 if the changes are of another kind."""
-    change = torch.cat([change for change, _ in changes])
-    gradient = coefficient * torch.cat([gradient for _, gradient in changes])
+def _rate(samples: Sequence[_Sample]) -> float | None:
+    """Return the learning rate of plain gradient descent; None if the changes are of another kind.
+
+    Only the weights that moved tell it. Their gradient may have been changed or cleared after the backward pass.
+    """
+    moved = [(sample, change) for sample in samples if bool((change := sample.change).any())]
+    change = torch.cat([change for _, change in moved])
+    # A new weight is off by half of its last digit at most.
+    rounding = 0.5 * float(torch.cat([torch.finfo(s.parameter.dtype).eps * s.weights for s, _ in moved]).norm())
+    rate = _multiple(change, torch.cat([s.present_gradient for s, _ in moved]), rounding)
+    return _multiple(change, torch.cat([s.gradient for s, _ in moved]), rounding) if rate is None else rate
+
+
+def _multiple(change: Tensor, gradient: Tensor, rounding: float) -> float | None:
+    """Return r if the change is −r times the gradient, up to the rounding of the weights."""
     square = float(gradient.dot(gradient))
     if not square or not math.isfinite(square):
-        return 0.0
+        return None
     rate = -float(change.dot(gradient)) / square
+    size = float(change.norm())
     rest = float((change + rate * gradient).norm())
-    return float(f"{rate:.3g}") if rate > 0 and rest <= SAME_DIRECTION * float(change.norm()) else 0.0
+    is_multiple = size > CLEAR * rounding and rest <= SAME_DIRECTION * size + rounding
+    return rate if is_multiple and rate else None

@@ -61,6 +61,8 @@ class Draft:
         self.stepped: list[Optimizer] = []
         self.n_events_of_update = 0
         """Events up to the latest step."""
+        self._n_events_by_hand: int | None = None
+        """Events up to an update by hand that has begun."""
         self.is_stepping = False
         self.n_backwards_in_step = 0
         """Backward calls of the closure of the present step."""
@@ -104,13 +106,19 @@ class Draft:
         if self.events and self.events[-1].operation == "evaluation":
             self.events[-1] = replace(self.events[-1], value=loss)
 
+    def began_by_hand(self) -> None:
+        """Note that the weights have changed by hand since the last event, at a line that is not known."""
+        if self._n_events_by_hand is None:
+            self.add("step", line="")
+            self._n_events_by_hand = len(self.events)
+
     def stepped_now(self, optimizer: Optimizer) -> None:
         """Note that `optimizer` has stepped: the update ends here, unless another optimizer steps, too."""
         self.is_stepping = False
         self.searches = self.searches or self.n_backwards_in_step > 1
         self.n_backwards_in_step = 0
         self.stepped.append(optimizer)
-        self.n_events_of_update = len(self.events)
+        self.n_events_of_update = len(self.events) if self._n_events_by_hand is None else self._n_events_by_hand
 
     def numbers_of_stepped(self, optimizers: Sequence[Optimizer]) -> tuple[int, ...]:
         """Return the numbers of those of `optimizers` that stepped in this update."""

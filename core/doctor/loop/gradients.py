@@ -30,6 +30,8 @@ class Cycle:
     n_kept: int = 0
     n_received: int = 0
     """Steps at which neither the gradient nor the rate was zero."""
+    n_left_out: int = 0
+    """Updates by hand that left it as it was, although its gradient times the rate would have changed it."""
 
 
 @dataclass
@@ -59,6 +61,8 @@ class GradientBook:
         self._norms_before: dict[int, float] = {}
         self._gradients_before: dict[int, Tensor] = {}
         self._weights_before: dict[int, Tensor] = {}
+        self._kept_gradients: dict[int, Tensor] = {}
+        """As they were after a backward pass, for an update by hand."""
         self._unmoved: dict[int, str] = {}
         self._first_weights: dict[int, Tensor] | None = {}
         """Those at the first backward pass; None once an optimizer has stepped."""
@@ -104,6 +108,12 @@ class GradientBook:
         keys = [key for key in self._unmoved if self._cycles[key].n_received >= 2]
         return tuple(self.name_of(self._parameters[key][1]) for key in keys)
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Names of parameters that no update by hand changed, though at least two should have."""
+        keys = [key for key in self._unmoved if self._cycles[key].n_left_out >= 2]
+        return tuple(self.name_of(self._parameters[key][1]) for key in keys)
+
     def before_backward(self) -> None:
         """Note the gradients that are there before a backward pass."""
         self._look_for_moves()
@@ -145,13 +155,45 @@ class GradientBook:
         self.moves_by_hand = False
         self._weights_before = {key: p.detach().clone() for key, p in self._compared.items()}
         if not has_closure:
-            self._receive(optimizer)
+            self._receive_of(optimizer)
 
     def after_step(self, optimizer: Optimizer, *, has_closure: bool) -> None:
         """Note what the step changed. A step with a closure received the gradients that are there after it."""
         if has_closure:
-            self._receive(optimizer)
-        self._end_cycles(optimizer)
+            self._receive_of(optimizer)
+        self._end_cycles(parameters_of([optimizer]))
+        self._measure_changes()
+
+    def keep(self) -> None:
+        """Keep the weights as they were before an update by hand, and the latest gradients that are not zero."""
+        if not self._weights_before:
+            self._weights_before = {key: p.detach().clone() for key, p in self._compared.items()}
+        present = {key: _dense(p.grad) for key, p in self._compared.items() if p.grad is not None}
+        self._kept_gradients |= {key: gradient.clone() for key, gradient in present.items() if bool(gradient.any())}
+
+    def updated_by_hand(self, rate: float | None) -> None:
+        """Note an update that the loop has made by itself since `keep`. rate: of plain gradient descent, if it was."""
+        self._first_weights = None
+        self.keep()
+        used = self._used_by_hand()
+        weights = self._weights_before
+        received = self._receive(weights, used, scale=None)
+        changed = self._measure_changes()
+        for key, norm in received.items() if changed else ():  # Else the loop trains something else than its model.
+            self._cycles[key].n_received += norm > 0
+            if rate is not None and key not in changed:
+                self._cycles[key].n_left_out += not torch.equal(weights[key], weights[key] - rate * used[key])
+        self._end_cycles([self._compared[key] for key in changed])
+        self._kept_gradients = {}
+
+    def _used_by_hand(self) -> dict[int, Tensor]:
+        """Return the new gradients that an update by hand used: the loop may have cleared them since."""
+        known = self._weights_before.keys() & self._kept_gradients.keys() & self._compared.keys()
+        new = [key for key, given in self.update.given.items() if key in known and bool(given.any())]
+        return {key: self._kept_gradients[key] for key in new}
+
+    def _measure_changes(self) -> set[int]:
+        """Note how the weights differ from those before the step; return the ids of those that do."""
         keys = [key for key in self._weights_before if key in self._compared]
         now = [self._compared[key].detach() for key in keys]
         before = [self._weights_before[key] for key in keys]
@@ -163,6 +205,7 @@ class GradientBook:
         for key in changed:
             self._unmoved.pop(key, None)
         self._weights_before = {}
+        return changed
 
     def end_update(self) -> UpdateGradients:
         """Return the measurements of the update and begin the next."""
@@ -189,13 +232,22 @@ class GradientBook:
         if self.moves_by_hand:
             self._first_weights = None
 
-    def _receive(self, optimizer: Optimizer) -> None:
-        held = [p for p in parameters_of([optimizer]) if id(p) in self._compared]
-        update = self.update
-        gradients = {id(p): _dense(p.grad) for p in held if p.grad is not None}
-        given = {id(p): update.given[id(p)] for p in held if id(p) in update.given}
-        update.is_compared = update.is_compared or bool(given) or bool(gradients)
+    def _receive_of(self, optimizer: Optimizer) -> None:
+        held = {id(p): p for p in parameters_of([optimizer]) if id(p) in self._compared}
+        gradients = {key: _dense(p.grad) for key, p in held.items() if p.grad is not None}
         scale = getattr(optimizer, "grad_scale", None)  # A fused optimizer divides by GradScaler's factor itself.
+        rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+        for key, norm in self._receive(held, gradients, scale).items():
+            self._cycles[key].n_received += norm > 0 and rates[key] != 0
+
+    def _receive(self, held: Iterable[int], gradients: dict[int, Tensor], scale: Tensor | None) -> dict[int, float]:
+        """Compare the gradients that a step receives with those given. held: the ids of what it may change.
+
+        scale: what the step itself divides the gradients by. Return the norms of the gradients.
+        """
+        update = self.update
+        given = {key: update.given[key] for key in held if key in update.given}
+        update.is_compared = update.is_compared or bool(given) or bool(gradients)
         received_norms = dict(zip(gradients, norms(list(gradients.values())), strict=True))
         if scale is not None:
             received_norms = {key: norm / float(scale) for key, norm in received_norms.items()}
@@ -203,14 +255,12 @@ class GradientBook:
         update.given_norm = total((update.given_norm, *norms(list(given.values()))))
         both = [key for key in given if key in gradients]
         update.dot += sum(dots([given[key] for key in both], [gradients[key] for key in both])) / float(scale or 1.0)
-        rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
-        for key, norm in received_norms.items():
-            self._cycles[key].n_received += norm > 0 and rates[key] != 0
         infinite = [key for key, norm in received_norms.items() if not norm < float("inf")]
         update.not_finite += tuple(self.name_of(self._parameters[key][1]) for key in infinite)
+        return received_norms
 
-    def _end_cycles(self, optimizer: Optimizer) -> None:
-        held = [p for p in parameters_of([optimizer]) if id(p) in self._cycles]
+    def _end_cycles(self, parameters: Sequence[Tensor]) -> None:
+        held = [p for p in parameters if id(p) in self._cycles]
         gradients = {id(p): p.grad for p in held if p.grad is not None}
         norm_of = dict(zip(gradients, norms(list(gradients.values())), strict=True))
         for parameter in held:

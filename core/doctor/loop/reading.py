@@ -13,6 +13,9 @@ MAX_RESIDUAL = 0.05
 """Of a gradient with respect to logits, the part that weighted cross-entropy does not explain; rounding in bfloat16
 leaves 0.01, label smoothing of 0.1 leaves 0.1."""
 NO_UPDATE = "no update of the loop was recorded"
+BY_HAND_BESIDES = "updates by hand are followed only where the script has created no optimizer of torch"
+OTHER_RULE = "the updates by hand do not subtract a multiple of the gradients, so that they cannot be repeated"
+OTHER_TENSORS = "the updates by hand change none of the model's parameters, but other tensors"
 MIN_UNSURE = 1e-3
 """1 - the probability of the target, below which the weight of a target cannot be read off its gradient."""
 
@@ -23,6 +26,17 @@ def require_updates(updates: Sequence[UpdateRecord], n: int, kind: str = "") -> 
         raise NotJudged(NO_UPDATE)
     if len(updates) < n:
         raise NotJudged(f"the loop made {len(updates)} updates{kind and ' '}{kind}; {n} are needed")
+
+
+def why_not_repeatable(record: LoopRecord) -> str:
+    """Return why what a loop does by hand in an update cannot be done on a copy; "" if it can, or if nothing is."""
+    if not record.moves_by_hand:
+        return ""
+    if not record.updates:
+        return BY_HAND_BESIDES
+    if not any(update.moved for update in record.updates):
+        return OTHER_TENSORS
+    return "" if record.is_plain_by_hand else OTHER_RULE
 
 
 def line_of(update: UpdateRecord, operation: Operation) -> str:

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from tui_lab.core.doctor.loop.observed import Observed
 
+MOSTLY = 0.8
+"""Share of updates by hand: of momentum, only the first is a multiple of the gradient."""
 Operation = Literal["forward", "evaluation", "backward", "scale", "unscale", "clip", "step", "zero_grad", "schedule"]
 
 
@@ -97,7 +99,7 @@ class UpdateRecord:
 
     @property
     def highest_lr(self) -> float:
-        """The highest rate of the parameter groups that stepped; 0 if none did."""
+        """The highest rate of the parameter groups that stepped; 0 if none did, or if it is not known."""
         return max(self.lrs, default=0.0)
 
     def events_of(self, *operations: Operation) -> tuple[LoopEvent, ...]:
@@ -115,7 +117,9 @@ class LoopRecord:
         gradient other than zero at their optimizer's steps.
     evaluation_rows: hashes of the rows of x in evaluations. training_part_rows: those in evaluations of the training
         part, as far as the loop names it.
-    moves_by_hand: whether the weights changed without a step of any optimizer.
+    moves_by_hand: whether the weights changed without a step of any optimizer. The updates are those by hand, if the
+        loop has created no optimizer; their `lrs` are empty where an update was no multiple of the gradient.
+    left_out: names of parameters that no update by hand changed, though their gradient times the rate would have.
     n_skipped: steps that a GradScaler skipped, since a gradient was not finite.
     n_rebuilt: how often another optimizer stepped weights that one had stepped before, in its place. rebuilt_at: the
         line that created the last of them.
@@ -134,6 +138,7 @@ class LoopRecord:
     evaluation_rows: frozenset[int] = field(default_factory=frozenset)
     training_part_rows: frozenset[int] = field(default_factory=frozenset)
     moves_by_hand: bool = False
+    left_out: tuple[str, ...] = ()
     n_skipped: int = 0
     n_rebuilt: int = 0
     rebuilt_at: str = ""
@@ -142,3 +147,14 @@ class LoopRecord:
     is_rehearsal: bool = False
     notes: tuple[str, ...] = ()
     observed: Observed = field(default_factory=Observed)
+
+    @property
+    def is_plain_by_hand(self) -> bool:
+        """Whether the updates are made by hand, and almost all subtract a multiple of the gradient."""
+        n_plain = sum(min(update.lrs, default=0.0) > 0 for update in self.updates)
+        return self.moves_by_hand and n_plain > 0 and n_plain >= MOSTLY * len(self.updates)
+
+    @property
+    def climbs_by_hand(self) -> bool:
+        """Whether every update is made by hand and adds a multiple of the gradient."""
+        return self.moves_by_hand and bool(self.updates) and all(max(u.lrs, default=0.0) < 0 for u in self.updates)

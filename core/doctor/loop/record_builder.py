@@ -21,6 +21,7 @@ from tui_lab.core.doctor.loop.loss_graph import is_detached, when_reached
 from tui_lab.core.doctor.loop.observer import ObservedHooks
 from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
 from tui_lab.core.doctor.loop.row_hashes import RowHashes
+from tui_lab.core.doctor.loop.steps_by_hand import StepsByHand
 from tui_lab.core.watch.model_calls import unwrapped
 from tui_lab.core.watch.model_search import inputs_of, parameters_of
 
@@ -45,6 +46,7 @@ class RecordBuilder(ObservedHooks):
         self._logits = LogitsGradients()
         self._rows = RowHashes()
         self.optimizers = KnownOptimizers(optimizers)
+        self._by_hand = StepsByHand(self._book, lambda: bool(self.optimizers.created))
         self._step_has_closure = False
         self._call: tuple[nn.Module, Tensor | None] | None = None
         """The module that is being called, and its x."""
@@ -79,6 +81,7 @@ class RecordBuilder(ObservedHooks):
             evaluation_rows=frozenset(self._rows.of_evaluations),
             training_part_rows=frozenset(self._rows.of_training_part),
             moves_by_hand=self.moves_by_hand,
+            left_out=self._book.left_out,
             n_skipped=self._n_skipped,
             n_rebuilt=self.optimizers.n_rebuilt,
             created_at=self.optimizers.created_at,
@@ -95,6 +98,7 @@ class RecordBuilder(ObservedHooks):
         self._capture.created(optimizer)
 
     def model_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._look_for_update()
         if not torch.is_grad_enabled():
             self._evaluation(module, args, kwargs)
             self._capture.evaluated()
@@ -167,8 +171,10 @@ class RecordBuilder(ObservedHooks):
     def backward(self, loss: Tensor) -> None:
         self.close_update()
         draft = self._draft
+        self._by_hand.backward(loss)
+        weights = [*self.optimizers.trained, *self._by_hand.parameters]
         if self.modules.is_empty and not draft.losses:
-            self._book.watch(("", p) for p in self.optimizers.trained)
+            self._book.watch(("", p) for p in weights)
         unscaled = loss
         self._scale = 1.0
         if self._scaled is not None and self._scaled[1] is loss:
@@ -178,7 +184,7 @@ class RecordBuilder(ObservedHooks):
         line = user_line()
         value = float(unscaled.detach())
         is_measured = len(self._updates) < self._measure_updates
-        is_cut_off = _is_detached(loss, self.optimizers.trained, looks_at_graph=is_measured)
+        is_cut_off = _is_detached(loss, weights, looks_at_graph=is_measured)
         draft.add("backward", line=line, value=value, is_detached=is_cut_off)
         draft.losses.append(value)
         draft.n_backwards_in_step += draft.is_stepping
@@ -191,10 +197,11 @@ class RecordBuilder(ObservedHooks):
         draft.mean = None
         self._capture.backward(loss, self._scale)
         self._book.before_backward()
-        self.moves_by_hand = self._book.moves_by_hand
+        self.moves_by_hand = self.moves_by_hand or self._book.moves_by_hand
 
     def backward_done(self) -> None:
         self._book.after_backward(self._scale)
+        self._by_hand.after_backward()
 
     def scaled(self, loss: Tensor, scaled_loss: Tensor, scale: Tensor | None) -> None:
         self.close_update()
@@ -212,9 +219,11 @@ class RecordBuilder(ObservedHooks):
         self._book.end_update()
 
     def clip_done(self, kind: str, limit: float, norm: Tensor | None) -> None:
+        self._by_hand.clipped(self._draft)
         self._draft.add("clip", value=limit, norm=None if norm is None else float(norm))
 
     def zero_grad(self, owner: Optimizer | nn.Module) -> None:
+        self._by_hand.clears(self._draft)
         self._draft.add("zero_grad")
 
     def scheduled(self, scheduler: Any) -> None:
@@ -227,6 +236,7 @@ class RecordBuilder(ObservedHooks):
         self._step_has_closure = has_closure
 
     def before_step(self, optimizer: Optimizer) -> None:
+        self._by_hand.turn_off()
         has_closure = self._step_has_closure
         draft = self._draft
         if draft.has_stepped(optimizer):  # Without a forward or backward call between.
@@ -261,6 +271,7 @@ class RecordBuilder(ObservedHooks):
 
     def close_update(self, *, call: bool = True) -> None:
         """End the update if its last optimizer has stepped; what came after the step belongs to the next one."""
+        self._look_for_update()
         draft = self._draft
         if not draft.is_complete:
             return
@@ -280,8 +291,17 @@ class RecordBuilder(ObservedHooks):
         if call:
             self._on_update(update)
 
+    def _look_for_update(self) -> None:
+        """Record an update if the script has made one by hand since the last backward pass."""
+        optimizer = self._by_hand.update(self._draft)
+        if optimizer is not None:
+            self.optimizers.add_stepped(optimizer, self._draft)
+            self.moves_by_hand = True
+
     def release(self) -> None:
-        """Keep no tensor of the loop alive."""
+        """Keep no tensor of the loop alive. An update by hand that has just been made is the last one."""
+        self._look_for_update()
+        self._by_hand.turn_off()
         self._logits.release()
 
 

@@ -69,8 +69,7 @@ def of_update(target: Target) -> list[Measurement]:
 
     Raises NotJudged if there is no optimizer or the loss does not use the logits that the model returns.
     """
-    if not target.optimizers:
-        raise NotJudged("no optimizer was given")
+    target.require_optimizers()
     measured: list[Measurement] = _cached(target, "update", lambda: _of_update(target))
     return measured
 

@@ -85,6 +85,7 @@ class Target:
     forward: (model, batch) → what the model returns.
     loss_function: (model, batch) → the mean loss that is trained on; None: torch's cross-entropy is assumed.
     output_loss: (what the model returned, batch) → the loss; None: the loss cannot be computed from outputs alone.
+    no_optimizer: why there are none, if `optimizers` is empty.
     update: makes one update of the given model and optimizers on a batch, as the training does.
     tokens: where batches and outputs hold ids, targets and logits; None: not a model over tokens.
     targets: batch → what the loss compares the output with, of any form.
@@ -117,6 +118,7 @@ class Target:
     loss_function: LossFunction | None
     update: Update
     ignored: int
+    no_optimizer: str = "no optimizer was given"
     output_loss: Callable[[Any, Batch], Tensor] | None = None
     tokens: TokenView | None = PAIRS
     targets: Callable[[Batch], Any] | None = None
@@ -178,12 +180,16 @@ class Target:
         """
         if self.record is not None:
             return self.record
-        if not self.optimizers:
-            raise NotJudged("no optimizer was given")
+        self.require_optimizers()
         rehearsed = self._rehearsed
         if isinstance(rehearsed, Exception):
             raise rehearsed
         return rehearsed
+
+    def require_optimizers(self) -> None:
+        """Raise NotJudged if there is no optimizer, so that no update can be tried."""
+        if not self.optimizers:
+            raise NotJudged(self.no_optimizer)
 
     @cached_property
     def _rehearsed(self) -> LoopRecord | Exception:
@@ -259,7 +265,9 @@ class Target:
 
     @property
     def maximizes(self) -> bool:
-        """Whether an optimizer was created with maximize=True."""
+        """Whether the steps follow the gradient: an optimizer was created with maximize=True, or the loop adds it."""
+        if self.record is not None and self.record.climbs_by_hand:
+            return True
         return any(group.get("maximize") for optimizer in self.optimizers for group in optimizer.param_groups)
 
     def output(self, batch: Batch) -> Any:

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from tui_lab.core.doctor.findings import Finding, Report
 from tui_lab.core.doctor.loop.call_capture import CallCapture
+from tui_lab.core.doctor.loop.reading import BY_HAND_BESIDES
 from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
 from tui_lab.core.doctor.script.target import target_from_script, whole_model
 from tui_lab.core.doctor.script.trainings import Training, joined, n_optimizers
@@ -226,7 +227,7 @@ def _ordinary_modes() -> Iterator[None]:
 
 def _why_no_updates(record: LoopRecord) -> str:
     if record.moves_by_hand:
-        return "it changes its weights by hand, and only steps of torch's optimizers are followed"
+        return f"it changes its weights by hand, and {BY_HAND_BESIDES}"
     return "it made no step of an optimizer"
 
 

@@ -6,12 +6,13 @@ import time
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.script.capture import Capture
+from tui_lab.core.watch.updates_by_hand import ByHand
 
 MAX_SCHEDULED = 4000
 """Updates of a schedule that are looked at."""
@@ -29,6 +30,15 @@ def reset_optimizers(optimizers: Sequence[Optimizer], capture: Capture, record: 
             if "initial_lr" in group:  # A schedule multiplies it, perhaps by factors that are always far below 1.
                 group["initial_lr"] = rate
         optimizer.zero_grad()
+
+
+def for_trials(optimizers: Sequence[Optimizer], model: nn.Module, record: LoopRecord) -> list[Optimizer]:
+    """Return the optimizers for trials. What stands for updates by hand changes only what these change."""
+    left_out = {id(p) for name, p in model.named_parameters() if name in record.left_out}
+    for optimizer in optimizers:
+        for group in optimizer.param_groups if isinstance(optimizer, ByHand) else ():
+            group["params"] = [p for p in group["params"] if id(p) not in left_out]
+    return list(optimizers)
 
 
 def _peak_rates(optimizer: Optimizer, capture: Capture, record: LoopRecord, *, alone: bool) -> list[float]:

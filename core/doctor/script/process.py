@@ -137,7 +137,7 @@ def _problem(target: Target, limits: Limits, code: int | None, out: Path) -> Con
         return ConfigError.of("user_code", ended, value=target.script)
     if no_steps["by_hand"]:
         by_hand = (
-            "calls backward(), but no torch optimizer changes the weights; only loops that call step() are examined"
+            "calls backward(), but nothing changes the weights afterwards: neither an optimizer nor the script itself"
         )
         return ConfigError.of("user_code", by_hand, value=target.script)
     return ConfigError.of("user_code", _next_step(target, no_steps["candidates"]), value=target.script)

@@ -11,13 +11,13 @@ from torch.optim import Optimizer
 
 from tui_lab.core.doctor.findings import NotJudged
 from tui_lab.core.doctor.loop.loss_course import constant_loss, loss_courses
-from tui_lab.core.doctor.loop.reading import named_at
+from tui_lab.core.doctor.loop.reading import named_at, why_not_repeatable
 from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.program.batch import Batch
 from tui_lab.core.doctor.program.nested import tensors_of
 from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.doctor.script.capture import Capture, CapturedStep
-from tui_lab.core.doctor.script.initial_optimizers import reset_optimizers
+from tui_lab.core.doctor.script.initial_optimizers import for_trials, reset_optimizers
 from tui_lab.core.doctor.script.parts import ScriptParts, parts_of
 from tui_lab.core.watch.model_search import parameters_of
 
@@ -46,9 +46,11 @@ def target_from_script(
     missing = capture.initial.restore()
     _forget_graphs(model)
     reset_optimizers(optimizers, capture, record)
+    without = why_not_repeatable(record)
     return Target(
         model=model,
-        optimizers=list(optimizers),
+        optimizers=[] if without else for_trials(optimizers, model, record),
+        no_optimizer=without,
         batch=parts.batch,
         forward=parts.forward,
         loss_function=parts.loss,
@@ -90,7 +92,18 @@ def _recorded(record: LoopRecord, factor: float = 1.0) -> tuple[str, ...]:
     if len(courses) == 1 and constant and courses[0].last > NEAR_CONSTANT * constant:
         named = [f"{named[0]}, where a constant prediction has {constant * factor:.4g}"]
     n = len(record.updates)
-    return (f"{n} updates of the script" if n else "no update of the script", *named)
+    return (f"{n} updates of the script{_by_hand(record)}" if n else "no update of the script", *named)
+
+
+def _by_hand(record: LoopRecord) -> str:
+    """Return how the updates are made, if the script makes them without an optimizer."""
+    if not record.moves_by_hand:
+        return ""
+    if not record.is_plain_by_hand:
+        return ", made by hand"
+    rates = [update.highest_lr for update in record.updates if update.lrs]
+    shown = f"{min(rates):g}" + (f" to {max(rates):g}" if max(rates) > min(rates) else "")
+    return f", made by hand: gradient descent at a rate of {shown}"
 
 
 def _unseen(parts: ScriptParts, missing: Sequence[str]) -> Iterator[str]:
@@ -121,6 +134,7 @@ def _recorded_only(record: LoopRecord, model: nn.Module, optimizers: Sequence[Op
     return Target(
         model=model,
         optimizers=list(optimizers),
+        no_optimizer=reason,
         batch=unknown,
         forward=unknown,
         loss_function=unknown,

@@ -33,8 +33,7 @@ def check(target: Target) -> Iterator[Finding]:
     if real and target.record is not None and not target.record.is_rehearsal:
         yield from _judge_recorded(target, real)
         return
-    if not target.optimizers:
-        raise NotJudged("no optimizer was given")
+    target.require_optimizers()
     if target.loss_function is None:
         raise NotJudged("no loss is stated, so there is nothing to compare the update with")
     yield from _compare(target, target.batch(0))

@@ -46,6 +46,8 @@ def _no_zero_grad(target: Target, record: LoopRecord, updates: Sequence[UpdateRe
     clears = [event.line for update in updates[1:] for event in update.events_of("zero_grad")]
     once = [event.line for event in updates[0].events_of("zero_grad")]
     fix = "Call optimizer.zero_grad() once per step, before backward()."
+    if record.moves_by_hand:
+        fix = "Clear them in every step, after the update: p.grad = None for each parameter, or model.zero_grad()."
     if clears:
         fix = f"zero_grad(){named_at(clears[0])} does not reach these parameters: clear those of their own optimizer."
     elif once:

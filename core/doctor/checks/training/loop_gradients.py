@@ -149,8 +149,10 @@ def _never_moved(target: Target, record: LoopRecord) -> Iterator[Finding]:
         title=f"No step changes {len(names)} of {n_trainable} parameters, though they get a gradient.",
         evidence=f"equal to the last bit after {len(record.updates)} updates: " + some(names),
         why="They keep their initial values.",
-        fix="Check the learning rate of their parameter group. A change smaller than the precision of a weight's type, "
-        "1/256 of it in bfloat16, is rounded away: keep the weights in float32 and use autocast.",
+        fix="Change them in the update, too."
+        if record.moves_by_hand
+        else "Check the learning rate of their parameter group. A change smaller than the precision of a weight's "
+        "type, 1/256 of it in bfloat16, is rounded away: keep the weights in float32 and use autocast.",
         # A few may have tiny gradients only.
         kind="finding" if 2 * len(names) > n_trainable else "hint",
     )

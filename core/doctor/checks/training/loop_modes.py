@@ -18,7 +18,7 @@ def check(target: Target) -> Iterator[Finding]:
     if not matters:
         raise NotApplicable("the model has neither dropout nor batch normalization, so its mode makes no difference")
     parts = [update.events for update in record.updates]
-    if record.moves_by_hand:  # Without steps, no update ends.
+    if record.moves_by_hand and not record.updates:  # Without steps, no update ends.
         parts.append(record.remaining)
     forwards = [forward for events in parts for forward in trained_forwards(events)]
     if not forwards:

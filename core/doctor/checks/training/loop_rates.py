@@ -10,8 +10,8 @@ from torch import nn
 
 from tui_lab.core.doctor.checks.training.rate_course import check_course
 from tui_lab.core.doctor.checks.training.schedules import check_schedules
-from tui_lab.core.doctor.findings import Finding
-from tui_lab.core.doctor.loop.reading import line_of, require_updates
+from tui_lab.core.doctor.findings import Finding, NotJudged
+from tui_lab.core.doctor.loop.reading import line_of, require_updates, why_not_repeatable
 from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
 from tui_lab.core.doctor.program.target import Target
 
@@ -34,6 +34,9 @@ def check(target: Target) -> Iterator[Finding]:
     yield from _settings(target)
     record = target.loop
     require_updates(record.updates, MIN_UPDATES)
+    if reason := why_not_repeatable(record):
+        yield from _changes(record)
+        raise NotJudged(reason)
     schedules = list(check_schedules(record))
     yield from schedules
     if not any(finding.kind == "finding" for finding in schedules):  # It would explain the course.
@@ -67,7 +70,7 @@ def _settings(target: Target) -> Iterator[Finding]:
 
 def _changes(record: LoopRecord) -> Iterator[Finding]:
     """Mention updates whose size is far from what works. What happens to the loss decides, so these are hints."""
-    updates = [update for update in record.updates if update.highest_lr > 0]
+    updates = [update for update in record.updates if update.highest_lr > 0 or record.moves_by_hand]
     if len(updates) < MIN_CHANGES:
         return
     changes = sorted(update.relative_change for update in updates if math.isfinite(update.relative_change))

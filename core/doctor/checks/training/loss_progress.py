@@ -138,7 +138,7 @@ def _trials(target: Target, constant: float | None) -> list[Trial]:
     constant: the loss of a constant prediction, if the loop's loss has come to rest there.
     """
     rate = max(update.highest_lr for update in target.loop.updates)
-    n = _n_trial_updates(target) if rate > 0 else 0
+    n = _n_trial_updates(target) if rate > 0 and target.optimizers else 0
     if n < MIN_TRIAL_UPDATES or (target.varies and _repeats_soon(target)):
         return []
     start = _try(target, rate, 0)

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import torch
+
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.loop.observed import Rounding
 from tui_lab.core.doctor.loop.reading import line_of
@@ -20,6 +22,9 @@ float16, Adam's second moments lose digits, too, so that its own step differs fr
 
 def check(target: Target) -> Iterator[Finding]:
     record = target.loop
+    dtypes = {p.dtype for p in target.model.parameters() if p.requires_grad}
+    if record.moves_by_hand and dtypes & {torch.bfloat16, torch.float16}:
+        raise NotJudged("only steps of an optimizer are repeated in float32")
     if not record.observed.rounding:
         raise NotApplicable("no optimizer changes weights in bfloat16 or float16 without keeping what is rounded away")
     for rounding in record.observed.rounding:

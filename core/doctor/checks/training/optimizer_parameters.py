@@ -1,20 +1,23 @@
-"""Does the optimizer hold all parameters of the model, and are none shared by mistake? Cost: none."""
+"""Do the updates reach all parameters of the model, and are none shared by mistake? Cost: none."""
 
 import gc
 from collections.abc import Iterator, Mapping
 
 from torch import Tensor, nn
 
-from tui_lab.core.doctor.findings import Finding, NotJudged
-from tui_lab.core.doctor.loop.reading import and_others, some
+from tui_lab.core.doctor.findings import Finding, Kind, NotJudged
+from tui_lab.core.doctor.loop.reading import and_others, some, why_not_repeatable
+from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.watch.model_search import parameters_of
 
 
 def check(target: Target) -> Iterator[Finding]:
     yield from _tied(target)
-    if not target.optimizers:
-        raise NotJudged("no optimizer was given")
+    if target.record is not None and target.record.moves_by_hand:
+        yield from _left_out(target, target.record)
+        return
+    target.require_optimizers()
     held = {id(p): p for p in parameters_of(target.optimizers)}
     owned = {id(p) for p in target.model.parameters()}
     trainable = {name: p for name, p in target.model.named_parameters() if p.requires_grad}
@@ -40,15 +43,37 @@ def check(target: Target) -> Iterator[Finding]:
         yield _made_before(replaced)
     missing = {name: p for name, p in missing.items() if name not in replaced}
     if missing:
-        # Fine-tuning a part of a trained model: the optimizer gets only that part.
-        trains_part = not target.untrained and 2 * len(missing) > len(trainable)
         yield Finding(
             code="missing_from_optimizer",
             title=f"The optimizer does not hold {len(missing)} of {len(trainable)} parameters.",
             evidence="missing: " + some(list(missing)),
             why="They get gradients but are never updated.",
             fix="Pass model.parameters(), or check that the parameter groups together contain all of them.",
-            kind="hint" if trains_part else "finding",
+            kind=_kind(target, len(missing), len(trainable)),
+        )
+
+
+def _kind(target: Target, n_missing: int, n_trainable: int) -> Kind:
+    """Return whether missing parameters are a mistake. Fine-tuning trains a part of a trained model on purpose."""
+    return "hint" if not target.untrained and 2 * n_missing > n_trainable else "finding"
+
+
+def _left_out(target: Target, record: LoopRecord) -> Iterator[Finding]:
+    """Judge which parameters the loop changes by hand."""
+    if reason := why_not_repeatable(record):
+        raise NotJudged(reason)
+    names = record.left_out
+    n_trainable = sum(p.requires_grad for p in target.model.parameters())
+    if names:
+        yield Finding(
+            code="missing_from_optimizer",
+            title=f"The updates by hand leave out {len(names)} of {n_trainable} parameters.",
+            evidence=f"equal to the last bit after {len(record.updates)} updates, which subtract a multiple of the "
+            f"gradients of the others: {some(names)}",
+            why="They get gradients but are never updated.",
+            fix="Update every parameter that requires a gradient: for p in model.parameters(): …",
+            kind=_kind(target, len(names), n_trainable),
+            explains=("weights_never_move",),
         )
 
 

@@ -18,6 +18,8 @@ def check(target: Target) -> Iterator[Finding]:
     if target.record is None:
         raise NotApplicable("only the loop of a script can create its optimizer again")
     record = target.record
+    if record.moves_by_hand:
+        raise NotApplicable("the loop changes its weights by hand, without an optimizer")
     require_updates(record.updates, MIN_REBUILT + 1)
     n = record.n_rebuilt
     forgetful = [optimizer for optimizer in target.optimizers if _has_memory(optimizer)]

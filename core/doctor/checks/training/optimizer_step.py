@@ -7,7 +7,7 @@ the loop.
 from collections.abc import Iterator, Sequence
 
 from tui_lab.core.doctor.findings import Finding, FindingCode, NotJudged
-from tui_lab.core.doctor.loop.reading import direction, line_between, line_of
+from tui_lab.core.doctor.loop.reading import direction, line_between, line_of, why_not_repeatable
 from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
 from tui_lab.core.doctor.measures.update_trace import UpdateTrace, cosine_and_ratio, stated_gradients
 from tui_lab.core.doctor.program.target import MAX_CALLS, Target
@@ -20,14 +20,15 @@ EXPLAINS: tuple[FindingCode, ...] = ("cannot_overfit", "lr_too_low", "no_zero_gr
 
 
 def check(target: Target) -> Iterator[Finding]:
-    if target.record is not None and target.record.moves_by_hand:
-        raise NotJudged("the loop changes its weights by hand; only steps of torch's optimizers are examined")
-    if not target.optimizers:
-        raise NotJudged("no optimizer was given")
+    record = target.record
+    if record is not None and record.moves_by_hand and not record.updates:
+        raise NotJudged(why_not_repeatable(record))
+    if record is None or not record.moves_by_hand:
+        target.require_optimizers()
     if not any(p.requires_grad for p in target.model.parameters()):
         raise NotJudged("no parameter requires a gradient")
-    if target.record is not None:
-        yield from _judge_record(target, target.record)
+    if record is not None:
+        yield from _judge_record(target, record)
     else:
         yield from _judge_copy(target)
 
@@ -68,10 +69,8 @@ def _judge_record(target: Target, record: LoopRecord) -> Iterator[Finding]:
     else:
         lost = list(_lost_gradients(record.updates))
         yield from lost
-        cosines = [direction(measurement) for measurement in record.measurements]
-        is_opposed = any(cosine is not None and cosine < OPPOSED for cosine in cosines)
-        if not lost and (target.maximizes or is_opposed):
-            yield _gradient_ascent(line_of(record.updates[0], "backward"))
+        if not lost and _climbs_in_loop(target, record):
+            yield _gradient_ascent(line_of(record.updates[0], "backward"), by_hand=record.climbs_by_hand)
 
 
 def _lost_gradients(all_updates: Sequence[UpdateRecord]) -> Iterator[Finding]:
@@ -84,6 +83,17 @@ def _lost_gradients(all_updates: Sequence[UpdateRecord]) -> Iterator[Finding]:
         yield _cleared_before_step(updates[0], line_between(last, "zero_grad", "backward", "step"))
     elif all(0 < update.received < CLIPPED * update.given and update.loss_scale == 1 for update in updates):
         yield _gradient_clipped(updates[0])
+
+
+def _climbs_in_loop(target: Target, record: LoopRecord) -> bool:
+    """Return whether the steps of the user's own loop follow the gradient of the loss instead of opposing it."""
+    cosines = [cosine for measurement in record.measurements if (cosine := direction(measurement)) is not None]
+    is_opposed = any(cosine < OPPOSED for cosine in cosines)
+    if not record.climbs_by_hand:
+        return target.maximizes or is_opposed
+    # The loop adds the gradient, which is right for a likelihood, and wrong for what a loss function of torch returned.
+    is_criterion = all(update.means == update.losses for update in record.updates)
+    return is_criterion or (bool(cosines) and not is_opposed)
 
 
 def _climbs(target: Target, trace: UpdateTrace) -> bool:
@@ -156,14 +166,17 @@ def _gradient_clipped(update: UpdateRecord) -> Finding:
     )
 
 
-def _gradient_ascent(location: str = "") -> Finding:
+def _gradient_ascent(location: str = "", *, by_hand: bool = False) -> Finding:
     return Finding(
         code="gradient_ascent",
         title="The steps increase the loss.",
-        evidence="the step receives a gradient opposite to the loss's own, or the optimizer was created with "
-        "maximize=True",
+        evidence="every update by hand adds a multiple of the loss's gradient"
+        if by_hand
+        else "the step receives a gradient opposite to the loss's own, or the optimizer was created with maximize=True",
         why="Each step makes the correct tokens less likely.",
-        fix="Call loss.backward() on the loss itself, without maximize=True.",
+        fix="Subtract the gradient times the learning rate: p.data -= lr * p.grad."
+        if by_hand
+        else "Call loss.backward() on the loss itself, without maximize=True.",
         location=location,
         explains=EXPLAINS,
     )

@@ -1,0 +1,289 @@
+"""Updates that a loop makes without an optimizer are recorded as its steps, and judged as those of an optimizer."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tests.core.doctor.loop.judged import codes, judged, loss_of
+from tests.core.watch.loops import STEPS, batch, start
+from tui_lab.core.doctor.loop.reading import why_not_repeatable
+from tui_lab.core.doctor.loop.record import LoopRecord
+from tui_lab.core.doctor.loop.recorder import LoopRecorder
+
+LR = 0.1
+Loop = Callable[[], object]
+
+
+def backward(loss: Tensor) -> None:
+    loss.backward()  # type: ignore[no-untyped-call]
+
+
+def gradients(model: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the parameters that have a gradient, and the gradient."""
+    for p in model.parameters():
+        if p.grad is not None:
+            yield p, p.grad
+
+
+def descend(model: nn.Module, lr: float = LR) -> None:
+    for p, gradient in gradients(model):
+        p.data.add_(gradient, alpha=-lr)
+
+
+def recorded(loop: Loop) -> LoopRecord:
+    with LoopRecorder() as recorder:
+        loop()
+    return recorder.record(has_ended=True)
+
+
+def in_one_call() -> None:
+    """As an example of torch does: clipped, all parameters in a loop, cleared before the next backward pass."""
+    model = start()
+    for step in range(STEPS):
+        model.zero_grad()
+        backward(loss_of(model, step))
+        nn.utils.clip_grad_norm_(model.parameters(), 0.25)
+        descend(model)
+
+
+def without_gradients() -> None:
+    model = start()
+    for step in range(STEPS):
+        backward(loss_of(model, step))
+        with torch.no_grad():
+            for p, gradient in gradients(model):
+                p -= LR * gradient
+                p.grad = None
+
+
+def module_by_module() -> None:
+    """The gradients of each module are cleared while others are still to be changed."""
+    model = start()
+    for step in range(STEPS):
+        backward(loss_of(model, step))
+        for module in model.children():
+            descend(module)
+            module.zero_grad()
+
+
+def micro_batches() -> None:
+    model = start()
+    for step in range(STEPS):
+        for part in range(2):
+            backward(loss_of(model, 2 * step + part) / 2)
+        descend(model)
+        model.zero_grad()
+
+
+def with_evaluations() -> None:
+    model = start()
+    for step in range(STEPS):
+        model.train()
+        backward(loss_of(model, step))
+        descend(model)
+        model.eval()
+        with torch.no_grad():
+            model(batch(100 + step)[0])
+        model.zero_grad()
+
+
+HEALTHY = (in_one_call, without_gradients, module_by_module, micro_batches, with_evaluations)
+
+
+@pytest.mark.parametrize("loop", HEALTHY)
+def test_each_update_by_hand_is_a_step(loop: Loop) -> None:
+    record = recorded(loop)
+    assert record.moves_by_hand and record.is_plain_by_hand and len(record.updates) == STEPS
+    assert {update.lrs for update in record.updates} == {(LR,)}
+    for update in record.updates:
+        assert update.moved == 1.0 and update.received > 0 and update.rows
+        assert [event.operation for event in update.events if event.operation in ("backward", "step")][-1] == "step"
+    assert record.unmoved == record.left_out == record.never_cleared == ()
+
+
+@pytest.mark.parametrize("loop", HEALTHY)
+def test_healthy_updates_by_hand_are_no_findings(loop: Loop) -> None:
+    assert judged(loop) == []
+
+
+def test_evaluations_belong_to_the_update_that_follows() -> None:
+    updates = recorded(with_evaluations).updates
+    assert [len(update.events_of("evaluation")) for update in updates] == [0] + [1] * (STEPS - 1)
+
+
+def test_gradient_is_that_after_the_clipping() -> None:
+    for update in recorded(in_one_call).updates:
+        assert update.received == pytest.approx(0.25, rel=1e-3) and update.given > 0.25
+        assert update.cosine == pytest.approx(1.0)
+
+
+def test_changes_of_the_gradients_before_the_update_are_part_of_it() -> None:
+    def loop() -> None:
+        model = start()
+        for step in range(STEPS):
+            model.zero_grad()
+            backward(loss_of(model, step))
+            for _, gradient in gradients(model):
+                gradient.clamp_(-0.01, 0.01)
+            descend(model)
+
+    assert recorded(loop).is_plain_by_hand and judged(loop) == []
+
+
+def momentum(*, clears: bool = True) -> Loop:
+    def loop() -> None:
+        model = start()
+        velocity = [torch.zeros_like(p) for p in model.parameters()]
+        for step in range(STEPS):
+            backward(loss_of(model, step))
+            for (p, gradient), v in zip(gradients(model), velocity, strict=True):
+                v.mul_(0.9).add_(gradient)
+                p.data.add_(v, alpha=-LR)
+            if clears:
+                model.zero_grad()
+
+    return loop
+
+
+def test_momentum_by_hand_is_followed_without_its_rate() -> None:
+    record = recorded(momentum())
+    assert len(record.updates) == STEPS and record.moves_by_hand and not record.is_plain_by_hand
+    assert judged(momentum()) == []
+
+
+def trained(loss: Callable[[nn.Module, int], Tensor], update: Callable[[nn.Module], object]) -> Loop:
+    def loop() -> None:
+        model = start()
+        for step in range(12):
+            model.zero_grad()
+            backward(loss(model, step))
+            update(model)
+
+    return loop
+
+
+def never_clears() -> None:
+    model = start()
+    for step in range(STEPS):
+        backward(loss_of(model, step))
+        descend(model)
+
+
+def clears_before_each_micro_batch() -> None:
+    model = start()
+    for step in range(STEPS):
+        for part in range(2):
+            model.zero_grad()
+            backward(loss_of(model, 2 * step + part))
+        descend(model)
+
+
+def negated(model: nn.Module, step: int) -> Tensor:
+    return -loss_of(model, step)
+
+
+def clips_after_the_update(model: nn.Module) -> None:
+    descend(model)
+    nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+
+
+def log_likelihood(model: nn.Module, step: int) -> Tensor:
+    """The mean of the logarithms of the probabilities, without a loss function of torch."""
+    x, y = batch(step)
+    logits: Tensor = model(x)[0]
+    return logits.log_softmax(-1).gather(2, y[..., None]).mean()
+
+
+@pytest.mark.parametrize(
+    ("loop", "expected"),
+    [
+        (never_clears, ["no_zero_grad"]),
+        (momentum(clears=False), ["no_zero_grad"]),
+        (clears_before_each_micro_batch, ["cleared_between_backwards"]),
+        (trained(loss_of, lambda model: descend(model.head)), ["missing_from_optimizer"]),  # type: ignore[arg-type]
+        (trained(negated, descend), ["gradient_ascent"]),
+        (trained(loss_of, lambda model: descend(model, -LR)), ["gradient_ascent"]),
+        (trained(negated, lambda model: descend(model, -LR)), []),
+        (trained(log_likelihood, lambda model: descend(model, -LR)), []),
+        (trained(loss_of, clips_after_the_update), ["clip_without_effect"]),
+        (trained(lambda model, step: loss_of(model, 0), descend), []),
+    ],
+)
+def test_mistakes_in_updates_by_hand(loop: Loop, expected: list[str]) -> None:
+    assert codes(judged(loop)) == expected
+
+
+def test_constant_batch_is_mentioned() -> None:
+    findings = judged(trained(lambda model, step: loss_of(model, 0), descend))
+    assert [finding.code for finding in findings] == ["constant_batch"]
+
+
+@pytest.mark.parametrize(("factor", "expected"), [(1.0, []), (1e3, ["lr_too_high"])])
+def test_size_of_the_changes_is_judged(factor: float, expected: list[str]) -> None:
+    findings = judged(trained(loss_of, lambda model: descend(model, factor * LR)))
+    assert [finding.code for finding in findings] == expected
+
+
+def test_updates_besides_an_optimizer_are_not_followed() -> None:
+    def loop() -> None:
+        model = start()
+        torch.optim.SGD(model.parameters(), lr=LR)
+        for step in range(STEPS):
+            model.zero_grad()
+            backward(loss_of(model, step))
+            descend(model)
+
+    record = recorded(loop)
+    assert record.moves_by_hand and not record.updates and judged(loop) == []
+
+
+def test_steps_of_an_optimizer_are_no_updates_by_hand() -> None:
+    def loop() -> None:
+        model = start()
+        backward(loss_of(model, 0))  # Before there is an optimizer.
+        optimizer = torch.optim.SGD(model.parameters(), lr=LR)
+        for step in range(STEPS):
+            optimizer.zero_grad()
+            backward(loss_of(model, step))
+            optimizer.step()
+
+    record = recorded(loop)
+    assert not record.moves_by_hand and len(record.updates) == STEPS
+
+
+def test_input_that_is_trained_through_a_model_is_no_mistake_of_the_model() -> None:
+    def loop() -> None:
+        torch.manual_seed(0)
+        model = nn.Linear(4, 3)
+        x = torch.zeros(2, 4, requires_grad=True)
+        for _ in range(12):
+            backward(F.cross_entropy(model(x), torch.tensor([0, 2])))
+            assert x.grad is not None
+            x.data -= LR * x.grad
+            x.grad = None
+
+    record = recorded(loop)
+    assert len(record.updates) == 12 and why_not_repeatable(record) and judged(loop) == []
+
+
+def test_weights_without_a_module_are_followed() -> None:
+    weight = torch.zeros(3, requires_grad=True)
+    bias = torch.zeros((), requires_grad=True)
+
+    def loop() -> None:
+        for step in range(STEPS):
+            x = torch.randn(5, 3, generator=torch.Generator().manual_seed(step))
+            backward(F.mse_loss(x @ weight + bias, x.sum(1)))
+            for p in (weight, bias):
+                assert p.grad is not None
+                p.data -= LR * p.grad
+                p.grad.zero_()
+
+    record = recorded(loop)
+    assert len(record.updates) == STEPS and record.is_plain_by_hand
+    detached: list[Any] = [e.is_detached for update in record.updates for e in update.events_of("backward")]
+    assert not any(detached)

@@ -1,0 +1,115 @@
+"""A script that changes its weights by hand is examined as one with an optimizer, on copies, too."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tests.core.doctor.script.test_target import Small, V, outside, pair
+from tui_lab.core.doctor.findings import NotJudged
+from tui_lab.core.doctor.loop.recorder import LoopRecorder
+from tui_lab.core.doctor.program.target import Target
+from tui_lab.core.doctor.runner import examine
+from tui_lab.core.doctor.script.capture import Capture
+from tui_lab.core.doctor.script.target import target_from_script, whole_model
+
+Loss = Callable[[nn.Module, int], Tensor]
+UPDATES = 12
+LR = 0.5
+
+
+class Momentum:
+    """Updates that a copy cannot repeat."""
+
+    def __init__(self) -> None:
+        self.velocity: dict[nn.Parameter, Tensor] = {}
+
+    def __call__(self, p: nn.Parameter, gradient: Tensor) -> None:
+        velocity = self.velocity.setdefault(p, torch.zeros_like(p))
+        velocity.mul_(0.9).add_(gradient)
+        p.data -= 0.1 * velocity
+
+
+def descend(lr: float) -> Callable[[nn.Parameter, Tensor], None]:
+    def update(p: nn.Parameter, gradient: Tensor) -> None:
+        p.data -= lr * gradient
+
+    return update
+
+
+def examined(loss: Loss, update: Callable[[nn.Parameter, Tensor], None], *, part: str = "") -> Target:
+    """Train a model by hand, and return the target. part: the name of the only module that is trained."""
+    torch.manual_seed(0)
+    model = Small()
+    capture = Capture()
+    with LoopRecorder(capture=capture) as recorder:
+        for step in range(UPDATES):
+            model.zero_grad()
+            loss(model, step).backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            for p in model.get_submodule(part).parameters():
+                assert p.grad is not None
+                update(p, p.grad)
+    capture.close()
+    whole = whole_model(capture, recorder.model, recorder.optimizers)
+    return target_from_script(capture, recorder.record(), whole, recorder.optimizers, trained=False)
+
+
+def probabilities(model: nn.Module, step: int) -> Tensor:
+    x, y = pair(step)
+    return F.cross_entropy(model(x).softmax(-1).view(-1, V), y.reshape(-1))
+
+
+def own_targets(model: nn.Module, step: int) -> Tensor:
+    x, _ = pair(step)
+    return F.cross_entropy(model(x).view(-1, V), x.reshape(-1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("loss", "lr", "part", "expected"),
+    [
+        (outside, LR, "", []),
+        (outside, 100 * LR, "", ["lr_too_high"]),
+        (outside, LR / 1e4, "", ["lr_too_low"]),
+        (outside, LR, "h", ["missing_from_optimizer"]),
+        (probabilities, LR, "", ["double_softmax"]),
+        (own_targets, LR, "", ["copied_targets"]),
+    ],
+    ids=["healthy", "high rate", "low rate", "part", "softmax", "targets"],
+)
+def test_mistakes_of_a_script_with_updates_by_hand(loss: Loss, lr: float, part: str, expected: list[str]) -> None:
+    report = examine(examined(loss, descend(lr), part=part))
+    assert [finding.code for finding in report.findings] == expected and report.crashed == ()
+
+
+@pytest.mark.slow
+def test_all_checks_of_a_loop_are_made() -> None:
+    report = examine(examined(outside, descend(LR)))
+    assert {"optimizer parameters", "optimizer step", "gradient reset", "loop gradients", "rates", "overfit"} <= set(
+        report.passed
+    )
+    assert "optimizer rebuilt" in [unchecked.check for unchecked in report.not_applicable]
+
+
+def test_update_of_a_copy_is_that_of_the_script() -> None:
+    target = examined(outside, descend(LR))
+    torch.manual_seed(0)
+    model = Small()
+    loss = outside(model, 0)
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    trial = target.fresh()
+    trial.apply_update(target.batch(0))
+    for p, copied in zip(model.parameters(), trial.model.parameters(), strict=True):
+        assert p.grad is not None
+        assert torch.allclose(copied, p - LR * p.grad, atol=1e-6)
+
+
+def test_other_updates_by_hand_are_not_tried_on_copies() -> None:
+    target = examined(outside, Momentum())
+    assert target.record is not None and len(target.record.updates) == UPDATES
+    with pytest.raises(NotJudged, match="multiple of the gradients"):
+        target.require_optimizers()
