@@ -105,6 +105,8 @@ def start(
         progress("choosing kernels", 0, 1)
     with translate_out_of_memory(config, task.tokenizer.n_vocab):
         config = with_kernels(config, task.tokenizer.n_vocab)
+        if progress is not None and config.train.compile:
+            progress("starting torch.compile", 0, 1)
         setup = set_up(config, task)
     run = runs.create(name, config, task.tokenizer, out)
     lock = run.lock()

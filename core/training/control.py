@@ -33,8 +33,15 @@ class TrainControl:
         return self._steps_left
 
     def poll(self, group: ProcessGroup, *, wait: bool = False) -> None:
-        """Take the commands that have arrived; with `wait`, block until there is one, unless some are pending."""
+        """Take the commands that have arrived; with `wait`, block until there is one, unless some are pending.
+
+        A pause that was taken back before it began is dropped, so that it leaves no events.
+        """
         self._pending.extend(group.commands(self.commands, wait=wait and not self._pending))
+        resumes = [i for i, command in enumerate(self._pending) if isinstance(command, cmd.Resume)]
+        if resumes:
+            kept = [c for i, c in enumerate(self._pending) if i > resumes[-1] or not isinstance(c, cmd.Pause)]
+            self._pending = deque(kept)
 
     def next_command(self) -> cmd.Command | None:
         """Take the oldest pending command; None if there is none or the trainer is to stop."""

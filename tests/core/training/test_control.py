@@ -21,8 +21,13 @@ def change(key: str, old: object, new: object) -> ev.Changed:
 
 
 def test_commands_are_taken_in_order() -> None:
-    control = control_with(cmd.Pause(), cmd.Resume())
-    assert [control.next_command() for _ in range(3)] == [cmd.Pause(), cmd.Resume(), None]
+    control = control_with(cmd.Resume(), cmd.Pause())
+    assert [control.next_command() for _ in range(3)] == [cmd.Resume(), cmd.Pause(), None]
+
+
+def test_pause_that_was_taken_back_is_dropped() -> None:
+    control = control_with(cmd.Pause(), cmd.Evaluate(), cmd.Resume(), cmd.Pause())
+    assert [control.next_command() for _ in range(3)] == [cmd.Evaluate(), cmd.Resume(), cmd.Pause()]
 
 
 def test_commands_after_a_stop_are_not_taken() -> None:
