@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
-from tui_lab.core.doctor.loop.record import LoopRecord
+from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
 
 SHARE = 0.1
 """Of the updates: the first tenth is compared with the last tenth."""
@@ -19,7 +19,8 @@ SAME_RATIO = 1e-3
 class LossCourse:
     """The losses that backward() got in one line of the loop.
 
-    line: "train.py:42". numbers: of the updates, counted from 0. values: for each the mean of its losses.
+    line: "train.py:42". numbers: of the updates, counted from 0. values: for each the mean of its losses, or their sum
+        where each is a share of the mean over the whole update.
     """
 
     line: str
@@ -56,31 +57,44 @@ class LossCourse:
 def loss_courses(record: LoopRecord) -> list[LossCourse]:
     """Return the losses of each line that calls backward(), the most frequent first."""
     losses: dict[str, dict[int, list[float]]] = {}
+    of_update = sum if are_shares(record) else _mean
     for update in record.updates:
         for event in update.events_of("backward"):
             if event.value is not None:
                 losses.setdefault(event.line, {}).setdefault(update.number, []).append(event.value)
     courses = [
-        LossCourse(line, tuple(values), tuple(_mean(each) for each in values.values()))
+        LossCourse(line, tuple(values), tuple(of_update(each) for each in values.values()))
         for line, values in losses.items()
     ]
     return sorted(courses, key=lambda course: -len(course.values))
 
 
-def constant_loss(record: LoopRecord) -> float | None:
-    """Return what backward() would get for the best constant prediction.
+def are_shares(record: LoopRecord) -> bool:
+    """Return whether the losses of an update's micro-batches add up to the mean over all of its targets.
 
-    None unless each loss is the mean that a loss function of torch returned, times the same number.
+    Each was divided by the number of micro-batches, or is a sum divided by the number of targets of the whole update.
+    """
+    accumulated = [update for update in record.updates if len(update.losses) > 1]
+    return bool(accumulated) and all(abs(sum(_ratios(update)) - 1) <= SAME_RATIO for update in accumulated)
+
+
+def constant_loss(record: LoopRecord) -> float | None:
+    """Return the loss of an update for the best constant prediction.
+
+    None unless each loss is the mean of what a loss function of torch returned, times the same number.
     """
     constant = record.observed.constant_loss
-    ratios = [
-        loss / mean if mean else math.nan
-        for update in record.updates
-        for loss, mean in zip(update.losses, update.means, strict=True)
-    ]
+    if are_shares(record):
+        return constant or None
+    ratios = [ratio for update in record.updates for ratio in _ratios(update)]
     if not constant or not ratios or not max(ratios) - min(ratios) <= SAME_RATIO * abs(ratios[0]):
         return None
     return constant * ratios[0]
+
+
+def _ratios(update: UpdateRecord) -> list[float]:
+    """Return each loss over the mean of the loss function that it comes from; NaN where that is not known."""
+    return [loss / mean if mean else math.nan for loss, mean in zip(update.losses, update.means, strict=True)]
 
 
 def standard_error(first: Sequence[float], last: Sequence[float]) -> float:

@@ -153,10 +153,11 @@ class RecordBuilder(ObservedHooks):
             return
         draft.targets = targets
         self._capture.criterion(name, output, targets, options)
-        is_mean = output.numel() == 1 and options.get("reduction", "mean") == "mean"
-        draft.mean = float(output.detach()) if is_mean else None
+        n_targets = 0
         if name in ("cross_entropy", "nll_loss") and not targets.is_floating_point():
-            draft.n_targets += int((targets != options.get("ignore_index", -100)).sum())
+            n_targets = int((targets != options.get("ignore_index", -100)).sum())
+            draft.n_targets += n_targets
+        draft.mean = _mean_of(output, options, n_targets)
 
     def iterated(self, loader: DataLoader[Any]) -> None:
         self.close_update()
@@ -303,6 +304,17 @@ class RecordBuilder(ObservedHooks):
         self._look_for_update()
         self._by_hand.turn_off()
         self._logits.release()
+
+
+def _mean_of(output: Tensor, options: dict[str, Any], n_targets: int) -> float | None:
+    """Return the mean loss of what a loss function returned; None where it is not a mean or a sum over targets."""
+    reduction = options.get("reduction", "mean")
+    if output.numel() != 1 or reduction not in ("mean", "sum"):
+        return None
+    value = float(output.detach())
+    if reduction == "mean":
+        return value
+    return value / n_targets if n_targets and options.get("weight") is None else None
 
 
 def _is_detached(loss: Tensor, weights: Iterable[Tensor], *, looks_at_graph: bool) -> bool | None:

@@ -334,6 +334,25 @@ def test_report_shows_the_losses_of_whole_updates() -> None:
     assert shown_first_loss(divided) == pytest.approx(shown_first_loss(whole), rel=0.2)
 
 
+def share_of_update(model: nn.Module, step: int) -> Tensor:
+    """As in transformers: a sum over the targets of a micro-batch over the number of those of two."""
+    x, y = pair(step)
+    y = y.clone()
+    if step % 2:
+        y[:, T // 2 :] = -100
+        y[:4, 0] = -100
+    n_targets = B * T + B * T // 2 - 4
+    return F.cross_entropy(model(x).view(-1, V), y.reshape(-1), reduction="sum") / n_targets
+
+
+def test_report_adds_up_losses_that_are_shares_of_an_update() -> None:
+    torch.manual_seed(0)
+    whole = examined(Small(), outside)
+    torch.manual_seed(0)
+    shares = examined(Small(), share_of_update, micro_batches=2)
+    assert shown_first_loss(shares) == pytest.approx(shown_first_loss(whole), rel=0.1)
+
+
 def shown_first_loss(target: Target) -> float:
     """Return the loss of the first updates in "loss 2.6 → 2.5"."""
     return next(float(text.split()[1]) for text in target.recognized if text.startswith("loss "))
