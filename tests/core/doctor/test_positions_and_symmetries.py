@@ -71,22 +71,48 @@ def test_missing_residual_path_is_a_finding(fault: str, part: str) -> None:
     assert (finding.kind, finding.code) == ("finding", "no_residual") and part in finding.title
 
 
+class PostNorm(Decoder):
+    """Layers with a norm after each sum. scale: of the first layer's input. passing: what is left of it in the sum."""
+
+    def __init__(self, scale: float = 1.0, passing: float = 1.0) -> None:
+        super().__init__()
+        self.scale = scale
+        self.layers = nn.ModuleList(PassingLayer(passing) for _ in range(2))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.scale * self.placed(self.tokens(ids))
+        mask = nn.Transformer.generate_square_subsequent_mask(ids.shape[1])
+        for layer in self.layers:
+            x = layer(x, mask)
+        logits: Tensor = self.head(x)
+        return logits
+
+
+class PassingLayer(nn.Module):
+    def __init__(self, passing: float) -> None:
+        super().__init__()
+        self.passing = passing
+        self.attention = nn.MultiheadAttention(C, 4, batch_first=True)
+        self.norm = nn.LayerNorm(C)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        attended = self.attention(x, x, x, attn_mask=mask, need_weights=False)[0]
+        output: Tensor = self.norm(self.passing * x + attended)
+        return output
+
+
 def test_norms_before_and_after_the_sum_have_residual_paths() -> None:
-    class PostNorm(Decoder):
-        def __init__(self) -> None:
-            super().__init__()
-            layers = (nn.TransformerEncoderLayer(C, 4, 64, 0.0, batch_first=True) for _ in range(2))
-            self.layers = nn.ModuleList(layers)
-
-        def forward(self, ids: Tensor) -> Tensor:
-            x = self.placed(self.tokens(ids))
-            for layer in self.layers:
-                x = layer(x, src_mask=nn.Transformer.generate_square_subsequent_mask(ids.shape[1]))
-            logits: Tensor = self.head(x)
-            return logits
-
     assert list(residual.check(target_of(""))) == []
     assert list(residual.check(target_of(PostNorm()))) == []
+
+
+def test_norm_that_shrinks_a_large_input_leaves_its_residual_path() -> None:
+    assert list(residual.check(target_of(PostNorm(scale=40.0)))) == []
+
+
+def test_residual_path_that_passes_almost_nothing_is_a_hint() -> None:
+    [finding] = residual.check(target_of(PostNorm(passing=1e-3)))
+    assert (finding.kind, finding.code) == ("hint", "no_residual") and "passes" in finding.title
 
 
 class Cached(Decoder):

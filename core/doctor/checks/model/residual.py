@@ -26,6 +26,7 @@ _STOPS = (
     "Relu", "Silu", "Sigmoid", "Tanh", "Rnn", "Lstm", "Gru",
 )  # fmt: skip
 """Parts of the names of autograd's nodes at which a residual path ends."""
+_WHY = "Without residual paths, gradients shrink from block to block, and the token itself gets lost."
 
 
 class _Block:
@@ -87,8 +88,9 @@ def check(target: Target) -> Iterator[Finding]:
             if trace is None:
                 continue
             judged = True
-            if abs(trace) < LOWEST:
-                yield _no_residual(block, trace, block.name in attending)
+            finding = _finding(block, trace, block.name in attending) if abs(trace) < LOWEST else None
+            if finding is not None:
+                yield finding
                 return
     if not judged:
         raise NotApplicable("the model has no list of blocks with attention that map vectors to vectors")
@@ -184,19 +186,46 @@ def _reached(output: Tensor, leaf: Tensor) -> set[Any] | None:
     return visited
 
 
-def _no_residual(block: _Block, trace: float, has_attention: bool) -> Finding:
+def _finding(block: _Block, trace: float, has_attention: bool) -> Finding | None:
+    """Return what a trace near zero means; None if it is near zero only because a norm shrinks a large input."""
     ends = _ends(block)
+    if ends is not None:
+        return _no_residual(block, trace, ends, has_attention)
+    return None if abs(trace) * _shrinking(block) >= LOWEST else _weak_residual(block, trace)
+
+
+def _shrinking(block: _Block) -> float:
+    """Return by how much the block's output is smaller than its input, 1 if it is not."""
+    x = block.x
+    assert x is not None
+    with torch.no_grad():
+        output = block.output(x)
+    return max(1.0, float(x.std() / output.std())) if output is not None else 1.0
+
+
+def _no_residual(block: _Block, trace: float, ends: list[str], has_attention: bool) -> Finding:
     part = f" after {ends[0]}" if ends else ""
     proof = f"; the paths of additions from its output end at {', '.join(ends)}" if ends else ""
-    if ends is None:
-        proof = "; there is a path of additions from its input to its output, but almost nothing passes it"
     return Finding(
         code="no_residual",
         title=f"The residual path of {block.name} is missing{part}: its input is not added to its output.",
         evidence=f"the mean of the diagonal of ∂output / ∂input is {trace:.2f}; with a residual path it is near 1"
         + proof,
-        why="Without residual paths, gradients shrink from block to block, and the token itself gets lost.",
+        why=_WHY,
         fix="Add the input back after attention and after the feed-forward part: x = x + attention(norm(x)).",
-        kind="finding" if ends is not None and has_attention else "hint",
+        kind="finding" if has_attention else "hint",
+        location=forward_line(block.module),
+    )
+
+
+def _weak_residual(block: _Block, trace: float) -> Finding:
+    return Finding(
+        code="no_residual",
+        title=f"Almost nothing passes the residual path of {block.name}.",
+        evidence=f"the mean of the diagonal of ∂output / ∂input is {trace:.2f}; with a residual path it is near 1; there "
+        "is a path of additions from its input to its output",
+        why=_WHY,
+        fix="Look for what the input is multiplied by on this path, and for a sublayer whose output is much larger.",
+        kind="hint",
         location=forward_line(block.module),
     )
