@@ -89,7 +89,7 @@ class WatchedRun:
         recorder.by_hand.turn_off()
         batches = recorder.batches
         if x is not None:
-            batches.forward(Inputs(x, y))
+            batches.forward(Inputs(x, y, has_named_y=True))
         recorder.script.batch_seen(Inputs(x, y))
         recorder.steps.start(lr)
         hashes, batch = batches.end_step(recorder.log.n_steps, 1)

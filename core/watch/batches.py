@@ -120,7 +120,8 @@ class Batches:
     def _recorded(self, step: int, micro_batches: int, inputs: Inputs, x: Tensor) -> RecordedBatch:
         cells = self._cells
         x_ids = _ids(x) if inputs.has_tokens else None
-        targets = inputs.y if inputs.y is not None else self._targets
+        y = None if x_ids is None else self._recorded_targets(x, x_ids.shape[0])
+        targets = inputs.y if inputs.y is not None and (y is not None or self._targets is None) else self._targets
         return RecordedBatch(
             step=step,
             n_rows=int(x.shape[0]),
@@ -128,7 +129,7 @@ class Batches:
             x_shape=_shape(x if inputs.x is None else inputs.x),
             y_shape="" if targets is None else _shape(targets),
             x=x_ids,
-            y=None if x_ids is None else self._recorded_targets(x, x_ids.shape[0]),
+            y=y,
             losses=None if cells is None else cells.losses,
             top=None if cells is None else cells.top,
             probabilities=None if cells is None else cells.probabilities,
@@ -147,11 +148,20 @@ class Batches:
             if seen.numel() == B * (T - 1):
                 rows = _with_ignored(seen.reshape(B, T - 1)[:n_rows], self._ignore_index)
                 return np.pad(rows, ((0, 0), (0, 1)), constant_values=IGNORED)
-        given = self._inputs.y if self._inputs is not None else None
+        given = self._given_targets()
         given = None if given is None or given.dim() != 2 else self._rows_of(given)
         if given is not None and given.shape == x.shape and not given.is_floating_point():
             return _with_ignored(given[:n_rows], -100)
         return None
+
+    def _given_targets(self) -> Tensor | None:
+        """The targets that the model was given: what is named so, or any further ids where no loss function was seen.
+
+        Where the loss function got other targets, further ids may be those of segments, as BERT's.
+        """
+        if self._inputs is None or (self._targets is not None and not self._inputs.has_named_y):
+            return None
+        return self._inputs.y
 
 
 def continues_along_first(x: Tensor, targets: Tensor) -> bool:

@@ -28,7 +28,7 @@ class Listener(Protocol):
     """What the hooks call, always in the thread that trains. `failed` gets what any other method raises."""
 
     def criterion(self, name: str, output: Tensor, logits: Tensor, targets: Tensor, options: dict[str, Any]) -> None:
-        """A loss function returned `output`. options: its keyword arguments."""
+        """A loss function returned `output`, one value or one for each target. options: its keyword arguments."""
         ...
 
     def backward(self, loss: Tensor) -> None:
@@ -148,7 +148,7 @@ class TorchHooks:
 
     def _criterion(self, name: str, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         output = original(*args, **kwargs)
-        if self.listens() and isinstance(output, Tensor) and output.dim() == 0:
+        if self.listens() and isinstance(output, Tensor):
             options = kwargs
             if len(args) == 2:
                 logits, targets = args

@@ -152,10 +152,14 @@ class ModelFinder:
 
 @dataclass(frozen=True)
 class Inputs:
-    """The tensors of one call of the model. x: token ids [B, T], or the first tensor of a model without tokens."""
+    """The tensors of one call of the model. x: token ids [B, T], or the first tensor of a model without tokens.
+
+    has_named_y: whether y is an argument with a usual name of targets, and not only further ids.
+    """
 
     x: Tensor | None
     y: Tensor | None
+    has_named_y: bool = False
 
     @property
     def has_tokens(self) -> bool:
@@ -175,10 +179,10 @@ def inputs_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Inputs:
     if x is None:
         x = next((t for name, t in whole if name not in Y_NAMES), None)
     if x is None:
-        return Inputs(next((t for name, t in named if t.dim() >= 1 and name not in Y_NAMES), None), y)
-    if y is None:
-        y = next((t for _, t in whole if t is not x and t.shape == x.shape), None)
-    return Inputs(x, y)
+        return Inputs(next((t for name, t in named if t.dim() >= 1 and name not in Y_NAMES), None), y, y is not None)
+    if y is not None:
+        return Inputs(x, y, has_named_y=True)
+    return Inputs(x, next((t for _, t in whole if t is not x and t.shape == x.shape), None))
 
 
 def _holds_ids(tensor: Tensor) -> bool:

@@ -60,6 +60,9 @@ class Recorder:
 
     def criterion(self, name: str, output: Tensor, logits: Tensor, targets: Tensor, options: dict[str, Any]) -> None:
         """A loss: of training if it has gradients, otherwise of an evaluation."""
+        is_reduced = output.dim() == 0
+        if not is_reduced and not output.requires_grad:  # How its values are averaged is not seen.
+            return
         self._look_for_update()
         n_samples = int(targets.shape[0]) if targets.dim() else 1
         self.script.loss_called(name, logits, targets)
@@ -71,8 +74,9 @@ class Recorder:
             self._evaluations.criterion(output, is_cross_entropy=name in OF_CLASSES and is_mean)
             return
         self._training()
-        self._pending.criterion = output
-        self.non_finite.watch.criterion(name, logits, targets, options)
+        if is_reduced:
+            self._pending.criterion = output
+            self.non_finite.watch.criterion(name, logits, targets, options)
         self.batches.criterion(name, logits, targets, options)
         self.script.is_time_first = self.batches.is_time_first
         if not self.script.finder.is_active:  # Before the model is known, the targets tell the size of the batch.

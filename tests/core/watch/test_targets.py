@@ -1,0 +1,85 @@
+"""Which targets of a batch are recorded: those that the loss function got, at the positions that they belong to."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import tui_lab
+from tui_lab.core import events as ev
+from tui_lab.core.watch.recorded_batch import RecordedBatch, read_batch
+
+V, B, T = 11, 3, 6
+
+
+class Model(nn.Module):
+    """Logits [B, T, V] of ids [B, T]; a further argument is added, as the segments of BERT are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(V, 8)
+        self.head = nn.Linear(8, V)
+
+    def forward(self, x: Tensor, segments: Tensor | None = None) -> Tensor:
+        hidden = self.embedding(x)
+        logits: Tensor = self.head(hidden if segments is None else hidden + segments[..., None])
+        return logits
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[tui_lab.WatchedRun]:
+    with tui_lab.watch(out=tmp_path / "run") as run:
+        yield run
+
+
+@pytest.fixture
+def model() -> Model:
+    torch.manual_seed(0)
+    return Model()
+
+
+def recorded(run: tui_lab.WatchedRun) -> RecordedBatch:
+    run.close()
+    assert run.path is not None
+    batch = read_batch(run.path)
+    assert batch is not None
+    return batch
+
+
+def optimizer_of(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.SGD(model.parameters(), lr=0.1)
+
+
+def update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+
+
+def test_loss_that_is_averaged_later_shows_the_losses_of_positions(run: tui_lab.WatchedRun, model: Model) -> None:
+    optimizer = optimizer_of(model)
+    x, y = torch.randint(V, (2, B, T))
+    for _ in range(3):
+        each = F.cross_entropy(model(x).flatten(0, 1), y.flatten(), reduction="none")
+        update(optimizer, each.mean())
+    batch = recorded(run)
+    assert batch.y is not None and batch.losses is not None
+    assert np.array_equal(batch.y, y.numpy()) and batch.losses.shape == (B, T)
+    assert run.path is not None
+    events = map(ev.parse_event, (run.path / "events.jsonl").read_text("utf-8").splitlines())
+    assert [event.n_vocab for event in events if isinstance(event, ev.Started)] == [V]
+
+
+def test_further_ids_are_no_targets_where_the_loss_got_others(run: tui_lab.WatchedRun, model: Model) -> None:
+    """As a masked language model: the loss has some positions only."""
+    optimizer = optimizer_of(model)
+    x, segments = torch.randint(V, (B, T)), torch.randint(2, (B, T))
+    positions, y = torch.tensor([1, 4]), torch.randint(V, (B, 2))
+    for _ in range(3):
+        update(optimizer, F.cross_entropy(model(x, segments)[:, positions].flatten(0, 1), y.flatten()))
+    batch = recorded(run)
+    assert batch.x is not None and batch.y is None and batch.y_shape == f"[{B * 2}] int64"
