@@ -52,6 +52,8 @@ _STEP_NAMES = (
     "num_updates", "max_updates", "total_updates", "n_updates"
 )  # fmt: skip
 """Names of the number of optimizer steps; the first that exists counts."""
+_OF_ENVIRONMENT = frozenset({"total_timesteps", "total_env_steps", "num_envs", "n_envs", "env_id"})
+"""Names in scripts of reinforcement learning, whose steps are those of an environment."""
 _SECRET_NAME = re.compile(
     r"passw|passphrase|(^|[._])pwd($|[._])|secret|credential|bearer"
     r"|(api|access|private|auth|account|signing|encryption|ssh|wandb|openai|hf|aws|azure)_?key"
@@ -87,6 +89,8 @@ def captured_settings(namespaces: Sequence[Mapping[str, Any]]) -> dict[str, Sett
 
 def total_steps(settings: Mapping[str, Setting]) -> int:
     """Return the number of optimizer steps that the settings name, 0 if unknown."""
+    if any(key.rpartition(".")[2].lower() in _OF_ENVIRONMENT for key in settings):
+        return 0
     for step_name in _STEP_NAMES:
         for key, value in settings.items():
             if key.rpartition(".")[2].lower() != step_name or isinstance(value, bool | str):

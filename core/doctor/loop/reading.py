@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from tui_lab.core.doctor.findings import NotJudged
+from tui_lab.core.doctor.findings import NotApplicable, NotJudged
 from tui_lab.core.doctor.loop.record import LoopEvent, LoopRecord, LossMeasurement, Operation, UpdateRecord
 from tui_lab.core.watch.steering import dropout_rates
 
@@ -16,6 +16,8 @@ NO_UPDATE = "no update of the loop was recorded"
 BY_HAND_BESIDES = "updates by hand are followed only where the script has created no optimizer of torch"
 OTHER_RULE = "the updates by hand do not subtract a multiple of the gradients, so that they cannot be repeated"
 OTHER_TENSORS = "the updates by hand change none of the model's parameters, but other tensors"
+OWN_ROWS = 0.9
+"""Share of the trained rows that the model has acted on, from which they are taken for its own data."""
 MIN_UNSURE = 1e-3
 """1 - the probability of the target, below which the weight of a target cannot be read off its gradient."""
 
@@ -37,6 +39,19 @@ def why_not_repeatable(record: LoopRecord) -> str:
     if not any(update.moved for update in record.updates):
         return OTHER_TENSORS
     return "" if record.is_plain_by_hand else OTHER_RULE
+
+
+def require_given_data(record: LoopRecord) -> None:
+    """Raise NotApplicable if the loop trains on what the model itself has done, as in reinforcement learning.
+
+    Its loss is then that of a policy, which has no known minimum and need not fall. No loss function of torch gives it,
+    and the model was called without gradients with almost all rows, to act on them.
+    """
+    rows = {row for update in record.updates for row in update.rows}
+    if not rows or any(mean is not None for update in record.updates for mean in update.means):
+        return
+    if len(rows & (record.evaluation_rows - record.training_part_rows)) >= OWN_ROWS * len(rows):
+        raise NotApplicable("the loop trains on rows that the model has acted on before, as in reinforcement learning")
 
 
 def line_of(update: UpdateRecord, operation: Operation) -> str:

@@ -232,6 +232,9 @@ class TestTotalSteps:
     def test_names_that_only_contain_a_known_one(self) -> None:
         assert total_steps({"eval_steps": 10, "warmup_steps": 20, "stepsize": 3}) == 0
 
+    def test_steps_of_an_environment(self) -> None:
+        assert total_steps({"args.num_envs": 4, "args.num_steps": 128, "args.learning_rate": 2.5e-4}) == 0
+
     @pytest.mark.parametrize("value", [-1, 0, 0.5, True, "100", 10**15])
     def test_implausible_values_are_skipped(self, value: Any) -> None:
         assert total_steps({"max_steps": value}) == 0

@@ -222,8 +222,8 @@ def _weak_residual(block: _Block, trace: float) -> Finding:
     return Finding(
         code="no_residual",
         title=f"Almost nothing passes the residual path of {block.name}.",
-        evidence=f"the mean of the diagonal of ∂output / ∂input is {trace:.2f}; with a residual path it is near 1; there "
-        "is a path of additions from its input to its output",
+        evidence=f"the mean of the diagonal of ∂output / ∂input is {trace:.2f}; with a residual path it is near 1; "
+        "there is a path of additions from its input to its output",
         why=_WHY,
         fix="Look for what the input is multiplied by on this path, and for a sublayer whose output is much larger.",
         kind="hint",

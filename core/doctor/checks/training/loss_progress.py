@@ -14,7 +14,7 @@ import torch
 from tui_lab.core.doctor.checks.training.loss_values import is_lasting, not_finite, recorded_courses
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.loop.loss_course import LossCourse, constant_loss, standard_error
-from tui_lab.core.doctor.loop.reading import require_updates
+from tui_lab.core.doctor.loop.reading import require_given_data, require_updates
 from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.measures.no_dropout import without_dropout
 from tui_lab.core.doctor.program.nested import tensors_of
@@ -92,6 +92,7 @@ def _judged_course(target: Target) -> LossCourse:
         raise NotApplicable("several losses are trained in turns, as in adversarial training")
     if any(len(update.optimizers) > 1 for update in record.updates):
         raise NotApplicable("several optimizers step")
+    require_given_data(record)
     n_called = sum(bool(update.events_of("evaluation")) for update in record.updates)
     if n_called > MOVING_TARGETS * len(record.updates):
         raise NotApplicable("the model is called without gradients in the updates, so its targets may change with it")

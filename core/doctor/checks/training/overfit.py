@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 
 from tui_lab.core.doctor.findings import Finding, Kind, NotJudged
+from tui_lab.core.doctor.loop.reading import require_given_data
 from tui_lab.core.doctor.measures.no_dropout import without_dropout
 from tui_lab.core.doctor.measures.trained_targets import shifted, trained_targets
 from tui_lab.core.doctor.program.batch import Batch
@@ -106,6 +107,8 @@ def _measure(target: Target) -> tuple[Measure, float]:
             return partial(_plain_loss, 0), _bar(target)
         if (shift := trained_targets(target).view_shift) is not None or target.output_loss is not None:
             return partial(_plain_loss, shift or 0), _bar(target)
+    if target.record is not None:
+        require_given_data(target.record)
     one, other = (_own_loss(replace(target, seed=seed), _rows(target)) for seed in (1, 2))
     if abs(one - other) > MIN_FALL / 2 * max(abs(one), abs(other)):
         raise NotJudged("the loss draws random numbers, so it does not show whether rows are memorized")

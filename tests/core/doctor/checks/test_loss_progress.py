@@ -1,13 +1,13 @@
 """The course of a loop's losses: infinite ones, ones that stay, ones without a bound, and optimizers created again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tui_lab.core.doctor.checks.training import loss_progress, loss_values, optimizer_rebuilt
+from tui_lab.core.doctor.checks.training import loss_progress, loss_values, optimizer_rebuilt, overfit
 from tui_lab.core.doctor.findings import Finding, NotApplicable
 from tui_lab.core.doctor.loop.loss_course import loss_courses
 from tui_lab.core.doctor.loop.recorder import LoopRecorder
@@ -46,6 +46,18 @@ def infinite_once(model: nn.Module, batch: tuple[Tensor, Tensor], step: int) -> 
 def wrong_sign(model: nn.Module, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
     output: Tensor = model(batch[0])
     return cross_entropy(model, batch, step) - 0.01 * output.square().sum()
+
+
+def policy(model: nn.Module, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
+    """As in reinforcement learning: act on ten batches, then learn from their rewards, which no action changes."""
+    if step % 10 == 0:
+        with torch.no_grad():
+            for number in range(step, step + 10):
+                model(learnable(number)[0])
+    rewards = unrelated(step)[1] - 1.5
+    chosen = model(batch[0]).log_softmax(1)[:, 0]
+    loss: Tensor = 5 - (chosen * rewards).mean()
+    return loss
 
 
 def trained(
@@ -126,6 +138,12 @@ def test_loss_that_is_not_finite_is_a_finding_with_its_first_update(losses: Loss
     assert (finding.code, finding.kind) == ("loss_not_finite", "finding")
     assert f"at update {first}" in finding.evidence
     assert finding.location
+
+
+@pytest.mark.parametrize("check", [loss_progress.check, overfit.check])
+def test_loss_of_a_policy_need_not_fall(check: Callable[[Target], Iterator[Finding]]) -> None:
+    with pytest.raises(NotApplicable):
+        list(check(trained(losses=policy)))
 
 
 def test_single_infinite_loss_is_no_finding() -> None:
