@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from math import isclose
 
+from tui_lab.app.panes.batch_age import ROUNDED_FROM
 from tui_lab.app.panes.status_line import SIGNS
 
 STEP = r"step ([\d,]+)"
@@ -12,7 +13,7 @@ STATUS_LOSS = re.compile(r"  loss (\S+)")
 CHART_LOSS = re.compile(r"[│┃] (?:[▸ ] )?loss  .*?(\S+)(?: {3,}[A-Za-zΔ]| *[│┃])")
 """Of the sparklines, of which a second one may stand beside it."""
 READOUT_LOSS = re.compile(r"━ train ([\d.]+)")
-BATCH = re.compile(rf"[│┃] {STEP}(?:  ([\d,]+) steps? ago|  (next|future))?  (?:epoch \d|[\d,]+ row)")
+BATCH = re.compile(rf"[│┃] {STEP}(?:  (?:about )?([\d,]+) steps? ago|  (next|future|recent))?  (?:epoch \d|[\d,]+ row)")
 CURSOR = re.compile(rf"at {STEP}: ")
 EVENT = re.compile(rf"\d\d:\d\d:\d\d {STEP}: ")
 EXAMPLE = re.compile(r"[│┃] (\d+)/\d+  example ([\d,]+)")
@@ -73,7 +74,8 @@ def contradictions(painted: str) -> list[str]:
     if numbers.batch is not None:
         step, age, note = numbers.batch
         ahead = step - numbers.status
-        if {"": age + ahead, "next": ahead - 1, "future": min(0, ahead - 2)}[note]:
+        error = {"": age + ahead, "next": ahead - 1, "future": min(0, ahead - 2), "recent": max(0, ahead)}[note]
+        if abs(error) > (age // 2 if age >= ROUNDED_FROM else 0):
             found.append(f"batch of step {step}, {age} steps ago {note}, at step {numbers.status}")
     return found
 

@@ -5,13 +5,16 @@ import pytest
 
 from tests.app.fake import FakePlayback, Lab, lab, ready, update
 from tui_lab.app.panes.batch import BatchPane
+from tui_lab.app.panes.batch_age import age_text
 from tui_lab.app.panes.batch_text import losses_text, step_text
 from tui_lab.app.panes.cells import Cells
 from tui_lab.app.screens.paint_scheduler import MAX_PAUSE
 from tui_lab.app.session.messages import Rewound
+from tui_lab.app.session.state import LabState, Phase
 from tui_lab.core import events as ev
 from tui_lab.core.commands import WeightsInfo
 from tui_lab.core.inference.example import CellLosses
+from tui_lab.core.training.step_time import StepTime
 from tui_lab.core.training.task_factory import build_loader
 from tui_lab.data.loader import Ids
 
@@ -54,7 +57,7 @@ def test_position_in_the_epoch_is_whole_or_left_out(width: int, end: str) -> Non
     opened = ready()
     assert opened.trainer_config is not None and opened.task is not None
     batch = build_loader(opened.trainer_config, opened.task).batch(999)
-    shown = step_text(batch, 30, width).plain
+    shown = step_text(batch, LabState(step=30), width, following=False).plain
     assert len(shown) <= width and shown.endswith(end), shown
 
 
@@ -163,6 +166,26 @@ async def test_header_and_cells_are_of_one_step_while_losses_are_late(measured: 
         assert measured.n_rows
 
 
+@pytest.mark.parametrize(
+    ("age", "phase", "seconds", "following", "text"),
+    [
+        (0, "running", 0.01, True, "recent"),
+        (300, "running", 0.01, True, "recent"),
+        (30_123, "running", 0.01, True, "about 30,000 steps ago"),
+        (0, "running", 2.0, True, ""),
+        (1, "running", 2.0, True, "1 step ago"),
+        (37, "running", 0.01, False, "about 40 steps ago"),
+        (37, "paused", 0.01, True, "37 steps ago"),
+        (0, "running", None, True, ""),
+    ],
+)
+def test_age_of_a_batch_does_not_change_all_the_time(
+    age: int, phase: Phase, seconds: float | None, following: bool, text: str
+) -> None:
+    state = LabState(phase=phase, step_time=StepTime(seconds=seconds))
+    assert age_text(age, state, following=following) == text
+
+
 async def test_header_says_how_old_the_batch_is(measured: Measured) -> None:
     async with lab() as it:
         await it.press("3")
@@ -172,7 +195,9 @@ async def test_header_says_how_old_the_batch_is(measured: Measured) -> None:
         for _ in range(8):
             it.screen.tick()
         await it.pilot.pause()
-        assert it.text("#order").startswith("step 30  4 steps ago")
+        assert it.text("#order").startswith("step 30  recent")
+        await it.tell(ev.Paused(step=34))
+        assert it.text("#order").startswith("step 34  epoch")
 
 
 async def test_batch_of_a_replay_is_that_of_the_step_shown(measured: Measured) -> None:

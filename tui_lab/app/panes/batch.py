@@ -81,9 +81,7 @@ class BatchPane(Pane):
             self.hints = () if is_imported(state.config) else SCRIPT_HINTS
             self._recorded.show(state, now)
         elif state.ready is not None:
-            following = self._following
-            kept = following and not self.is_replay
-            self.loaded.show(state, self.step_shown(state), now, following=following, kept=kept)
+            self.loaded.show(state, self.step_shown(state), now, following=self._following, kept=self._is_kept)
             self._show_title()
 
     def summary(self, state: LabState) -> str:
@@ -146,6 +144,11 @@ class BatchPane(Pane):
         """Whether the pane follows a live run."""
         return self.chosen_step is None and self._state is not None and self._state.phase == "running"
 
+    @property
+    def _is_kept(self) -> bool:
+        """Whether a batch stays for a moment while the model trains on."""
+        return self._following and not self.is_replay
+
     def rewound(self) -> None:
         self.loaded.rewound()
 
@@ -182,7 +185,7 @@ class BatchPane(Pane):
     def _show_chosen(self) -> None:
         """Show the batch that was asked for without delay."""
         if self._state is not None:
-            self.loaded.show_at_once(self._state, self.step_shown(self._state))
+            self.loaded.show_at_once(self._state, self.step_shown(self._state), kept=self._is_kept)
             self._show_title()
 
     def action_ask_step(self) -> None:

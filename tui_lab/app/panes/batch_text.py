@@ -6,7 +6,9 @@ from itertools import accumulate
 
 from rich.text import Text
 
+from tui_lab.app.panes.batch_age import age_text
 from tui_lab.app.panes.cells import Example
+from tui_lab.app.session.state import LabState
 from tui_lab.app.token_text import token_name, token_text
 from tui_lab.app.widgets.histogram_bar import histogram_bar
 from tui_lab.core.commands import WeightsInfo
@@ -21,18 +23,21 @@ N_STRIP_STEPS = 64
 """Steps whose examples the strip shows."""
 
 
-def step_text(batch: Batch, done: int, width: int, n_steps: int = 0) -> Text:
-    """Return the step of a batch, counted as in the status line, how far it is from the `done` steps, and its epoch.
+def step_text(batch: Batch, state: LabState, width: int, *, following: bool) -> Text:
+    """Return the step of a batch, counted as in the status line, how far it is from the latest one, and its epoch.
 
-    width: columns; parts of the epoch that do not fit are left out. n_steps: of the whole run; 0 if it is not known.
+    width: columns; parts of the epoch that do not fit are left out. following: see `age_text`.
     """
     step = batch.step + 1
+    done = state.step
+    n_steps = 0 if state.trainer_config is None else state.trainer_config.train.steps
     if 0 < n_steps < step:
         age = f"  after the last step, {n_steps:,}"
     elif step > done:
         age = "  next" if step == done + 1 else "  future"
     else:
-        age = "" if step == done else f"  {done - step:,} step{'' if done - step == 1 else 's'} ago"
+        words = age_text(done - step, state, following=following)
+        age = f"  {words}" if words else ""
     epoch = f"  epoch {batch.data_epoch}"
     position = f"{epoch}, {batch.position:,}"
     n_free = width - len(f"step {step:,}{age}")

@@ -8,6 +8,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Static
 
+from tui_lab.app.panes.batch_age import SECONDS_BETWEEN_BATCHES
 from tui_lab.app.panes.batch_losses import BatchLosses
 from tui_lab.app.panes.batch_text import (
     cell_details,
@@ -24,9 +25,6 @@ from tui_lab.app.widgets.static_text import update_text
 from tui_lab.core import commands as cmd
 from tui_lab.data.loader import Batch
 
-SECONDS_BETWEEN_BATCHES = 1.0
-"""While the model trains: batches then change faster than one can read."""
-
 
 class LoadedBatchView(Vertical):
     """Header and cells are always of one step. Losses are gray until they are measured on that step's examples."""
@@ -40,6 +38,8 @@ class LoadedBatchView(Vertical):
         self._now = -math.inf
         """Of the latest drawing, in seconds."""
         self._shown_since = -math.inf
+        self._is_kept = False
+        """Whether the batch stays for a moment while the model trains on."""
         self._state: LabState | None = None
         self._drawn: object = None
 
@@ -57,6 +57,7 @@ class LoadedBatchView(Vertical):
         until it could be read.
         """
         self._state = state
+        self._is_kept = kept
         self._now = now
         if self.losses.take(now):
             self._show_cells()
@@ -73,9 +74,10 @@ class LoadedBatchView(Vertical):
         if state.phase != "loading":
             self.losses.request(self._rows_to_measure, state.step, now, following=following)
 
-    def show_at_once(self, state: LabState, step: int) -> None:
-        """Show the batch of `step`, which the user asked for, without delay."""
+    def show_at_once(self, state: LabState, step: int, *, kept: bool) -> None:
+        """Show the batch of `step`, which the user asked for, without delay. kept: see `show`."""
         self._state = state
+        self._is_kept = kept
         self._end_reading_time()
         self._load(state, step)
         self._redraw()
@@ -134,8 +136,7 @@ class LoadedBatchView(Vertical):
         return max(10, self.size.width)
 
     def _step_text(self, batch: Batch, state: LabState) -> Text:
-        config = state.trainer_config
-        return step_text(batch, state.step, self._width, 0 if config is None else config.train.steps)
+        return step_text(batch, state, self._width, following=self._is_kept)
 
     def _show_cells(self) -> None:
         ready = None if self._state is None else self._state.ready

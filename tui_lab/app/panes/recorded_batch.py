@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Static
 
+from tui_lab.app.panes.batch_age import age_text
 from tui_lab.app.panes.batch_text import cell_details
 from tui_lab.app.panes.cells import Cells, Example, Floats
 from tui_lab.app.panes.copied import example_text
@@ -46,7 +47,7 @@ class RecordedBatchView(Vertical):
         self.reader: BatchReader | None = None
         self._tokenizer: Tokenizer | None = None
         self._drawn: object = None
-        self._n_steps = 0
+        self._state = LabState()
         """Steps that the script has made."""
         self._no_batch = NO_BATCH
 
@@ -92,12 +93,12 @@ class RecordedBatchView(Vertical):
             # The first batch is shown as soon as it is read, not at the next round of drawing.
             self.set_timer(SECONDS_BETWEEN_LOOKS, lambda: self.show(state, now))
         drawn = (self.reading, self.size)
-        self._n_steps = state.step
+        self._state = state
         if drawn != self._drawn:
             self._drawn = drawn
             self.redraw()
         elif self.reading is not None and self.reading.batch is not None:
-            update_text(self._static("#recorded"), batch_title(self.reading.batch, state.step), layout=True)
+            update_text(self._static("#recorded"), batch_title(self.reading.batch, state), layout=True)
 
     def redraw(self) -> None:
         reading = self.reading
@@ -106,7 +107,7 @@ class RecordedBatchView(Vertical):
             update_text(self._static("#recorded"), Text(problem), layout=True)
             return
         batch = reading.batch
-        update_text(self._static("#recorded"), batch_title(batch, self._n_steps), layout=True)
+        update_text(self._static("#recorded"), batch_title(batch, self._state), layout=True)
         aligned = reading.alignment.text if reading.alignment is not None else no_alignment(batch)
         update_text(self._static("#alignment"), Text(aligned), layout=True)
         returned = (
@@ -155,15 +156,16 @@ class RecordedBatchView(Vertical):
         return self.query_one(selector, Static)
 
 
-def batch_title(batch: RecordedBatch, n_steps: int) -> Text:
-    """Return the step of a batch, counted as in the status line, how far it is from the `n_steps`, and its size."""
-    age = n_steps - batch.step - 1
+def batch_title(batch: RecordedBatch, state: LabState) -> Text:
+    """Return the step of a batch, counted as in the status line, how old it is, and its size."""
+    age = age_text(state.step - batch.step - 1, state, following=True)
     parts = [f"  {batch.n_rows:,} row{'' if batch.n_rows == 1 else 's'}"]
     if batch.micro_batches > 1:
         parts.append(f"the first of {batch.micro_batches:,} micro-batches")
     parts += [f"{name} {shape}" for name, shape in (("x", batch.x_shape), ("y", batch.y_shape)) if shape]
-    when = f"  {age:,} step{'' if age == 1 else 's'} ago" if age > 0 else ""
-    return Text.assemble((f"step {batch.step + 1:,}", "bold"), (when, "italic"), printable("  ".join(parts)))
+    return Text.assemble(
+        (f"step {batch.step + 1:,}", "bold"), (f"  {age}" if age else "", "italic"), printable("  ".join(parts))
+    )
 
 
 def no_alignment(batch: RecordedBatch) -> str:
