@@ -9,7 +9,10 @@ from torch import Tensor
 
 from tui_lab.core.watch.data_parts import data_part
 from tui_lab.core.watch.evaluations import Evaluation, EvaluationCall, Evaluations
+from tui_lab.core.watch.loss_means import BatchLoss
 from tui_lab.core.watch.model_search import inputs_of, loss_of
+from tui_lab.core.watch.script_config import user_namespaces
+from tui_lab.core.watch.script_numbers import numbers_in
 
 
 class EvaluationRecorder:
@@ -28,14 +31,15 @@ class EvaluationRecorder:
         """Whether a loss without gradients is that of an evaluation, and not a metric of a training batch."""
         return self._has_called
 
-    def criterion(self, output: Tensor, *, is_cross_entropy: bool) -> None:
-        """A loss function returned `output`, within a call of the model or after it."""
+    def criterion(self, output: Tensor, n_targets: Tensor | int, *, is_sum: bool, is_cross_entropy: bool) -> None:
+        """A loss function returned `output`, within a call of the model or after it. n_targets: those that count."""
+        loss = BatchLoss(output.detach(), self._call.n_rows, n_targets, is_sum)
         if self._call.is_running:
-            self._call.losses.append(output)
+            self._call.losses.append(loss)
         else:
             # That of the model's call if there was one: two losses may be computed from one output.
             part = self._call.part or data_part(sys._getframe(1))
-            self._evaluations.add(output, part, self._call.n_rows, is_cross_entropy=is_cross_entropy)
+            self._evaluations.add(loss, part, is_cross_entropy=is_cross_entropy)
 
     def called(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """The model is called."""
@@ -53,9 +57,9 @@ class EvaluationRecorder:
         call = self._call
         call.is_running = False
         returned = loss_of(output)
-        for loss in call.losses if returned is None else [returned]:
+        for loss in call.losses if returned is None else [_returned_loss(returned.detach(), call)]:
             part = call.part or data_part(sys._getframe(1))
-            self._evaluations.add(loss, part, call.n_rows, is_cross_entropy=is_cross_entropy)
+            self._evaluations.add(loss, part, is_cross_entropy=is_cross_entropy)
 
     def interrupted(self) -> None:
         """A call for training follows: a call without gradients that has not returned raised an exception."""
@@ -64,7 +68,8 @@ class EvaluationRecorder:
 
     def finish(self, n_steps: int) -> None:
         """End the evaluation, if there is one; it took place after `n_steps` steps. Waits for its losses."""
-        if (evaluation := self._evaluations.finish()) is not None:
+        frame = sys._getframe()
+        if (evaluation := self._evaluations.finish(lambda: numbers_in(user_namespaces(frame)))) is not None:
             self._finished.append((n_steps, evaluation))
 
     def take(self, n_steps: int) -> list[Evaluation]:
@@ -82,3 +87,12 @@ class EvaluationRecorder:
         evaluation = at_step[-1]
         name = evaluation.validation or "val"
         return replace(evaluation, validation=name, losses={**evaluation.losses, name: val_loss})
+
+
+def _returned_loss(returned: Tensor, call: EvaluationCall) -> BatchLoss:
+    """Return the loss that a call of the model returned: that of a loss function in it, or one made of it."""
+    for loss in call.losses:
+        if loss.value.data_ptr() == returned.data_ptr():
+            return loss
+    n_targets = call.losses[0].n_targets if len(call.losses) == 1 else None
+    return BatchLoss(returned, call.n_rows, n_targets)

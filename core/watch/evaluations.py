@@ -1,24 +1,18 @@
 """Evaluations of a script: the losses that it computes without gradients between two steps."""
 
 from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from torch import Tensor
-
 from tui_lab.core.watch.data_parts import VALIDATION, DataPart, is_training, is_validation
-
-MAX_WAITING = 64
-"""Values kept as tensors before they are read: an evaluation may take thousands of batches."""
+from tui_lab.core.watch.loss_means import BatchLoss, LossMeans
 
 
 @dataclass
 class _Losses:
     """The losses of one part of the data."""
 
-    total: float = 0.0
-    n: int = 0
-    examples: int = 0
-    waiting: list[Tensor] = field(default_factory=list)
+    means: LossMeans = field(default_factory=LossMeans)
     sites: list[tuple[int, ...]] = field(default_factory=list)
     """Where they were computed, each time that this changed; empty where the names are clear."""
 
@@ -27,25 +21,17 @@ class _Losses:
         """Whether losses from one place follow those from another, as those of two parts of the data do."""
         return 1 < len(self.sites) == len(set(self.sites))
 
-    def add(self, loss: Tensor, n_examples: int, site: tuple[int, ...]) -> None:
-        self.waiting.append(loss.detach())
-        self.examples += n_examples
+    def add(self, loss: BatchLoss, site: tuple[int, ...]) -> None:
+        self.means.add(loss)
         if not self.sites or self.sites[-1] != site:
             self.sites.append(site)
-        if len(self.waiting) >= MAX_WAITING:
-            self.read()
-
-    def read(self) -> None:
-        for tensor in self.waiting:
-            self.total += float(tensor)
-        self.n += len(self.waiting)
-        self.waiting.clear()
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The mean loss of each part of the data, over its batches. examples: of the validation part.
+    """The mean loss of each part of the data, see LossMeans. examples: of the validation part.
 
+    per_target: the loss of a target of the validation part, if its losses are sums, else None.
     validation: the name of that part; None if it is not known which one it is. reason: why not.
     """
 
@@ -54,6 +40,7 @@ class Evaluation:
     examples: int
     is_cross_entropy: bool
     reason: str = ""
+    per_target: float | None = None
 
     @property
     def val_loss(self) -> float | None:
@@ -71,7 +58,7 @@ class EvaluationCall:
     part: DataPart | None = None
     is_running: bool = False
     n_rows: int = 0
-    losses: list[Tensor] = field(default_factory=list)
+    losses: list[BatchLoss] = field(default_factory=list)
 
 
 class Evaluations:
@@ -85,24 +72,29 @@ class Evaluations:
     def is_open(self) -> bool:
         return bool(self._losses)
 
-    def add(self, loss: Tensor, part: DataPart, n_examples: int, *, is_cross_entropy: bool) -> None:
+    def add(self, loss: BatchLoss, part: DataPart, *, is_cross_entropy: bool) -> None:
         """Add the loss of one batch of a part of the data."""
-        self._losses[part.name].add(loss, n_examples, part.site)
+        self._losses[part.name].add(loss, part.site)
         self._is_cross_entropy = self._is_cross_entropy and is_cross_entropy
 
-    def finish(self) -> Evaluation | None:
-        """End the evaluation and return its means; None if there was none. Waits for the values."""
+    def finish(self, numbers: Callable[[], Iterable[float]]) -> Evaluation | None:
+        """End the evaluation and return its means; None if there was none. Waits for the values.
+
+        numbers: returns those of the script, which show how it weights the batches.
+        """
         if not self._losses:
             return None
         for losses in self._losses.values():
-            losses.read()
-        validation, reason = self._validation()
+            losses.means.read()
+        name, reason = self._validation()
+        validation = None if name is None else self._losses[name].means
         result = Evaluation(
-            losses={name: losses.total / losses.n for name, losses in self._losses.items()},
-            validation=validation,
-            examples=0 if validation is None else self._losses[validation].examples,
+            losses={part: losses.means.mean(numbers) for part, losses in self._losses.items()},
+            validation=name,
+            examples=0 if validation is None else validation.n_rows,
             is_cross_entropy=self._is_cross_entropy,
             reason=reason,
+            per_target=validation.per_target if validation is not None and validation.is_sum else None,
         )
         self._losses.clear()
         self._is_cross_entropy = True

@@ -224,6 +224,14 @@ class TorchHooks:
             self.tell("after_step", optimizer)
 
 
+def counted_targets(name: str, targets: Tensor, options: dict[str, Any]) -> Tensor | int:
+    """Return how many targets count in a loss function: a number, or a tensor that is not read yet."""
+    if name not in OF_CLASSES or targets.is_floating_point():
+        return targets.numel()
+    n_targets: Tensor = (targets != options.get("ignore_index", -100)).sum()
+    return n_targets
+
+
 def _deactivate(hooks: TorchHooks | None) -> None:
     if hooks is not None:
         hooks.deactivate()

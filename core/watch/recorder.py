@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from tui_lab.core.watch.batches import Batches
 from tui_lab.core.watch.evaluation_recorder import EvaluationRecorder
-from tui_lab.core.watch.hooks import OF_CLASSES
+from tui_lab.core.watch.hooks import OF_CLASSES, counted_targets
 from tui_lab.core.watch.measurements import Measurements
 from tui_lab.core.watch.model_calls import is_sharded
 from tui_lab.core.watch.model_search import ModelFinder, inputs_of
@@ -70,8 +70,9 @@ class Recorder:
             if self.script.finder.model is not None and not self._evaluations.has_called:
                 return
             self.clock.evaluation()
-            is_mean = options.get("reduction", "mean") == "mean"
-            self._evaluations.criterion(output, is_cross_entropy=name in OF_CLASSES and is_mean)
+            is_sum = options.get("reduction", "mean") == "sum"
+            n_targets = counted_targets(name, targets, options)
+            self._evaluations.criterion(output, n_targets, is_sum=is_sum, is_cross_entropy=name in OF_CLASSES)
             return
         self._training()
         if is_reduced:

@@ -118,7 +118,8 @@ class RunLog:
         if val_loss is None:
             self._warn_of_no_validation(evaluation.reason)
             return
-        perplexity = _perplexity(val_loss) if evaluation.is_cross_entropy else None
+        nats = val_loss if evaluation.per_target is None else evaluation.per_target
+        perplexity = _perplexity(nats) if evaluation.is_cross_entropy and not math.isnan(nats) else None
         self.validation(val_loss, perplexity, evaluation.examples)
 
     def _warn_of_no_validation(self, reason: str) -> None:

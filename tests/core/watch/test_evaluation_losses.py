@@ -1,6 +1,7 @@
 """Which loss counts as the validation loss of a script, and of which step it is."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,77 @@ def test_val_loss_that_the_script_logs_replaces_the_observed_one(run: tui_lab.Wa
     kinds = [(event.kind, event.step) for event in all_events]
     assert kinds.index(("step", 2)) < kinds.index(("logged", 2))
     assert [event.step for event in all_events if isinstance(event, ev.Logged)] == [1, 2]
+
+
+UNEQUAL = (torch.arange(12).reshape(4, 3) % 7, torch.arange(3).reshape(1, 3))
+"""The batches of an evaluation, of which the last one is smaller."""
+
+
+def evaluated_loss(run: tui_lab.WatchedRun, means: Callable[[list[float]], object]) -> ev.Evaluated:
+    """Evaluate UNEQUAL between two steps, and keep what `means` makes of the two losses in a variable."""
+    model = LossInside()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    x = torch.arange(6).reshape(2, 3)
+    step(model, optimizer, x)
+    with torch.no_grad():
+        kept = means([F.cross_entropy(model(x)[0].flatten(0, 1), x.flatten()).item() for x in UNEQUAL])  # noqa: F841
+    step(model, optimizer, x)
+    (evaluated,) = evaluations(run)
+    return evaluated
+
+
+class Tracker:
+    def __init__(self, loss: float) -> None:
+        self.losses = [0.5, loss]
+
+
+@pytest.mark.parametrize("wrapped", [float, lambda loss: {"val": loss}, Tracker], ids=["variable", "dict", "object"])
+def test_mean_by_rows_counts_where_a_variable_of_the_script_holds_it(
+    run: tui_lab.WatchedRun, wrapped: Callable[[float], object]
+) -> None:
+    torch.manual_seed(0)
+    seen: list[list[float]] = []
+
+    def by_rows(losses: list[float]) -> object:
+        seen.append(losses)
+        return wrapped((4 * losses[0] + losses[1]) / 5)
+
+    evaluated = evaluated_loss(run, by_rows)
+    [(first, last)] = seen
+    assert abs(first - last) > 0.01
+    assert evaluated.val_loss == pytest.approx((4 * first + last) / 5, rel=1e-6)
+
+
+def test_mean_over_batches_counts_where_no_variable_shows_another(run: tui_lab.WatchedRun) -> None:
+    torch.manual_seed(0)
+    seen: list[list[float]] = []
+    evaluated = evaluated_loss(run, seen.append)
+    assert evaluated.val_loss == pytest.approx(sum(seen[0]) / 2, rel=1e-6)
+
+
+class SumInside(LossInside):
+    """As translation models do: the loss is a sum over the targets of all rows, and padding does not count."""
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        logits = self.layers(x)
+        assert y is not None
+        return logits, F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="sum", ignore_index=0)
+
+
+@pytest.mark.parametrize("by_rows", [False, True])
+def test_summed_losses_are_shown_by_target_or_as_the_script_divides_them(
+    run: tui_lab.WatchedRun, by_rows: bool
+) -> None:
+    torch.manual_seed(0)
+    model = SumInside()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    x = torch.arange(6).reshape(2, 3)
+    step(model, optimizer, x)
+    with torch.no_grad():
+        sums = [model(x, x)[1].item() for x in UNEQUAL]
+    per_row = sum(sums) / 5 if by_rows else None
+    step(model, optimizer, x)
+    (evaluated,) = evaluations(run)
+    per_target = sum(sums) / sum(int((x != 0).sum()) for x in UNEQUAL)
+    assert evaluated.val_loss == pytest.approx(per_row or per_target, rel=1e-6)
+    assert evaluated.perplexity == pytest.approx(math.exp(per_target), rel=1e-6)

@@ -1,0 +1,28 @@
+"""The numbers that the variables of a script hold, read without running its code."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from tui_lab.core.watch.script_objects import MAX_OBJECTS, stored
+
+MAX_DEPTH = 3
+
+
+def numbers_in(namespaces: Iterable[Mapping[str, Any]]) -> Iterator[float]:
+    """Yield the floats among the variables, in the dicts and objects that these hold, and the last one of each list."""
+    level: list[Any] = [dict(namespace) for namespace in namespaces]
+    visited: set[int] = set()
+    for _ in range(MAX_DEPTH):
+        following: list[Any] = []
+        for owner in level:
+            if id(owner) in visited or len(visited) >= MAX_OBJECTS:
+                continue
+            visited.add(id(owner))
+            for value in islice(stored(owner).values(), MAX_OBJECTS):
+                last = value[-1] if type(value) in (list, tuple) and value else value
+                if type(last) is float:
+                    yield last
+                elif type(last) is dict or type(last).__module__ != "builtins":
+                    following.append(last)
+        level = following
