@@ -13,7 +13,7 @@ from tui_lab.core.watch.function_tokenizers import from_functions, from_methods,
 from tui_lab.core.watch.library_tokenizers import GPT2_SIZES, of_library
 from tui_lab.core.watch.script_objects import objects_in
 from tui_lab.core.watch.script_tokenizer import Clock, ScriptTokenizer, ids_of
-from tui_lab.core.watch.table_tokenizers import of_tables
+from tui_lab.core.watch.table_tokenizers import of_tables, of_unnamed_tables
 from tui_lab.data.tokenizers import Gpt2Tokenizer
 
 MAX_PADDING = 1024
@@ -84,7 +84,7 @@ def _rank(candidate: ScriptTokenizer, n_vocab: int | None) -> int | None:
 
 
 def _candidates(variables: dict[str, Any], n_vocab: int | None, clock: Clock) -> Iterator[ScriptTokenizer]:
-    """The tokenizers in a namespace, those of libraries first and functions of the script last."""
+    """The tokenizers in a namespace: of libraries, named tables, functions of the script, tables with other names."""
     objects = list(objects_in(variables))
     for recognize in (of_library, of_tables):
         for obj in objects:
@@ -103,6 +103,10 @@ def _candidates(variables: dict[str, Any], n_vocab: int | None, clock: Clock) ->
             candidate = _or_none(from_methods, obj, n_vocab, clock)
             if candidate is not None:
                 yield candidate
+    for obj in objects if n_vocab is not None else ():
+        candidate = _or_none(of_unnamed_tables, obj, n_vocab, clock)
+        if candidate is not None:
+            yield candidate
 
 
 def _or_none(recognize: Callable[..., ScriptTokenizer | None], *arguments: Any) -> ScriptTokenizer | None:

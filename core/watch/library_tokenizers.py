@@ -74,7 +74,7 @@ def _pieces(vocabulary: Mapping[str, int]) -> dict[int, bytes]:
     elif n_sentence_piece:
         convert = _of_sentence_piece
     else:
-        convert = _of_word_piece if is_word_piece else _of_plain
+        convert = of_word_piece if is_word_piece else _of_plain
     return {i: convert(piece) for piece, i in vocabulary.items()}
 
 
@@ -93,7 +93,8 @@ def _of_sentence_piece(piece: str) -> bytes:
     return piece.replace("▁", " ").encode("utf-8", "replace")
 
 
-def _of_word_piece(piece: str) -> bytes:
+def of_word_piece(piece: str) -> bytes:
+    """A word after a space, or after ## its continuation, as in BERT's vocabulary; [MASK] and the like as they are."""
     if piece.startswith("[") and piece.endswith("]"):
         return piece.encode("utf-8", "replace")
     return (piece[2:] if piece.startswith("##") else " " + piece).encode("utf-8", "replace")

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 from itertools import islice
+from types import FunctionType
 from typing import Any
 
 MAX_OBJECTS = 5000
-MAX_DEPTH = 2
+MAX_DEPTH = 3
 
 
 def objects_in(variables: dict[str, Any]) -> Iterator[Any]:
-    """The variables together as a dict, their values, and what these keep in their attributes, without properties."""
+    """The variables together as a dict, their values, and what these keep, as `stored` has it."""
     visited: set[int] = set()
     level: list[Any] = [variables]
     for _ in range(MAX_DEPTH + 2):
@@ -20,13 +21,18 @@ def objects_in(variables: dict[str, Any]) -> Iterator[Any]:
             visited.add(id(obj))
             yield obj
             parts = islice(stored(obj).values(), MAX_OBJECTS)
-            following += [part for part in parts if type(part) is dict or type(part).__module__ != "builtins"]
+            following += [part for part in parts if _may_keep(part)]
         level = following
 
 
 def stored(obj: Any) -> dict[Any, Any]:
-    """The entries of a dict with names, or the attributes of an instance; empty for anything else."""
+    """The entries of a dict with names, the attributes of an instance, or what a function has of the one around it.
+
+    Empty for anything else; no property is read.
+    """
     kind = type(obj)
+    if kind is FunctionType:
+        return _enclosed(obj)
     if kind is dict:
         return obj if len(obj) <= MAX_OBJECTS and all(type(key) is str for key in obj) else {}
     if kind.__module__ == "builtins" or issubclass(kind, type):
@@ -35,3 +41,19 @@ def stored(obj: Any) -> dict[Any, Any]:
         return dict(object.__getattribute__(obj, "__dict__"))
     except (AttributeError, TypeError):
         return {}
+
+
+def _may_keep(part: Any) -> bool:
+    kind = type(part)
+    return kind is dict or kind.__module__ != "builtins" or (kind is FunctionType and part.__closure__ is not None)
+
+
+def _enclosed(function: FunctionType) -> dict[Any, Any]:
+    """What a function uses of the variables of the function around it; those not set are left out."""
+    enclosed = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            enclosed[name] = cell.cell_contents
+        except ValueError:
+            continue
+    return enclosed

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from tui_lab.core.watch.library_tokenizers import of_word_piece
 from tui_lab.core.watch.script_objects import stored
 from tui_lab.core.watch.script_tokenizer import MAX_IDS, Clock, ScriptTokenizer
 from tui_lab.data.tokenizers import TableTokenizer
@@ -16,6 +17,9 @@ _STOI = (
     "token2idx", "token2id", "token_to_id", "token_to_ix", "word2idx", "word_to_idx", "word2id", "char_to_index",
 )  # fmt: skip
 
+MIN_LIST = 20
+"""Texts of a list that is taken for a table of tokens whatever its name is."""
+
 
 def of_tables(owner: Any, clock: Clock) -> ScriptTokenizer | None:
     """itos or stoi among the entries or attributes of an object."""
@@ -27,6 +31,25 @@ def of_tables(owner: Any, clock: Clock) -> ScriptTokenizer | None:
         mapping = entries.get(name)
         if isinstance(mapping, dict) and (table := _texts((i, text) for text, i in mapping.items())):
             return _of_table(table, name, clock)
+    return None
+
+
+def of_unnamed_tables(owner: Any, n_vocab: int, clock: Clock) -> ScriptTokenizer | None:
+    """A table of exactly `n_vocab` texts among the entries or attributes of an object, under any name.
+
+    It is a dict between the ids from 0 to n_vocab - 1 and as many different texts, or a list of so many texts that a
+    coincidence is unlikely.
+    """
+    for name, value in stored(owner).items():
+        if not isinstance(value, dict | list | tuple) or len(value) != n_vocab:
+            continue
+        if isinstance(value, dict):
+            entries = list(dict.items(value))
+            table = _texts(entries) or _texts((i, text) for text, i in entries)
+        else:
+            table = _texts(enumerate(value)) if n_vocab >= MIN_LIST else None
+        if table is not None and len(set(table.values())) == n_vocab == max(table) + 1:
+            return _of_table(table, str(name), clock)
     return None
 
 
@@ -53,13 +76,16 @@ def _of_table(table: dict[int, str | bytes], name: str, clock: Clock) -> ScriptT
     texts = [text for text in table.values() if isinstance(text, str)]
     is_words = sum(len(text) > 1 for text in texts) > len(table) / 2 and not any(" " in text for text in texts)
     raw = {i: text if isinstance(text, bytes) else text.encode("utf-8", "replace") for i, text in table.items()}
-    if is_words:
+    is_word_piece = "[UNK]" in id_of and any(text.startswith("##") for text in texts)
+    if is_word_piece:
+        raw = {i: of_word_piece(token.decode()) for i, token in raw.items()}
+    elif is_words:
         raw = {i: b" " + token for i, token in raw.items()}
     n_vocab = max(raw) + 1
     longest_match = TableTokenizer([raw.get(i, b"") for i in range(n_vocab)])
 
     def encode(text: str) -> list[int]:
-        if is_words:
+        if is_words and not is_word_piece:
             return [id_of[word] for word in text.split() if word in id_of]
         return [int(i) for i in longest_match.encode(text)]
 

@@ -1,6 +1,7 @@
 """The tokenizer of a script is recognized among its variables, and its table decodes as the script does."""
 
 import random
+from collections import OrderedDict
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -35,6 +36,10 @@ class CharDataset:
     def __init__(self) -> None:
         self.stoi = STOI
         self.itos = ITOS
+
+
+def collating(dataset: CharDataset) -> Callable[[list[str]], list[list[int]]]:
+    return lambda texts: [[dataset.stoi[char] for char in text] for text in texts]
 
 
 class CharTokenizer:
@@ -96,6 +101,45 @@ class TestTables:
     def test_table_of_a_script_is_found(self, variables: dict[str, Any]) -> None:
         check(found(variables, n_vocab=N))
         check(found({"lr": 1}, variables))
+
+    @pytest.mark.parametrize(
+        "variables",
+        [
+            {"number_dict": ITOS},
+            {"tgt_vocab": STOI},
+            {"vocabulary": OrderedDict(STOI)},
+            {"model": SimpleNamespace(target=SimpleNamespace(_stoi=STOI))},
+            {"loader": SimpleNamespace(collate_fn=collating(CharDataset()))},
+        ],
+        ids=["ids", "texts", "a subclass of dict", "in an object", "in a closure"],
+    )
+    def test_table_with_another_name_is_found(self, variables: dict[str, Any]) -> None:
+        check(found(variables, n_vocab=N))
+
+    @pytest.mark.parametrize(
+        "table",
+        [
+            {text: i + 1 for text, i in STOI.items()},
+            dict.fromkeys(CHARS, 0),
+            {**ITOS, 0: ITOS[1]},
+            {i: i for i in range(N)},
+            CHARS[:-1],
+            [CHARS[0]] * N,
+        ],
+        ids=["from 1", "no ids", "a text twice", "no texts", "too few", "equal texts"],
+    )
+    def test_other_collections_are_no_tables(self, table: Any) -> None:
+        assert find_tokenizer([{"things": table}], N) is None
+
+    def test_short_list_with_another_name_is_no_table(self) -> None:
+        assert find_tokenizer([{"folds": ["a", "b", "c"]}], 3) is None
+
+    def test_named_table_comes_first(self) -> None:
+        assert found({"other": ITOS, "itos": ITOS}, n_vocab=N).source == "itos"
+
+    def test_pieces_of_words_are_joined(self) -> None:
+        tokenizer = found({"vocab": {"[UNK]": 0, "the": 1, "cat": 2, "##s": 3}}, n_vocab=4)
+        assert decode(tokenizer.tokenizer(), [1, 2, 3, 0]) == " the cats[UNK]"
 
     def test_words_are_separated(self) -> None:
         tokenizer = found({"word2idx": {"the": 0, "cat": 1, "sat": 2}})
