@@ -1,5 +1,6 @@
 """The doctor's report: findings, hints, and what became of each check."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -87,6 +88,19 @@ class Unchecked:
     waits_for: str = ""
 
 
+def by_reason(checks: Iterable[Unchecked]) -> dict[str, list[str]]:
+    """The names of the checks by their reason."""
+    names: dict[str, list[str]] = {}
+    for unchecked in checks:
+        names.setdefault(unchecked.reason, []).append(unchecked.check)
+    return names
+
+
+def reason_lines(checks: Iterable[Unchecked]) -> list[str]:
+    """A line for each reason, after the names of its checks."""
+    return [f"{', '.join(names)} ({reason})" for reason, names in by_reason(checks).items()]
+
+
 @dataclass(frozen=True)
 class Crashed:
     """A check that raised an exception, so its result is unknown. error: the exception's type."""
@@ -130,6 +144,12 @@ class Report:
         for crash in self.crashed:
             checks.setdefault(f"{crash.error}: {crash.message}", []).append(crash.check)
         return checks
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """The parts of `not_examined` that are not about single checks."""
+        of_checks = set(reason_lines(self.not_judged))
+        return tuple(what for what in self.not_examined if what not in of_checks)
 
     @property
     def crash_count(self) -> str:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 from tui_lab.core.doctor.catalog import CATALOG
@@ -16,6 +16,7 @@ from tui_lab.core.doctor.findings import (
     NotJudged,
     Report,
     Unchecked,
+    reason_lines,
 )
 from tui_lab.core.doctor.locations import located
 from tui_lab.core.doctor.plugin_checks import with_plugins
@@ -138,7 +139,7 @@ class _Results:
             not_applicable=tuple(self.not_applicable),
             crashed=tuple(self.crashed),
             examined=(*target.recognized, *self.passed),
-            not_examined=(*target.unseen, *self._reasons()),
+            not_examined=(*target.unseen, *reason_lines(self.not_judged)),
             seconds=self.seconds,
         )
 
@@ -148,9 +149,3 @@ class _Results:
         for i, unchecked in enumerate(self.not_judged):
             if unchecked.waits_for in causes:
                 self.not_judged[i] = _waiting(unchecked.check, causes[unchecked.waits_for])
-
-    def _reasons(self) -> Iterator[str]:
-        """Yield each reason why checks were not judged, after the names of these checks."""
-        for reason in dict.fromkeys(unchecked.reason for unchecked in self.not_judged):
-            names = [unchecked.check for unchecked in self.not_judged if unchecked.reason == reason]
-            yield f"{', '.join(names)} ({reason})"

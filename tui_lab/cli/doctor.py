@@ -11,6 +11,7 @@ from rich.text import Text
 from tui_lab.cli.output import console, stdout, write_json
 from tui_lab.core.doctor.catalog import CATALOG, Entry
 from tui_lab.core.doctor.findings import Finding, Report
+from tui_lab.runs.coverage_table import coverage_table
 from tui_lab.util.errors import ConfigError, nearest
 from tui_lab.util.escape import printable
 from tui_lab.util.exit_codes import DONE, NOT_JUDGED, NOT_MET
@@ -112,7 +113,7 @@ def show(report: Report, source: str) -> None:
 
 
 def _show_verdict(out: "Console", report: Report, source: str) -> None:
-    """Print the verdict, and in two lines what was examined and what was not."""
+    """Print the verdict, and what was examined and what was not."""
     if report.healthy:
         n = len(report.hints)
         verdict = f"no findings, {n} hint{'' if n == 1 else 's'}" if n else "no problems found"
@@ -120,12 +121,7 @@ def _show_verdict(out: "Console", report: Report, source: str) -> None:
             verdict += f" in its parts; its loop was not examined: {report.without_updates}"
         style = "bold yellow" if report.without_updates else "bold green"
         out.print(Text(f"{printable(source)}: {verdict}", style=style))
-    if report.examined:
-        out.print(Text(f"examined: {printable('; '.join(report.examined))}", style="dim"))
-    if report.not_written:
-        out.print(Text(f"not written: {printable(', '.join(report.not_written))}", style="dim"))
-    if report.not_examined:
-        out.print(Text(f"not examined: {printable('; '.join(report.not_examined))}", style="dim"))
+    out.print(coverage_table(report))
 
 
 def _show_finding(out: "Console", prefix: str, style: str, finding: Finding) -> None:

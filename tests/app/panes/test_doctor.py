@@ -128,7 +128,7 @@ async def test_checks_that_wait_for_the_fix_are_not_those_that_lack_something() 
     async with lab() as it:
         await show(it, Diagnosed(it.config, replace(report(SHUFFLED), not_judged=(waiting, lacking))))
         assert "2 checks passed, 1 waits for the fix, 1 not judged" in " ".join(it.text("#health").split())
-        assert "validation leak (the script evaluated nothing)" in " ".join(it.text("#evidence").split())
+        assert "not examined validation leak: the script evaluated nothing" in " ".join(it.text("#evidence").split())
         assert "overfit" not in it.text("#evidence")
 
 

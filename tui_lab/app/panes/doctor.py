@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rich.console import Group
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
@@ -24,8 +25,9 @@ from tui_lab.core import commands as cmd
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import is_imported
-from tui_lab.core.doctor.findings import Finding, Report, Unchecked
+from tui_lab.core.doctor.findings import Finding, Report
 from tui_lab.core.doctor.fixes import fixed
+from tui_lab.runs.coverage_table import unexamined_table
 from tui_lab.util.escape import printable
 
 if TYPE_CHECKING:
@@ -100,10 +102,8 @@ class DoctorPane(Pane):
         self._inspector: Inspector[tuple[RandomSource, ...]] = Inspector(send)
         self._health = NOT_CHECKED
         self._diagnosed: tuple[Finding, ...] = ()
-        self._crashes: Mapping[str, Sequence[str]] = {}
-        self._not_examined: tuple[str, ...] = ()
-        self._not_judged: tuple[Unchecked, ...] = ()
-        """Those that need something else than a fix."""
+        self._report = Report()
+        """The latest; empty before the first."""
         self._is_of_run_before = False
         """Whether the findings are those of the run before, which a fix of another finding has restarted."""
         self._listed: list[ListedFinding] = []
@@ -161,9 +161,7 @@ class DoctorPane(Pane):
             case Diagnosed(_, report):
                 self._diagnosed = (*report.findings, *report.hints)
                 self._is_of_run_before = False
-                self._crashes = report.crashes
-                self._not_examined = report.not_examined
-                self._not_judged = tuple(check for check in report.not_judged if not check.waits_for)
+                self._report = report
                 self._health = health_text(report)
             case DiagnosisFailed(problem):
                 self._health = f"✗ {problem}"
@@ -207,12 +205,9 @@ class DoctorPane(Pane):
         if self._shows_randomness:
             text = randomness_text(self._sources)
         else:
-            text = crash_text(self._crashes)
-            if self._not_examined and not self._diagnosed:
-                text.append(f"not examined: {printable('; '.join(self._not_examined))}\n", "dim")
+            text = crash_text(self._report.crashes)
             if (listed := self._selected) is not None:
                 text.append_text(listed.details())
-                text.append_text(not_judged_text(self._not_judged))
             elif self._state is not None and is_imported(self._state.config):
                 text.append("What its losses show is listed here: a loss that diverges or stays flat.", "dim")
             elif self._state is not None and self._state.is_script:
@@ -223,7 +218,9 @@ class DoctorPane(Pane):
                 )
             else:
                 text.append("K: diagnose   n: sources of randomness", "dim")
-        self.query_one("#evidence", Static).update(text)
+        unexamined = unexamined_table(self._report)
+        has_table = unexamined.row_count and not self._shows_randomness
+        self.query_one("#evidence", Static).update(Group(text, Text(), unexamined) if has_table else text)
         self._show_fix_hint()
 
     def _show_fix_hint(self) -> None:
@@ -318,11 +315,6 @@ def crash_text(crashes: Mapping[str, Sequence[str]]) -> Text:
     for error, checks in crashes.items():
         text.append(f"crashed: {', '.join(checks)}: ", "bold red").append(f"{printable(error)}\n")
     return text
-
-
-def not_judged_text(checks: Sequence[Unchecked]) -> Text:
-    """Return a line for each check that could not judge the run, with what it lacks."""
-    return Text("").join(Text(f"\nnot judged: {check.check} ({printable(check.reason)})", "dim") for check in checks)
 
 
 def randomness_text(sources: "Sequence[RandomSource] | None") -> Text:
