@@ -15,6 +15,7 @@ from tui_lab.core.watch.hooks import OF_CLASSES
 from tui_lab.core.watch.model_search import Inputs
 from tui_lab.core.watch.recorded_batch import RecordedBatch, RowHistory
 from tui_lab.core.watch.row_memory import RowHasher, RowMemory
+from tui_lab.core.watch.target_places import TargetPlaces, target_places
 from tui_lab.data.dataset import IGNORED
 
 MAX_ROWS = 64
@@ -22,8 +23,6 @@ MAX_ROWS = 64
 MAX_CELL_ROWS = 8
 """Rows whose cells are measured."""
 SECONDS_BETWEEN_BATCHES = 1.0
-AGREEMENT = 0.9
-"""Fraction of the targets that are the next id, above which a row is read in that direction."""
 Ids = npt.NDArray[np.int64]
 
 
@@ -39,6 +38,7 @@ class Batches:
         self._inputs: Inputs | None = None
         self._targets: Tensor | None = None
         self._ignore_index: int | None = None
+        self._places: TargetPlaces | None = None
         self._cells: Cells | None = None
         self._is_recorded = False
         """Whether the batch of the current step is recorded."""
@@ -68,17 +68,31 @@ class Batches:
         if name not in OF_CLASSES or x is None or not self._is_recorded:
             return
         with self._budget.spend(), torch.no_grad():
-            self.is_time_first = continues_along_first(x, self._targets)
-            logits, targets = logits.detach(), self._targets
-            if self.is_time_first and logits.dim() == 2:
-                logits = logits.reshape(*x.shape, -1)[:, :MAX_CELL_ROWS].transpose(0, 1).flatten(0, 1)
-                targets = targets.reshape(x.shape)[:, :MAX_CELL_ROWS].t().flatten()
-            x = self._rows_of(x)[:MAX_CELL_ROWS] if self.is_time_first else x
-            shape = (int(x.shape[0]), int(x.shape[1]))
-            is_log = name == "nll_loss"
-            self._cells = batch_cells(
-                logits, targets, self._ignore_index, shape, MAX_CELL_ROWS, are_log_probabilities=is_log
-            )
+            self._places = target_places(x, logits, self._targets)
+            self.is_time_first = self._places is not None and self._places.is_time_first
+            self._cells = self._measured_cells(logits.detach(), self._targets, is_log=name == "nll_loss")
+
+    def _measured_cells(self, logits: Tensor, targets: Tensor, *, is_log: bool) -> Cells | None:
+        """The cells of the first rows; None where it is not known which position a target belongs to."""
+        places = self._places
+        if places is None:
+            return None
+        shape = (places.B, places.T)
+        if places.is_time_first or places.first:
+            if logits.dim() != 2 or len(logits) != targets.numel():
+                return None
+            logits = places.rows(logits)[:MAX_CELL_ROWS]
+            shape = (len(logits), places.T)
+            logits, targets = logits.flatten(0, 1), places.rows(targets)[:MAX_CELL_ROWS].flatten()
+        return batch_cells(
+            logits,
+            targets,
+            -100 if self._ignore_index is None else self._ignore_index,
+            shape,
+            MAX_CELL_ROWS,
+            n_before=places.first,
+            are_log_probabilities=is_log,
+        )
 
     def end_step(self, step: int, micro_batches: int) -> tuple[Tensor | list[int] | None, RecordedBatch | None]:
         """End the step, counted from 0: the hashes of the rows of x, see RowHasher, and the batch if it is due.
@@ -97,6 +111,7 @@ class Batches:
                 self._taken_at = self._clock()
         self._inputs = None
         self._targets = None
+        self._places = None
         self._cells = None
         return hashes, batch
 
@@ -138,16 +153,12 @@ class Batches:
 
     def _recorded_targets(self, x: Tensor, n_rows: int) -> Ids | None:
         """The targets of the first rows, as the loss saw them or else as the model was given them."""
-        B, T = x.shape
         seen = self._targets
-        if seen is not None and not seen.is_floating_point():
-            if seen.numel() == B * T and self.is_time_first:
-                return _with_ignored(seen.reshape(T, B).t()[:n_rows], self._ignore_index)
-            if seen.numel() == B * T:
-                return _with_ignored(seen.reshape(B, T)[:n_rows], self._ignore_index)
-            if seen.numel() == B * (T - 1):
-                rows = _with_ignored(seen.reshape(B, T - 1)[:n_rows], self._ignore_index)
-                return np.pad(rows, ((0, 0), (0, 1)), constant_values=IGNORED)
+        places = self._places
+        if seen is not None and places is not None:
+            rows = _with_ignored(places.rows(seen)[:n_rows], self._ignore_index)
+            around = (places.first, places.T - places.first - places.n)
+            return np.pad(rows, ((0, 0), around), constant_values=IGNORED)
         given = self._given_targets()
         given = None if given is None or given.dim() != 2 else self._rows_of(given)
         if given is not None and given.shape == x.shape and not given.is_floating_point():
@@ -162,15 +173,6 @@ class Batches:
         if self._inputs is None or (self._targets is not None and not self._inputs.has_named_y):
             return None
         return self._inputs.y
-
-
-def continues_along_first(x: Tensor, targets: Tensor) -> bool:
-    """Whether targets are the next ids of x [T, B] along its first dimension, and not along its second."""
-    if x.dim() != 2 or min(x.shape) < 2 or targets.numel() != x.numel() or targets.is_floating_point():
-        return False
-    y = targets.reshape(x.shape)
-    along_first = float((y[:-1] == x[1:]).float().mean())
-    return along_first > AGREEMENT > float((y[:, :-1] == x[:, 1:]).float().mean())
 
 
 def _ids(tensor: Tensor) -> Ids:

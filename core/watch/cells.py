@@ -43,17 +43,19 @@ def batch_cells(
     max_rows: int,
     k: int = 5,
     *,
+    n_before: int = 0,
     are_log_probabilities: bool = False,
 ) -> Cells | None:
     """Return the cells of at most `max_rows` rows; None where the arguments are not tokens by positions.
 
     logits, targets: [B·T, V] and [B·T], [B, V, T] and [B, T], or the same with T−1 positions, whose last cell becomes
-    an ignored one. x_shape: [B, T] or [T] of the model's x. are_log_probabilities: the logits are those of nll_loss.
+    an ignored one. x_shape: [B, T] or [T] of the model's x. n_before: positions of a row before the first target, as
+    ignored ones; with it there may be one target a row. are_log_probabilities: the logits are those of nll_loss.
     Changes no tensor and draws no random number.
     """
     B, T = (1, *x_shape)[-2:] if 1 <= len(x_shape) <= 2 else (0, 0)
-    n_positions = _positions(logits, targets, B, T)
-    if n_positions is None:
+    n_positions = _positions(logits, targets, B, T - n_before)
+    if n_positions is None or (n_positions == 1 and not n_before):  # One target a row is a class of the row.
         return None
     V = logits.shape[1]
     n_rows = min(B, max_rows)
@@ -68,20 +70,25 @@ def batch_cells(
         torch.cat(parts).reshape(n_measured, n_positions, *parts[0].shape[1:]) for parts in zip(*measured, strict=True)
     )
     ignored = y == ignore_index
-    missing = T - n_positions
+    losses = losses.masked_fill(ignored[:n_measured], torch.nan)
+    y = y.masked_fill(ignored, IGNORED)
+    return _with_all_positions(y, losses, top, probabilities, (n_before, T - n_before - n_positions))
+
+
+def _with_all_positions(
+    y: Tensor, losses: Tensor, top: Tensor, probabilities: Tensor, around: tuple[int, int]
+) -> Cells:
+    """Return the cells with ignored positions `around` those that have targets."""
     return Cells(
-        y=F.pad(y.masked_fill(ignored, IGNORED), (0, missing), value=IGNORED).cpu().numpy(),
-        losses=F.pad(losses.masked_fill(ignored[:n_measured], torch.nan), (0, missing), value=torch.nan).cpu().numpy(),
-        top=F.pad(top, (0, 0, 0, missing)).cpu().numpy(),
-        probabilities=F.pad(probabilities, (0, 0, 0, missing)).cpu().numpy(),
+        y=F.pad(y, around, value=IGNORED).cpu().numpy(),
+        losses=F.pad(losses, around, value=torch.nan).cpu().numpy(),
+        top=F.pad(top, (0, 0, *around)).cpu().numpy(),
+        probabilities=F.pad(probabilities, (0, 0, *around)).cpu().numpy(),
     )
 
 
 def _positions(logits: Tensor, targets: Tensor, B: int, T: int) -> int | None:
-    """How many positions of a row have a target, T or T−1; None for other shapes and for class probabilities.
-
-    One target a row is a class of the row.
-    """
+    """How many positions of a row have a target, T or T−1; None for other shapes and for class probabilities."""
     if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool or B == 0:
         return None
     if logits.dim() == 2 and targets.dim() == 1 and len(logits) == len(targets) and len(targets) % B == 0:
@@ -90,7 +97,7 @@ def _positions(logits: Tensor, targets: Tensor, B: int, T: int) -> int | None:
         n_positions = logits.shape[2]
     else:
         return None
-    return n_positions if n_positions in (T, T - 1) and n_positions > 1 and logits.shape[1] > 1 else None
+    return n_positions if n_positions in (T, T - 1) and n_positions > 0 and logits.shape[1] > 1 else None
 
 
 def _row(logits: Tensor, row: int, n_positions: int) -> Tensor:

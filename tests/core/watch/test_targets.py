@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import tui_lab
 from tui_lab.core import events as ev
 from tui_lab.core.watch.recorded_batch import RecordedBatch, read_batch
+from tui_lab.data.dataset import IGNORED
 
 V, B, T = 11, 3, 6
 
@@ -83,3 +84,31 @@ def test_further_ids_are_no_targets_where_the_loss_got_others(run: tui_lab.Watch
         update(optimizer, F.cross_entropy(model(x, segments)[:, positions].flatten(0, 1), y.flatten()))
     batch = recorded(run)
     assert batch.x is not None and batch.y is None and batch.y_shape == f"[{B * 2}] int64"
+
+
+@pytest.mark.parametrize("is_time_first", [False, True])
+@pytest.mark.parametrize("n", [1, 3])
+def test_targets_of_the_last_positions_are_shown_there(
+    run: tui_lab.WatchedRun, model: Model, n: int, is_time_first: bool
+) -> None:
+    optimizer = optimizer_of(model)
+    tokens = torch.randint(V, (B, T + 1))
+    x, y = tokens[:, :-1], tokens[:, -n:]
+    for _ in range(3):
+        logits = model(x.t() if is_time_first else x)
+        last = logits[-n:] if is_time_first else logits[:, -n:]
+        update(optimizer, F.cross_entropy(last.flatten(0, 1), (y.t() if is_time_first else y).flatten()))
+    batch = recorded(run)
+    assert batch.x is not None and batch.y is not None and batch.losses is not None
+    assert np.array_equal(batch.x, x.numpy())
+    assert np.array_equal(batch.y[:, -n:], y.numpy()) and (batch.y[:, :-n] == IGNORED).all()
+    assert (np.isnan(batch.losses).sum(axis=1) == T - n).all()
+
+
+def test_class_of_a_row_is_no_target_of_its_last_position(run: tui_lab.WatchedRun, model: Model) -> None:
+    optimizer = optimizer_of(model)
+    x = torch.arange(B * T).reshape(B, T) % V
+    for _ in range(3):
+        update(optimizer, F.cross_entropy(model(x).mean(1)[:, :2], torch.randint(2, (B,))))
+    batch = recorded(run)
+    assert batch.y is None and batch.losses is None
