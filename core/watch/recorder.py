@@ -63,7 +63,7 @@ class Recorder:
         is_reduced = output.dim() == 0
         if not is_reduced and not output.requires_grad:  # How its values are averaged is not seen.
             return
-        self._look_for_update()
+        self._look_for_update(output)
         n_samples = int(targets.shape[0]) if targets.dim() else 1
         self.script.loss_called(name, logits, targets)
         if not output.requires_grad:
@@ -85,7 +85,7 @@ class Recorder:
             self._pending.n_samples += n_samples
 
     def backward(self, loss: Tensor) -> None:
-        self._look_for_update()
+        self._look_for_update(loss)
         self._training()
         began = self._now()
         by_hand = self.by_hand.backward(loss)
@@ -205,9 +205,9 @@ class Recorder:
 
     # One step
 
-    def _look_for_update(self) -> None:
-        """Record a step if the script has changed its weights without an optimizer."""
-        if (optimizer := self.by_hand.update()) is not None:
+    def _look_for_update(self, loss: Tensor | None = None) -> None:
+        """Record a step if the script has changed its weights without an optimizer. loss: the next one, if known."""
+        if (optimizer := self.by_hand.update(loss)) is not None:
             self.before_step(optimizer)
             self.after_step(optimizer)
 

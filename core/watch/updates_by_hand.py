@@ -1,7 +1,8 @@
 """Updates that a script makes without a torch optimizer: `p.data -= lr * p.grad`, as in many lectures and examples.
 
 After a backward pass a few weights are kept. If they have changed at the next call of the model or the loss, the script
-has made an update.
+has made an update. A script may also put new tensors in their place: `w = (w - lr * w.grad).detach().requires_grad_()`.
+That is an update if the new ones differ from the old by a multiple of the gradients.
 """
 
 import gc
@@ -24,6 +25,8 @@ SAME_DIRECTION = 1e-3
 """Relative difference up to which a change is a multiple of the gradient, besides the rounding of the weights."""
 SAME_RATE = 5e-3
 """Relative difference up to which a rate is that of the update before: it has three digits."""
+MAX_WITHOUT_UPDATE = 32
+"""Backward passes after which the script may train another model: more than usual micro-batches."""
 CLEAR = 4.0
 """Size of a change, in units of the rounding of the weights, from which its direction is known."""
 
@@ -59,6 +62,10 @@ class _Sample:
         """How the weights have changed since."""
         return _first(self.parameter) - self.weights
 
+    def replaced_by(self, other: Tensor) -> "_Sample":
+        """Return the sample with another tensor in the place of the parameter."""
+        return _Sample(other, self.weights, self.present_gradient)
+
     @property
     def present_gradient(self) -> Tensor:
         """The gradient that is there now, unless it was cleared."""
@@ -77,12 +84,17 @@ class UpdatesByHand:
     def __init__(self, has_optimizer: Callable[[], bool] | None = None) -> None:
         self.rate: float | None = None
         """The learning rate of the latest update, negative along the gradient; None if it followed another rule."""
+        self.replaced: list[tuple[Tensor, Tensor]] = []
+        """The parameters that the latest update replaced, and the tensors in their place."""
         self._has_optimizer = has_optimizer or _has_optimizer
         self._optimizer: ByHand | None = None
         self._parameters: list[Tensor] = []
         self._samples: list[_Sample] = []
         self._is_off = False
         self._has_updated = False
+        self._is_in_place = False
+        """Whether the latest update has changed the parameters themselves: then the next one will not replace them."""
+        self._n_without_update = 0
 
     @property
     def optimizer(self) -> ByHand | None:
@@ -102,8 +114,9 @@ class UpdatesByHand:
         self._samples = []
 
     def backward(self, loss: Tensor) -> ByHand | None:
-        """Return what stands for the optimizer if this is the first backward pass of a script without one."""
-        if self._is_off or self._optimizer is not None:
+        """Return what stands for the optimizer if this is the first backward pass of a model without one."""
+        self._n_without_update += 1
+        if self._is_off or (self._optimizer is not None and not self._begins_another_model(loss)):
             return None
         if self._has_optimizer():
             self.turn_off()
@@ -125,20 +138,57 @@ class UpdatesByHand:
         """The gradients were changed after the backward pass, or are about to be cleared."""
         self._samples = [replace(sample, gradient=sample.present_gradient) for sample in self._samples]
 
-    def update(self) -> ByHand | None:
-        """Return what stands for the optimizer if the script has made an update since the last backward pass."""
-        if not self.has_begun:
+    def update(self, loss: Tensor | None = None) -> ByHand | None:
+        """Return what stands for the optimizer if the script has made an update since the last backward pass.
+
+        loss: the next one, whose graph has the tensors that the script has put in the place of its parameters.
+        """
+        self.replaced = []
+        is_in_place = self.has_begun
+        if not is_in_place and (loss is None or self._is_in_place or not self._replaces(loss)):
             return None
         if self._optimizer is None or (not self._has_updated and self._has_optimizer()):
             self.turn_off()
             return None
         self._has_updated = True
+        self._is_in_place = is_in_place
+        self._n_without_update = 0
         rate = _rate(self._samples)
         if rate is None or self.rate is None or abs(rate - self.rate) > SAME_RATE * abs(self.rate):
             self.rate = None if rate is None else float(f"{rate:.3g}")
         self._optimizer.param_groups[0]["lr"] = max(0.0, self.rate or 0.0)
         self._samples = []
         return self._optimizer
+
+    def _begins_another_model(self, loss: Tensor) -> bool:
+        """Return whether a loss depends on none of the parameters, which have not changed for a while."""
+        if self._n_without_update <= MAX_WITHOUT_UPDATE:
+            return False
+        self._n_without_update = 0
+        self._is_in_place = False
+        known = {id(p) for p in self._parameters}
+        return not any(id(leaf) in known for leaf in graph_leaves(loss))
+
+    def _replaces(self, loss: Tensor) -> bool:
+        """Return whether a loss depends on new tensors that are an update of parameters; they become the parameters."""
+        if not self._samples or self._optimizer is None:
+            return False
+        leaves = {id(leaf): leaf for leaf in graph_leaves(loss)}
+        known = {id(p) for p in self._parameters}
+        gone = [p for p in self._parameters if id(p) not in leaves]
+        new = [leaf for key, leaf in leaves.items() if key not in known]
+        if not gone or [p.shape for p in gone] != [leaf.shape for leaf in new]:
+            return False
+        others = {id(old): leaf for old, leaf in zip(gone, new, strict=True)}
+        samples = [s.replaced_by(others[id(s.parameter)]) for s in self._samples if id(s.parameter) in others]
+        rate = _rate(samples) if sum(p.numel() for p in gone) > 1 else None  # One number has no direction.
+        if rate is None or rate < 0:  # They may also be other inputs, or other models.
+            return False
+        self._samples = samples
+        self.replaced = list(zip(gone, new, strict=True))
+        self._parameters = [others.get(id(p), p) for p in self._parameters]
+        self._optimizer.param_groups[0]["params"] = list(self._parameters)
+        return True
 
 
 def _has_optimizer() -> bool:
@@ -158,6 +208,8 @@ def _rate(samples: Sequence[_Sample]) -> float | None:
     Only the weights that moved tell it. Their gradient may have been changed or cleared after the backward pass.
     """
     moved = [(sample, change) for sample in samples if bool((change := sample.change).any())]
+    if not moved:
+        return None
     change = torch.cat([change for _, change in moved])
     # A new weight is off by half of its last digit at most.
     rounding = 0.5 * float(torch.cat([torch.finfo(s.parameter.dtype).eps * s.weights for s, _ in moved]).norm())

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -85,6 +86,21 @@ class GradientBook:
                 if id(parameter) not in self._unmoved and id(parameter) not in self._cycles:
                     self._unmoved[id(parameter)] = self.name_of(parameter)
                 self._cycles.setdefault(id(parameter), Cycle())
+
+    def replace(self, pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """The loop has put new tensors in the place of parameters."""
+        tables: tuple[dict[int, Any], ...] = (
+            self._parameters, self._compared, self._cycles, self._unmoved, self._weights_before, self._kept_gradients,
+            self.update.given,
+        )  # fmt: skip
+        for old, new in pairs:
+            for table in tables:
+                if id(old) in table:
+                    table[id(new)] = table.pop(id(old))
+            if id(new) in self._parameters:
+                self._parameters[id(new)] = self._parameters[id(new)][0], new
+            if id(new) in self._compared:
+                self._compared[id(new)] = new
 
     def name_of(self, parameter: Tensor) -> str:
         """Return the parameter's name, or its shape if it belongs to no known module."""

@@ -148,6 +148,10 @@ class RecordBuilder(ObservedHooks):
             if output.numel() == 1:
                 draft.add_evaluation_loss(float(output))
             return
+        if self.modules.is_empty:  # Else the call of the model has begun the update.
+            self._look_for_update(output)
+            self.close_update()
+            draft = self._draft
         self._observer.criterion(name, targets, options)
         if name in FURTHER_CRITERIA:
             return
@@ -170,6 +174,7 @@ class RecordBuilder(ObservedHooks):
     # Gradients
 
     def backward(self, loss: Tensor) -> None:
+        self._look_for_update(loss)
         self.close_update()
         draft = self._draft
         self._by_hand.backward(loss)
@@ -292,9 +297,9 @@ class RecordBuilder(ObservedHooks):
         if call:
             self._on_update(update)
 
-    def _look_for_update(self) -> None:
-        """Record an update if the script has made one by hand since the last backward pass."""
-        optimizer = self._by_hand.update(self._draft)
+    def _look_for_update(self, loss: Tensor | None = None) -> None:
+        """Record an update if the script has made one by hand since the last backward pass. loss: the next one."""
+        optimizer = self._by_hand.update(self._draft, loss)
         if optimizer is not None:
             self.optimizers.add_stepped(optimizer, self._draft)
             self.moves_by_hand = True

@@ -61,11 +61,15 @@ class StepsByHand:
             draft.began_by_hand()
             self._look_at_gradients()
 
-    def update(self, draft: Draft) -> ByHand | None:
-        """Add the update that was made since the last backward pass; return what stands for its optimizer, or None."""
-        optimizer = self._updates.update()
+    def update(self, draft: Draft, loss: Tensor | None = None) -> ByHand | None:
+        """Add the update that was made since the last backward pass; return what stands for its optimizer, or None.
+
+        loss: the next one, if it is known.
+        """
+        optimizer = self._updates.update(loss)
         if optimizer is None:
             return None
+        self._book.replace(self._updates.replaced)
         rate = self._updates.rate
         draft.lrs += [] if rate is None else [rate]
         draft.began_by_hand()

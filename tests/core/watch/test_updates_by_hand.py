@@ -1,11 +1,12 @@
 """Scripts that change their weights without a torch optimizer are recorded, with the rate of plain gradient descent."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tests.core.watch import loops
 from tests.core.watch.loops import STEPS, T, TinyModel, V, batch, start
@@ -80,6 +81,75 @@ def test_momentum_by_hand_has_no_rate(tmp_path: Path) -> None:
                 v.mul_(0.9).add_(p.grad)
                 p.data.add_(v, alpha=-LR)
     assert [step.lr for step in steps_of(record)] == [LR, *[0.0] * (STEPS - 1)]
+
+
+Step = Callable[[Tensor, Tensor], Tensor]
+
+
+def new_tensors(step: Step, *, data: Callable[[int], Tensor] = lambda step: batch_of_numbers(step)) -> list[float]:
+    """Fit a line, putting new weights in the place of the old ones; return the losses."""
+    w, b = torch.zeros(3, requires_grad=True), torch.zeros((), requires_grad=True)
+    losses = []
+    for n in range(STEPS):
+        x = data(n)
+        loss = F.mse_loss(x @ w + b, x.sum(1))
+        torch.autograd.backward(loss)
+        assert w.grad is not None and b.grad is not None
+        w = step(w, w.grad).detach().requires_grad_()
+        b = step(b, b.grad).detach().requires_grad_()
+        losses.append(float(loss.detach()))
+    return losses
+
+
+def batch_of_numbers(step: int) -> Tensor:
+    return torch.randn(5, 3, generator=torch.Generator().manual_seed(step))
+
+
+def test_new_tensors_in_the_place_of_weights_are_steps(tmp_path: Path) -> None:
+    def descent(weight: Tensor, gradient: Tensor) -> Tensor:
+        return weight - LR * gradient
+
+    with recording(tmp_path) as record:
+        losses = new_tensors(descent)
+    steps = steps_of(record)
+    # The update after the last loss is seen by nothing.
+    assert [step.loss for step in steps] == pytest.approx(losses[:-1])
+    assert {step.lr for step in steps} == {LR} and not any("micro_batches" in (step.extra or {}) for step in steps)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda x, gradient: x + LR * gradient,
+        lambda x, gradient: x - LR * gradient.sign(),
+        lambda x, gradient: torch.randn(x.shape),
+        lambda x, gradient: x.clone(),
+    ],
+    ids=["ascent", "sign", "random", "same"],
+)
+def test_other_new_tensors_are_no_steps(step: Step, tmp_path: Path) -> None:
+    with recording(tmp_path) as record:
+        new_tensors(step)
+    assert not steps_of(record)
+
+
+def test_inputs_with_gradients_are_no_weights(tmp_path: Path) -> None:
+    with recording(tmp_path) as record:
+        new_tensors(lambda w, gradient: w, data=lambda step: batch_of_numbers(step).requires_grad_())
+    assert not steps_of(record)
+
+
+def test_another_model_is_followed_after_a_while(tmp_path: Path) -> None:
+    with recording(tmp_path) as record:
+        descend(start())
+        model = nn.Linear(3, 2)
+        for step in range(2 * updates_by_hand.MAX_WITHOUT_UPDATE):
+            torch.autograd.backward(F.mse_loss(model(batch_of_numbers(step)), torch.zeros(5, 2)))
+            for p in model.parameters():
+                assert p.grad is not None
+                p.data -= LR * p.grad
+                p.grad = None
+    assert len(steps_of(record)) > STEPS
 
 
 @pytest.mark.parametrize("change", [cmd.Scale("optim.lr_factor", 0.5), cmd.Set("optim.grad_clip", 2.0)])

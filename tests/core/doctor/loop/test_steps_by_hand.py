@@ -270,20 +270,27 @@ def test_input_that_is_trained_through_a_model_is_no_mistake_of_the_model() -> N
     assert len(record.updates) == 12 and why_not_repeatable(record) and judged(loop) == []
 
 
-def test_weights_without_a_module_are_followed() -> None:
-    weight = torch.zeros(3, requires_grad=True)
-    bias = torch.zeros((), requires_grad=True)
-
+@pytest.mark.parametrize("in_place", [True, False])
+def test_weights_without_a_module_are_followed(in_place: bool) -> None:
     def loop() -> None:
+        weight, bias = torch.zeros(3, requires_grad=True), torch.zeros((), requires_grad=True)
         for step in range(STEPS):
             x = torch.randn(5, 3, generator=torch.Generator().manual_seed(step))
             backward(F.mse_loss(x @ weight + bias, x.sum(1)))
-            for p in (weight, bias):
-                assert p.grad is not None
-                p.data -= LR * p.grad
-                p.grad.zero_()
+            assert weight.grad is not None and bias.grad is not None
+            if in_place:
+                weight.data -= LR * weight.grad
+                bias.data -= LR * bias.grad
+                weight.grad = bias.grad = None
+            else:
+                weight = (weight - LR * weight.grad).detach().requires_grad_()
+                bias = (bias - LR * bias.grad).detach().requires_grad_()
 
     record = recorded(loop)
-    assert len(record.updates) == STEPS and record.is_plain_by_hand
+    # Nothing sees new tensors that no loss depends on.
+    assert len(record.updates) == STEPS - (not in_place) and record.is_plain_by_hand
+    for update in record.updates:
+        assert update.moved == 1.0 and update.means == update.losses and update.received > 0
+    assert record.unmoved == record.left_out == record.never_cleared == ()
     detached: list[Any] = [e.is_detached for update in record.updates for e in update.events_of("backward")]
     assert not any(detached)
