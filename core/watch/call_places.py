@@ -51,7 +51,7 @@ def call_place(frame: FrameType) -> CallPlace:
 @lru_cache(maxsize=1024)
 def _place(code: CodeType, last_instruction: int) -> CallPlace:
     first, last, start, end = list(code.co_positions())[last_instruction // 2]
-    tree = _tree(code.co_filename)
+    tree = parsed_source(code.co_filename)
     if tree is None or first is None or last is None or start is None or end is None:
         return CallPlace()
     every = [tree, *_enclosing(tree, ((first, start), (last, end)))]
@@ -72,7 +72,8 @@ def _place(code: CodeType, last_instruction: int) -> CallPlace:
 
 
 @lru_cache(maxsize=64)
-def _tree(file: str) -> ast.Module | None:
+def parsed_source(file: str) -> ast.Module | None:
+    """Return the syntax tree of a file; None if it cannot be read or parsed."""
     try:
         return ast.parse("".join(linecache.getlines(file)))
     except (SyntaxError, ValueError):  # A cell of a notebook may have commands that are not Python.

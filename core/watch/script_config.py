@@ -1,8 +1,9 @@
 """What is known of a script at its first step, as a config and as the event that starts the run."""
 
+import linecache
 import sys
 import sysconfig
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -14,8 +15,10 @@ from torch.optim import Optimizer
 
 from tui_lab.core import events as ev
 from tui_lab.core.config.script import BY_HAND, ScriptConfig
+from tui_lab.core.watch.executed_files import names_in_code
 from tui_lab.core.watch.find_tokenizer import find_tokenizer
 from tui_lab.core.watch.frames import locals_of
+from tui_lab.core.watch.loop_variables import executed_loop_variables, loop_variables
 from tui_lab.core.watch.model_calls import unwrapped
 from tui_lab.core.watch.model_search import Inputs, parameters_of
 from tui_lab.core.watch.script_settings import captured_settings, total_steps
@@ -107,12 +110,43 @@ def _name_of(optimizer: Optimizer) -> str:
 def user_namespaces(frame: FrameType | None) -> list[Mapping[str, Any]]:
     """The globals of `__main__`, and the local variables of the running functions that belong to no library."""
     namespaces: list[Mapping[str, Any]] = [vars(sys.modules["__main__"])]
+    return namespaces + [locals_of(frame) for frame in _user_frames(frame) if frame.f_locals is not frame.f_globals]
+
+
+def without_loop_variables(frame: FrameType | None) -> list[Mapping[str, Any]]:
+    """The same namespaces without what only counts or holds results in loops."""
+    main = vars(sys.modules["__main__"])
+    of_main: set[str] = set()
+    namespaces: list[Mapping[str, Any]] = []
+    for each in _user_frames(frame):
+        if each.f_locals is not each.f_globals:
+            namespaces.append(_without(locals_of(each), loop_variables(each)))
+        elif each.f_globals is main:
+            of_main |= loop_variables(each)
+            of_main |= _of_executed_files(each.f_code.co_filename)
+    return [_without(main, of_main), *namespaces]
+
+
+def _of_executed_files(script: str) -> set[str]:
+    """The loop variables of the files that a script executes by name."""
+    source = "".join(linecache.getlines(script)).encode()
+    return {name for file in names_in_code(source) for name in executed_loop_variables(file)}
+
+
+def _without(variables: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Leave out the numbers and texts with these names; an object may hold settings, too."""
+    left_out = set(names)
+    items = dict(variables).items()
+    return {name: value for name, value in items if not (name in left_out and isinstance(value, int | float | str))}
+
+
+def _user_frames(frame: FrameType | None) -> Iterator[FrameType]:
+    """Yield the running functions and modules that belong to no library, the innermost first."""
     package = str(Path(__file__).parent)
     standard_library = sysconfig.get_paths()["stdlib"]
     while frame is not None:
         name = frame.f_code.co_filename
         is_library = any(part in name for part in LIBRARIES) or name.startswith((package, standard_library, "<frozen"))
-        if not is_library and frame.f_locals is not frame.f_globals:
-            namespaces.append(locals_of(frame))
+        if not is_library:
+            yield frame
         frame = frame.f_back
-    return namespaces

@@ -7,7 +7,7 @@ from tui_lab.core.watch.batches import Batches
 from tui_lab.core.watch.evaluation_recorder import EvaluationRecorder
 from tui_lab.core.watch.recorded_batch import Ids, RecordedBatch
 from tui_lab.core.watch.run_log import RunLog
-from tui_lab.core.watch.script_config import user_namespaces
+from tui_lab.core.watch.script_config import without_loop_variables
 from tui_lab.core.watch.step_queue import StepQueue
 from tui_lab.core.watch.steps import OpenStep, StepValues
 from tui_lab.core.watch.watched_script import WatchedScript
@@ -68,7 +68,7 @@ class StepLog:
         if self._log.is_started:
             return
         given = self._script.given
-        namespaces = user_namespaces(sys._getframe())
+        namespaces = without_loop_variables(sys._getframe())
         self._log.start(self._script.discovered(lr), namespaces, given.tokenizer, given.settings)
 
     def validation(self, val_loss: float) -> None:
