@@ -102,7 +102,8 @@ class Answering:
     def _generated(self, command: cmd.Generate, model: nn.Module, form: CallForm, log: RunLog) -> Iterable[Generated]:
         device = next(model.parameters()).device
         encode, shown = encoder_of(log.tokenizer)
-        context = log.config.model.context
+        # A recurrent model takes rows of any length.
+        context = None if form.state is not None and device.type == "cpu" else log.config.model.context
         forward = form.forward(model)
         n_vocab = log.n_vocab or None
         return generate_plain(forward, encode, shown, command, context, device, self._stop.is_set, n_vocab)

@@ -1,5 +1,6 @@
 """Generation with a script's own model: the plain forward of all tokens so far, without a cache."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -169,7 +170,8 @@ def _needs_arguments(error: Exception) -> bool:
 
 def _reason(error: Exception) -> str:
     if _needs_arguments(error):
-        return f"it needs more arguments than the ids of the tokens: {error}"
+        arguments = ", ".join(re.findall(r"'(\w+)'", str(error))) or str(error)
+        return f"it needs more than the ids of the tokens: {arguments}. Text can be generated if that has a default"
     return f"its forward pass fails: {_described(error)}"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tui_lab.core.watch.hidden_state import HiddenState, hidden_state
 from tui_lab.core.watch.model_search import Inputs
 from tui_lab.core.watch.unchanged_rng import unchanged_rng
 
@@ -19,25 +20,56 @@ Forward = Callable[[Tensor], Any]
 class CallForm:
     """Where a call of the model has x and y: a position or a name, or a key of a dictionary at such a place.
 
-    time_first: whether the model takes ids [T, B] and returns tensors [T, B, …].
+    time_first: whether the model takes ids [T, B] and returns tensors [T, B, …]. state: the hidden state that it got.
     """
 
     x: tuple[int | str, ...]
     y: tuple[int | str, ...] | None
     time_first: bool = False
+    state: HiddenState | None = None
 
     def forward(self, model: nn.Module) -> Forward:
-        """A function of x int64 [B, T] alone. Where the model cannot do without targets, it is given x for them."""
+        """A function of x int64 [B, T] alone.
+
+        Where the model cannot do without targets, it is given x for them; where it cannot do without a hidden state,
+        B is 1, and it is given a fresh one.
+        """
 
         def call(x: Tensor) -> Any:
             try:
                 return self._called(model, x)
             except TypeError:
-                if self.y is None:
+                if self.y is None and self.state is None:
                     raise
-                return self._called(model, x, self.y)
+            if self.y is not None:
+                try:
+                    return self._called(model, x, self.y)
+                except TypeError:
+                    if self.state is None:
+                        raise
+            assert self.state is not None
+            return self._called_with_state(model, x, self.state)
 
         return call
+
+    def _called_with_state(self, model: nn.Module, x: Tensor, hidden: HiddenState) -> Any:
+        """Call the model with x int64 [1, T] and a fresh state.
+
+        Raises ConfigError if it fails or returns no new state.
+        """
+        given = x.t() if self.time_first else x
+        state = hidden.fresh(model, time_first=self.time_first)
+        values = {self.x: given, (hidden.place,): state}
+        try:
+            output = _call(model, values)
+        except TypeError:
+            if self.y is None:
+                raise
+            output = _call(model, {**values, self.y: given})
+        except Exception as error:
+            raise hidden.failed(model, error) from error
+        output = hidden.without_state(model, output, state)
+        return _batch_first(output, given.shape) if self.time_first else output
 
     def with_targets(self, model: nn.Module) -> Forward:
         """A function of x int64 [B, T] that gives the model x for the targets, too."""
@@ -55,7 +87,9 @@ class CallForm:
 def call_form(args: tuple[Any, ...], kwargs: Mapping[str, Any], inputs: Inputs) -> CallForm | None:
     """The form of a call with these arguments; None if it has no x."""
     x = _place_of(inputs.x, args, kwargs)
-    return None if x is None else CallForm(x, _place_of(inputs.y, args, kwargs))
+    if x is None or inputs.x is None:
+        return None
+    return CallForm(x, _place_of(inputs.y, args, kwargs), state=hidden_state(args, kwargs, inputs.x))
 
 
 def _batch_first(output: Any, shape: torch.Size) -> Any:
@@ -79,13 +113,13 @@ def _place_of(tensor: Tensor | None, args: tuple[Any, ...], kwargs: Mapping[str,
     return None
 
 
-def _call(model: nn.Module, values: Mapping[tuple[int | str, ...], Tensor]) -> Any:
+def _call(model: nn.Module, values: Mapping[tuple[int | str, ...], Any]) -> Any:
     arguments: dict[int | str, Any] = {}
-    for place, tensor in values.items():
+    for place, value in values.items():
         if len(place) == 1:
-            arguments[place[0]] = tensor
+            arguments[place[0]] = value
         else:
-            arguments.setdefault(place[0], {})[place[1]] = tensor
+            arguments.setdefault(place[0], {})[place[1]] = value
     positions = [place for place in arguments if isinstance(place, int)]
     args = [arguments.get(i) for i in range(max(positions, default=-1) + 1)]
     return model(*args, **{place: value for place, value in arguments.items() if isinstance(place, str)})
