@@ -25,7 +25,7 @@ MIN_UNSURE = 1e-3
 def require_updates(updates: Sequence[UpdateRecord], n: int, kind: str = "") -> None:
     """Raise NotJudged if there are fewer than `n` updates. kind: which ones: "with a backward call"."""
     if not updates:
-        raise NotJudged(NO_UPDATE)
+        raise NotJudged(f"no update {kind} was recorded" if kind else NO_UPDATE)
     if len(updates) < n:
         raise NotJudged(f"the loop made {len(updates)} updates{kind and ' '}{kind}; {n} are needed")
 
