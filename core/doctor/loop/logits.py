@@ -48,14 +48,16 @@ class LogitsGradients:
             return
         self._stop_listening()
 
+        shape = _shape_by_positions(x, logits)
+
         def received(gradient: Tensor) -> None:
             self._stop_listening()
             self._n_elements += 2 * logits.numel()
             self.measurements.append(
                 LossMeasurement(
                     x=None if x is None else x.detach().clone(),
-                    logits=logits.detach().clone(),
-                    gradient=gradient.detach() / scale,
+                    logits=logits.detach().reshape(shape).clone(),
+                    gradient=gradient.detach().reshape(shape) / scale,
                     scale=scale,
                     line=line,
                     update=update,
@@ -76,3 +78,11 @@ class LogitsGradients:
         self._stop_listening()
         self._x = None
         self._logits = None
+
+
+def _shape_by_positions(x: Tensor | None, logits: Tensor) -> tuple[int, ...]:
+    """Return [B, T, V] for logits [B·T, V] of ids [B, T], as models return them that flatten them for their loss."""
+    is_flat = logits.dim() == 2 and x is not None and x.dim() == 2 and not x.is_floating_point()
+    if x is None or not is_flat or x.shape[1] < 2 or len(logits) != x.numel():
+        return tuple(logits.shape)
+    return (*x.shape, logits.shape[1])

@@ -51,3 +51,17 @@ def test_later_backward_passes_are_not_measured_twice() -> None:
     loss.backward(retain_graph=True)  # type: ignore[no-untyped-call]
     loss.backward()  # type: ignore[no-untyped-call]
     assert len(measured.measurements) == 1
+
+
+def test_flattened_logits_are_measured_by_positions() -> None:
+    x = torch.zeros(2, 3, dtype=torch.int64)
+    logits = torch.randn(6, 5, requires_grad=True)
+    targets = torch.arange(6) % 5
+    measured = LogitsGradients()
+    measured.called(x, logits)
+    loss = F.cross_entropy(logits, targets)
+    measured.measure(loss, 1.0, "", 0, targets)
+    loss.backward()  # type: ignore[no-untyped-call]
+    [measurement] = measured.measurements
+    torch.testing.assert_close(measurement.logits, logits.detach().reshape(2, 3, 5))
+    torch.testing.assert_close(measurement.gradient, logits.grad.reshape(2, 3, 5) if logits.grad is not None else None)
