@@ -149,7 +149,8 @@ def cell_details(title: str, example: Example, t: int, width: int) -> Text:
     loss = example.loss(t)
     last_line = "" if math.isnan(loss) else f"loss {loss:.3f}, p = {math.exp(-loss):.3f}. "
     top = zip(example.losses.top[t].tolist(), example.losses.probabilities[t].tolist(), strict=True)
-    predictions = [(token, f"{token_text(example.tokenizer, token)} ({p:.2f})") for token, p in top]
+    # A position whose logits the loss did not get has probabilities of 0.
+    predictions = [(token, f"{token_text(example.tokenizer, token)} ({p:.2f})") for token, p in top if p > 0]
     n_fitting = _n_fitting([text for _, text in predictions], width - len(last_line) - len("top 5: "))
     text.append(f"\n{last_line}")
     text.append(f"top {n_fitting}: " if predictions else "", "dim")
