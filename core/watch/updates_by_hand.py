@@ -21,6 +21,8 @@ MAX_SAMPLES = 8
 """Parameters of which weights are kept, spread over all."""
 MAX_WEIGHTS = 256
 """Weights that are kept of each."""
+MAX_IDLE = 20
+"""After so many updates without any change of the weights, each further one is taken for a step."""
 SAME_DIRECTION = 1e-3
 """Relative difference up to which a change is a multiple of the gradient, besides the rounding of the weights."""
 SAME_RATE = 5e-3
@@ -95,6 +97,10 @@ class UpdatesByHand:
         self._is_in_place = False
         """Whether the latest update has changed the parameters themselves: then the next one will not replace them."""
         self._n_without_update = 0
+        self._n_idle = 0
+        """Backward passes since the latest update."""
+        self._n_of_update = 1
+        """Backward passes that led to it."""
 
     @property
     def optimizer(self) -> ByHand | None:
@@ -116,6 +122,7 @@ class UpdatesByHand:
     def backward(self, loss: Tensor) -> ByHand | None:
         """Return what stands for the optimizer if this is the first backward pass of a model without one."""
         self._n_without_update += 1
+        self._n_idle += 1
         if self._is_off or (self._optimizer is not None and not self._begins_another_model(loss)):
             return None
         if self._has_optimizer():
@@ -146,17 +153,31 @@ class UpdatesByHand:
         self.replaced = []
         is_in_place = self.has_begun
         if not is_in_place and (loss is None or self._is_in_place or not self._replaces(loss)):
-            return None
+            return self._update_without_effect()
         if self._optimizer is None or (not self._has_updated and self._has_optimizer()):
             self.turn_off()
             return None
         self._has_updated = True
         self._is_in_place = is_in_place
         self._n_without_update = 0
+        self._n_of_update = max(1, self._n_idle)
+        self._n_idle = 0
         rate = _rate(self._samples)
         if rate is None or self.rate is None or abs(rate - self.rate) > SAME_RATE * abs(self.rate):
             self.rate = None if rate is None else float(f"{rate:.3g}")
         self._optimizer.param_groups[0]["lr"] = max(0.0, self.rate or 0.0)
+        self._samples = []
+        return self._optimizer
+
+    def _update_without_effect(self) -> ByHand | None:
+        """Return what stands for the optimizer if a loop goes on whose rate has become too small to change a weight.
+
+        Without such steps it could be neither paused nor stopped.
+        """
+        is_due = self._n_idle > MAX_IDLE * self._n_of_update and self._n_idle % self._n_of_update == 0
+        if self._optimizer is None or not (self._has_updated and is_due and self._samples):
+            return None
+        self._optimizer.param_groups[0]["lr"] = 0.0
         self._samples = []
         return self._optimizer
 
@@ -167,7 +188,9 @@ class UpdatesByHand:
         self._n_without_update = 0
         self._is_in_place = False
         known = {id(p) for p in self._parameters}
-        return not any(id(leaf) in known for leaf in graph_leaves(loss))
+        is_another = not any(id(leaf) in known for leaf in graph_leaves(loss))
+        self._n_idle = 0 if is_another else self._n_idle
+        return is_another
 
     def _replaces(self, loss: Tensor) -> bool:
         """Return whether a loss depends on new tensors that are an update of parameters; they become the parameters."""

@@ -16,6 +16,8 @@ from tui_lab.core import events as ev
 from tui_lab.core.config import script
 from tui_lab.core.config.script import NO_OPTIMIZER, ScriptConfig
 from tui_lab.core.watch import updates_by_hand
+from tui_lab.core.watch.steering import StopRequested
+from tui_lab.core.watch.updates_by_hand import MAX_IDLE
 
 LR = 0.25
 
@@ -166,3 +168,18 @@ def test_backward_pass_before_an_optimizer_is_no_step(tmp_path: Path) -> None:
         torch.autograd.backward(start()(*batch(0))[1])
         losses = loops.plain().losses
     assert len(steps_of(record)) == len(losses)
+
+
+def test_loop_whose_rate_became_too_small_can_still_be_stopped(tmp_path: Path) -> None:
+    model = start()
+    with recording(tmp_path) as record, pytest.raises(StopRequested):
+        for step in range(10 * MAX_IDLE):
+            if step == STEPS:
+                record.boundary.control.commands.put(cmd.Stop())
+            model.zero_grad()
+            torch.autograd.backward(model(*batch(step))[1])
+            for p in model.parameters():
+                assert p.grad is not None
+                p.data.add_(p.grad, alpha=-LR if step < STEPS - 1 else -1e-30)
+    steps = steps_of(record)
+    assert [step.lr for step in steps[: STEPS - 1]] == [LR] * (STEPS - 1) and steps[-1].lr == 0
