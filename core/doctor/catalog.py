@@ -410,9 +410,10 @@ _ALL = [
             "Create the optimizer after the model, and after anything that replaces parameters.",
         ),
         missing_from_optimizer=(
-            "The optimizer does not hold all trainable parameters.",
+            "The optimizer does not hold all trainable parameters, or the updates by hand leave some out.",
             "The loss falls, but not as far as it could.",
-            "Its parameters are compared with the model's; those that are missing are named.",
+            "Its parameters are compared with the model's; those that are missing are named. By hand, it is those that "
+            "never change, though the rate of the others times their own gradient would change them.",
             "Pass model.parameters(), or check that the groups together contain all of them.",
         ),
         update_ignores_model=(
@@ -449,7 +450,7 @@ _ALL = [
             "Gradients are never cleared, so they add up over the steps.",
             "The loss falls at first, then oscillates or diverges.",
             "Before the first backward() of later updates, the gradients are not zero.",
-            "Call optimizer.zero_grad() once per update.",
+            "Call optimizer.zero_grad() once per update; by hand, set p.grad = None after the update.",
         ),
         eval_in_training=(
             "The model trains in evaluation mode, so dropout is never applied.",
