@@ -39,10 +39,17 @@ def descend(lr: float) -> Callable[[nn.Parameter, Tensor], None]:
     return update
 
 
-def examined(loss: Loss, update: Callable[[nn.Parameter, Tensor], None], *, part: str = "") -> Target:
-    """Train a model by hand, and return the target. part: the name of the only module that is trained."""
+def examined(
+    loss: Loss, update: Callable[[nn.Parameter, Tensor], None], *, part: str = "", frozen: tuple[str, ...] = ()
+) -> Target:
+    """Train a model by hand, and return the target.
+
+    part: the name of the only module that is trained. frozen: names of modules that need no gradients.
+    """
     torch.manual_seed(0)
     model = Small()
+    for name in frozen:
+        model.get_submodule(name).requires_grad_(False)
     capture = Capture()
     with LoopRecorder(capture=capture) as recorder:
         for step in range(UPDATES):
@@ -50,8 +57,8 @@ def examined(loss: Loss, update: Callable[[nn.Parameter, Tensor], None], *, part
             loss(model, step).backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             for p in model.get_submodule(part).parameters():
-                assert p.grad is not None
-                update(p, p.grad)
+                if p.grad is not None:
+                    update(p, p.grad)
     capture.close()
     whole = whole_model(capture, recorder.model, recorder.optimizers)
     return target_from_script(capture, recorder.record(), whole, recorder.optimizers, trained=False)
@@ -82,6 +89,23 @@ def own_targets(model: nn.Module, step: int) -> Tensor:
 )
 def test_mistakes_of_a_script_with_updates_by_hand(loss: Loss, lr: float, part: str, expected: list[str]) -> None:
     report = examine(examined(loss, descend(lr), part=part))
+    assert [finding.code for finding in report.findings] == expected and report.crashed == ()
+
+
+def other_rows(model: nn.Module, step: int) -> Tensor:
+    """The targets are those of the batch in another order."""
+    x, y = pair(step)
+    return F.cross_entropy(model(x).view(-1, V), y.flip(0).reshape(-1))
+
+
+@pytest.mark.parametrize(
+    ("loss", "frozen", "expected"),
+    [(outside, (), []), (outside, ("e",), ["frozen_parameters"]), (other_rows, (), ["swapped_rows"])],
+    ids=["healthy", "frozen", "other rows"],
+)
+@pytest.mark.slow
+def test_mistakes_beside_the_update(loss: Loss, frozen: tuple[str, ...], expected: list[str]) -> None:
+    report = examine(examined(loss, descend(LR), frozen=frozen))
     assert [finding.code for finding in report.findings] == expected and report.crashed == ()
 
 
