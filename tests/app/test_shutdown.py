@@ -13,7 +13,7 @@ from rich.segment import Segment
 from textual.color import Color
 from textual.pilot import Pilot
 
-from tests.app.fake import FakeSource, lab
+from tests.app.fake import FakeSource, lab, ready, started
 from tests.core.tiny import tiny, trainer_and_run
 from tui_lab.app import shutdown
 from tui_lab.app.app import LabApp
@@ -27,9 +27,11 @@ from tui_lab.app.widgets.control_filter import ControlFilter
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.commands import CommandQueue
+from tui_lab.core.config import settings
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs import open_run
 from tui_lab.core.runs.summary import Summarizer
+from tui_lab.core.training.step_time import StepTime
 from tui_lab.core.training.trainer import Trainer
 from tui_lab.util.exit_codes import FAILED
 
@@ -236,8 +238,11 @@ async def test_training_that_is_open_at_the_end_of_the_app_is_saved() -> None:
 
 
 def test_grace_grows_with_the_duration_of_a_step() -> None:
-    assert shutdown.grace(None) == shutdown.grace(0.01) == shutdown.GRACE_SECONDS
-    assert shutdown.grace(60.0) == 600.0
+    assert shutdown.grace(StepTime()) == shutdown.grace(StepTime(seconds=0.01)) == shutdown.GRACE_SECONDS
+    assert shutdown.grace(StepTime(seconds=60.0)) == 600.0
+    compiling = StepTime(config=settings.load("reverse", ["train.compile=true"]))
+    compiling.add(started(ready()))
+    assert shutdown.grace(compiling) == shutdown.SECONDS_TO_COMPILE
     assert "no checkpoint" in shutdown.abandoned_line(None, 30.0)
 
 

@@ -33,7 +33,7 @@ class LabCloser:
         lab.generation.stop()
         lab.source.close()
         await asyncio.to_thread(lab.doctor.stop)
-        seconds = shutdown.grace(lab.state.step_time.seconds, self._grace)
+        seconds = shutdown.grace(lab.state.step_time, self._grace)
         saved = await asyncio.to_thread(lab.source.join, min(SECONDS_BEFORE_NOTICE, seconds))
         if not saved:
             lab.notify(f"Waiting up to {seconds:,.0f} s for training to finish its step and save…")

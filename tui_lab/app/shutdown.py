@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tui_lab.core import commands as cmd
 from tui_lab.core.runs import folder as runs
+from tui_lab.core.training.step_time import StepTime
 from tui_lab.util.errors import RunError
 from tui_lab.util.escape import printable
 from tui_lab.util.exit_codes import INTERRUPTED
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 GRACE_SECONDS = 30.0
 """For the step, evaluation or checkpoint under way when training is asked to stop."""
 STEPS_OF_GRACE = 10
+SECONDS_TO_COMPILE = 180.0
+"""torch.compile cannot be interrupted, and takes a minute or more on a busy machine."""
 SECONDS_TO_CLOSE = 10.0
 """For the app to restore the terminal after everything is saved; a terminal that is gone can block that for ever."""
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
@@ -42,9 +45,10 @@ class OpenLab(Protocol):
         ...
 
 
-def grace(seconds_a_step: float | None, least: float = GRACE_SECONDS) -> float:
+def grace(step_time: StepTime, least: float = GRACE_SECONDS) -> float:
     """Return how many seconds to wait for training to stop."""
-    return max(least, STEPS_OF_GRACE * (seconds_a_step or 0.0))
+    steps = SECONDS_TO_COMPILE if step_time.is_compiling else STEPS_OF_GRACE * (step_time.seconds or 0.0)
+    return max(least, steps)
 
 
 def latest_step(path: str) -> int | None:
@@ -92,7 +96,7 @@ def followed_line(lab: OpenLab) -> str | None:
     if lab.state.requested_pause.is_ahead(lab.state.phase) and not lab.resumed_to_detach:
         return f"the run will pause, as you asked. To follow and resume it: tui-lab app {path}"
     if lab.state.phase == "waiting":
-        return f"the script goes on; it has not made an optimizer step yet. Follow it again with: tui-lab app {path}"
+        return f"the script continues; it has not made an optimizer step yet. Follow it again with: tui-lab app {path}"
     return f"the run continues {step}. Follow it again with: tui-lab app {path}"
 
 
@@ -128,7 +132,7 @@ def save_all(labs: list[OpenLab]) -> list[str]:
         lab.source.close()
     lines = []
     for lab in labs:
-        seconds = grace(lab.state.step_time.seconds)
+        seconds = grace(lab.state.step_time)
         if not lab.source.join(seconds):
             lines.append(abandoned_line(lab.path, seconds))
         elif (line := left_line(lab)) is not None:
