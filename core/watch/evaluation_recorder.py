@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from tui_lab.core.watch.data_parts import data_part
+from tui_lab.core.watch.data_parts import DataPart, data_part
 from tui_lab.core.watch.evaluations import Evaluation, EvaluationCall, Evaluations
 from tui_lab.core.watch.loss_means import BatchLoss
 from tui_lab.core.watch.model_search import inputs_of, loss_of
@@ -37,8 +37,7 @@ class EvaluationRecorder:
         if self._call.is_running:
             self._call.losses.append(loss)
         else:
-            # That of the model's call if there was one: two losses may be computed from one output.
-            part = self._call.part or data_part(sys._getframe(1))
+            part = _part_of_loss(self._call.part, data_part(sys._getframe(1)))
             self._evaluations.add(loss, part, is_cross_entropy=is_cross_entropy)
 
     def called(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -87,6 +86,15 @@ class EvaluationRecorder:
         evaluation = at_step[-1]
         name = evaluation.validation or "val"
         return replace(evaluation, validation=name, losses={**evaluation.losses, name: val_loss})
+
+
+def _part_of_loss(of_call: DataPart | None, here: DataPart) -> DataPart:
+    """Return the part of the data of a loss, from that of the latest call of the model and from where it is computed.
+
+    It is that of the call, since two losses may be computed from one output, unless another part is named here: then
+    the output is that of another model, such as the best one, which the script has loaded to test it.
+    """
+    return here if of_call is None or (here.name and of_call.name and here.name != of_call.name) else of_call
 
 
 def _returned_loss(returned: Tensor, call: EvaluationCall) -> BatchLoss:

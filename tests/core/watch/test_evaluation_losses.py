@@ -1,5 +1,6 @@
 """Which loss counts as the validation loss of a script, and of which step it is."""
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -91,6 +92,25 @@ def test_val_loss_that_the_script_logs_replaces_the_observed_one(run: tui_lab.Wa
     kinds = [(event.kind, event.step) for event in all_events]
     assert kinds.index(("step", 2)) < kinds.index(("logged", 2))
     assert [event.step for event in all_events if isinstance(event, ev.Logged)] == [1, 2]
+
+
+def mean_loss(model: LossInside, batches: list[Tensor]) -> float:
+    with torch.no_grad():
+        losses = [F.cross_entropy(model(x)[0].flatten(0, 1), x.flatten()).item() for x in batches]
+    return sum(losses) / len(losses)
+
+
+def test_test_loss_of_a_model_that_was_loaded_is_no_validation_loss(run: tui_lab.WatchedRun) -> None:
+    """As torch's word language model does after the training, with the best model."""
+    model = LossInside()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    val_data = [torch.arange(6).reshape(2, 3)]
+    test_data = [torch.zeros(2, 3, dtype=torch.int64), torch.ones(2, 3, dtype=torch.int64)]
+    step(model, optimizer, val_data[0])
+    val_loss = mean_loss(model, val_data)
+    mean_loss(copy.deepcopy(model), test_data)
+    (evaluated,) = evaluations(run)
+    assert evaluated.val_loss == pytest.approx(val_loss, rel=1e-6)
 
 
 UNEQUAL = (torch.arange(12).reshape(4, 3) % 7, torch.arange(3).reshape(1, 3))
