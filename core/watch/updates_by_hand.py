@@ -27,8 +27,8 @@ SAME_DIRECTION = 1e-3
 """Relative difference up to which a change is a multiple of the gradient, besides the rounding of the weights."""
 SAME_RATE = 5e-3
 """Relative difference up to which a rate is that of the update before: it has three digits."""
-MAX_WITHOUT_UPDATE = 32
-"""Backward passes after which the script may train another model: more than usual micro-batches."""
+MAX_WITHOUT_UPDATE = 16
+"""Backward passes without an update after which the script may train another model; fewer than MAX_IDLE."""
 CLEAR = 4.0
 """Size of a change, in units of the rounding of the weights, from which its direction is known."""
 
@@ -85,7 +85,10 @@ class UpdatesByHand:
 
     def __init__(self, has_optimizer: Callable[[], bool] | None = None) -> None:
         self.rate: float | None = None
-        """The learning rate of the latest update, negative along the gradient; None if it followed another rule."""
+        """The learning rate of the latest update, negative along the gradient, 0 if it changed no weight.
+
+        None if it followed another rule.
+        """
         self.replaced: list[tuple[Tensor, Tensor]] = []
         """The parameters that the latest update replaced, and the tensors in their place."""
         self._has_optimizer = has_optimizer or _has_optimizer
@@ -96,7 +99,6 @@ class UpdatesByHand:
         self._has_updated = False
         self._is_in_place = False
         """Whether the latest update has changed the parameters themselves: then the next one will not replace them."""
-        self._n_without_update = 0
         self._n_idle = 0
         """Backward passes since the latest update."""
         self._n_of_update = 1
@@ -121,7 +123,6 @@ class UpdatesByHand:
 
     def backward(self, loss: Tensor) -> ByHand | None:
         """Return what stands for the optimizer if this is the first backward pass of a model without one."""
-        self._n_without_update += 1
         self._n_idle += 1
         if self._is_off or (self._optimizer is not None and not self._begins_another_model(loss)):
             return None
@@ -159,7 +160,6 @@ class UpdatesByHand:
             return None
         self._has_updated = True
         self._is_in_place = is_in_place
-        self._n_without_update = 0
         self._n_of_update = max(1, self._n_idle)
         self._n_idle = 0
         rate = _rate(self._samples)
@@ -177,15 +177,15 @@ class UpdatesByHand:
         is_due = self._n_idle > MAX_IDLE * self._n_of_update and self._n_idle % self._n_of_update == 0
         if self._optimizer is None or not (self._has_updated and is_due and self._samples):
             return None
+        self.rate = 0.0
         self._optimizer.param_groups[0]["lr"] = 0.0
         self._samples = []
         return self._optimizer
 
     def _begins_another_model(self, loss: Tensor) -> bool:
         """Return whether a loss depends on none of the parameters, which have not changed for a while."""
-        if self._n_without_update <= MAX_WITHOUT_UPDATE:
+        if self._n_idle % MAX_WITHOUT_UPDATE:
             return False
-        self._n_without_update = 0
         self._is_in_place = False
         known = {id(p) for p in self._parameters}
         is_another = not any(id(leaf) in known for leaf in graph_leaves(loss))

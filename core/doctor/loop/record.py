@@ -151,8 +151,9 @@ class LoopRecord:
     @property
     def is_plain_by_hand(self) -> bool:
         """Whether the updates are made by hand, and almost all subtract a multiple of the gradient."""
-        n_plain = sum(min(update.lrs, default=0.0) > 0 for update in self.updates)
-        return self.moves_by_hand and n_plain > 0 and n_plain >= MOSTLY * len(self.updates)
+        n_plain = sum(min(update.lrs, default=-1.0) >= 0 for update in self.updates)
+        descends = any(update.highest_lr > 0 for update in self.updates)
+        return self.moves_by_hand and descends and n_plain >= MOSTLY * len(self.updates)
 
     @property
     def climbs_by_hand(self) -> bool:

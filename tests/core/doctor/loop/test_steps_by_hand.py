@@ -13,6 +13,7 @@ from tests.core.watch.loops import STEPS, batch, start
 from tui_lab.core.doctor.loop.reading import why_not_repeatable
 from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.loop.recorder import LoopRecorder
+from tui_lab.core.watch.updates_by_hand import MAX_IDLE
 
 LR = 0.1
 Loop = Callable[[], object]
@@ -226,6 +227,20 @@ def test_constant_batch_is_mentioned() -> None:
 def test_size_of_the_changes_is_judged(factor: float, expected: list[str]) -> None:
     findings = judged(trained(loss_of, lambda model: descend(model, factor * LR)))
     assert [finding.code for finding in findings] == expected
+
+
+def test_rate_that_vanishes_is_found() -> None:
+    def loop() -> None:
+        model = start()
+        for step in range(5 * MAX_IDLE):
+            model.zero_grad()
+            backward(loss_of(model, step))
+            descend(model, LR if step < STEPS else 0.0)
+
+    record = recorded(loop)
+    assert [update.lrs for update in record.updates[:STEPS]] == [(LR,)] * STEPS
+    assert {update.lrs for update in record.updates[STEPS:]} == {(0.0,)} and len(record.updates) > 2 * MAX_IDLE
+    assert codes(judged(loop)) == ["lr_schedule"]
 
 
 def test_updates_besides_an_optimizer_are_not_followed() -> None:
