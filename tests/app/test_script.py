@@ -45,6 +45,11 @@ def notices(it: Lab) -> list[str]:
 
 async def test_before_the_first_step_the_lab_shows_output_and_can_be_left(tmp_path: Path) -> None:
     async with script_lab(tmp_path, steps=-1) as it:
+        await it.press("q")
+        question = it.pilot.app.screen
+        assert isinstance(question, Ask)
+        assert "opened" in str(question.query_one("#question", Static).content)
+        await it.pilot.press("escape")
         await it.tell(Waiting("train-1", str(tmp_path), 75.0), Printed(("loading data",)))
         status = it.text("#status")
         assert "no optimizer step yet" in status and "1:15" in status and "train-1" in status

@@ -28,6 +28,12 @@ DETACH_CHOICES = (
     Choice("stop", "Stop it and save"),
     Choice("cancel", "Cancel"),
 )
+OPENING_DETACH_CHOICES = (
+    Choice("detach", "Keep the process running, and detach"),
+    Choice("stop", "Stop it"),
+    Choice("cancel", "Cancel"),
+)
+"""For a run of which nothing is known yet."""
 PAUSED_DETACH_CHOICES = (
     Choice("resume", "Resume training, and detach"),
     Choice("detach", "Leave it paused, and detach"),
@@ -92,6 +98,8 @@ class CloseControls:
         if lab.state.requested_pause.is_ahead(lab.state.phase):
             when = "at its first step" if lab.state.phase == "waiting" else "soon"
             return f"{trainer} was asked to pause, and pauses {when}."
+        if lab.state.phase == "loading":
+            return "This run is still being opened. It belongs to another process."
         if lab.state.phase == "waiting":
             return "The script is starting: it has not made an optimizer step yet."
         if lab.state.step_time.is_compiling:
@@ -115,6 +123,8 @@ def detach_choices(state: LabState) -> tuple[Choice, ...]:
     elif state.requested_pause.is_ahead(state.phase):
         choices = WILL_PAUSE_DETACH_CHOICES
         texts = {"resume": "Keep the script running, and detach", "detach": "Let the script pause, and detach"}
+    elif state.phase == "loading":
+        return OPENING_DETACH_CHOICES
     else:
         choices = DETACH_CHOICES
         texts = {"detach": "Keep the script running, and detach"}
