@@ -127,7 +127,9 @@ def shortened(arguments: list[str]) -> list[str]:
         short = ["train.target_loss=99" if word.startswith("train.target_loss=") else word for word in short]
     if arguments[0] in ("run", "sweep") and not resumed:
         short += [] if "--steps" in arguments else ["--steps", "2"]
-        short += ["--set", "train.eval_examples=1", "--set", "train.batch_size=4"]
+        short += ["--set", "train.eval_examples=1"]
+        if not any(word.startswith("train.batch_size=") for word in arguments):
+            short += ["--set", "train.batch_size=4"]
     if arguments[0] == "lr-find":
         short += ["--rates", "10", "--set", "train.batch_size=4"]
     if arguments[:2] == ["doctor", "confusion-3"]:

@@ -103,7 +103,7 @@ def test_a_check_that_does_not_hold_is_exit_1(cli: Cli, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_pruned_trials_are_stopped(cli: Cli) -> None:
-    # Three that learn, then one that cannot.
+    # Three that learn, and once they have ended, one that cannot.
     done = cli(
         "sweep",
         "reverse",
@@ -113,6 +113,8 @@ def test_pruned_trials_are_stopped(cli: Cli) -> None:
         "--over",
         "optim.lr=0.03,0.02,0.01,0.0",
         "--prune",
+        "--jobs",
+        "1",
         "--steps",
         "60",
         "--out",
