@@ -219,6 +219,7 @@ class DoctorPane(Pane):
             else:
                 text.append("K: diagnose   n: sources of randomness", "dim")
         unexamined = unexamined_table(self._report)
+        text.rstrip()
         has_table = unexamined.row_count and not self._shows_randomness
         self.query_one("#evidence", Static).update(Group(text, Text(), unexamined) if has_table else text)
         self._show_fix_hint()
