@@ -11,6 +11,7 @@ from tui_lab.core.doctor.findings import Finding, NotJudged
 from tui_lab.core.doctor.loop.observed import SharedRows
 from tui_lab.core.doctor.loop.reading import NO_UPDATE
 from tui_lab.core.doctor.loop.record import LoopRecord
+from tui_lab.core.doctor.loop.shared_rows import MIN_IDS
 from tui_lab.core.doctor.program.target import Target
 
 MAX_SHARE = 0.05
@@ -109,10 +110,14 @@ def _unknown(record: LoopRecord) -> str:
             f"within {len(record.updates)} updates, the script computed no loss without gradients; if it evaluates, "
             "names such as val_loader or split='val' would show where"
         )
+    ids = [m.x for m in record.measurements if m.x is not None and m.x.dim() == 2 and not m.x.is_floating_point()]
+    lengths = {x.shape[1] for x in ids}
+    if lengths and max(lengths) < MIN_IDS:
+        return f"rows of {max(lengths)} ids are too short: such rows repeat by chance in any text"
     if evaluations or record.evaluation_rows:
         return (
-            "it is not known which of the evaluated rows are for validation, or these rows are too short; "
-            "names such as val_loader or split='val' would show it"
+            "it is not known which of the evaluated rows are for validation; names such as val_loader or split='val' "
+            "would show it"
         )
     return f"the script evaluated nothing within {len(record.updates)} updates; --updates N and --seconds N set more"
 

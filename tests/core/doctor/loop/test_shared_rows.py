@@ -189,6 +189,14 @@ def test_windows_too_few_to_overlap_are_not_judged(long_stream: Tensor, validati
         list(validation_leak._of_script(record))
 
 
+@pytest.mark.parametrize(("length", "is_short"), [(8, True), (16, False)])
+def test_short_rows_are_the_reason_if_nothing_is_compared(long_stream: Tensor, length: int, is_short: bool) -> None:
+    record = recorded(drawn(long_stream, 32, seed=1)[:, :length], drawn(long_stream, 32, seed=2)[:, :length])
+    with pytest.raises(NotJudged) as raised:
+        list(validation_leak._of_script(record))
+    assert (f"rows of {length} ids" in str(raised.value)) == is_short
+
+
 def test_rows_that_repeat_by_chance_exclude_no_leak() -> None:
     rows = SharedRows(
         n=64,
