@@ -17,6 +17,7 @@ _STOI = (
     "token2idx", "token2id", "token_to_id", "token_to_ix", "word2idx", "word_to_idx", "word2id", "char_to_index",
 )  # fmt: skip
 
+MIN_WORDS = 2
 MIN_LIST = 20
 """Texts of a list that is taken for a table of tokens whatever its name is."""
 
@@ -71,10 +72,20 @@ def _texts(pairs: Iterable[tuple[Any, Any]]) -> dict[int, str | bytes] | None:
     return table or None
 
 
+def _are_words(texts: list[str]) -> bool:
+    """Whether most texts have several letters, or, as in a tiny vocabulary with "I" and "a", some are words.
+
+    Special tokens such as <pad>, [SEP] and EOS are no words: a table of letters may have them.
+    """
+    longer = [text for text in texts if len(text) > 1]
+    words = [text for text in longer if text.isalpha() and not text.isupper()]
+    return len(longer) > len(texts) / 2 or len(words) >= MIN_WORDS
+
+
 def _of_table(table: dict[int, str | bytes], name: str, clock: Clock) -> ScriptTokenizer:
     id_of = {text: i for i, text in reversed(table.items())}
     texts = [text for text in table.values() if isinstance(text, str)]
-    is_words = sum(len(text) > 1 for text in texts) > len(table) / 2 and not any(" " in text for text in texts)
+    is_words = not any(" " in text for text in texts) and _are_words(texts)
     raw = {i: text if isinstance(text, bytes) else text.encode("utf-8", "replace") for i, text in table.items()}
     is_word_piece = "[UNK]" in id_of and any(text.startswith("##") for text in texts)
     if is_word_piece:

@@ -137,6 +137,15 @@ class TestTables:
     def test_named_table_comes_first(self) -> None:
         assert found({"other": ITOS, "itos": ITOS}, n_vocab=N).source == "itos"
 
+    @pytest.mark.parametrize(
+        ("tokens", "text"),
+        [(["P", "i", "want", "a", "beer", "S", "E"], " i want a beer"), (["<pad>", "EOS", "b", "e", "a", "r"], "bear")],
+    )
+    def test_words_are_told_from_letters_with_special_tokens(self, tokens: list[str], text: str) -> None:
+        tokenizer = found({"word2idx": {token: i for i, token in enumerate(tokens)}})
+        ids = [tokens.index(token) for token in (text.split() if " " in text else text)]
+        assert decode(tokenizer.tokenizer(), ids) == text
+
     def test_pieces_of_words_are_joined(self) -> None:
         tokenizer = found({"vocab": {"[UNK]": 0, "the": 1, "cat": 2, "##s": 3}}, n_vocab=4)
         assert decode(tokenizer.tokenizer(), [1, 2, 3, 0]) == " the cats[UNK]"
