@@ -73,9 +73,10 @@ class GradientBook:
 
     def watch(self, named: Iterable[tuple[str, Tensor]]) -> None:
         """Add parameters; one that is there already gets the new name if it has none."""
-        for name, parameter in named:
-            own_name = self._parameters.get(id(parameter), ("", parameter))[0]
-            self._parameters[id(parameter)] = (own_name or name, parameter)
+        new = [(name, p) for name, p in named if not self._parameters.get(id(p), ("", p))[0]]
+        if not new:
+            return
+        self._parameters |= {id(parameter): (name, parameter) for name, parameter in new}
         trainable = [p for _, p in self._parameters.values() if p.requires_grad and not is_sharded(p)]
         n_left = MAX_ELEMENTS
         self._compared = {}
@@ -196,9 +197,11 @@ class GradientBook:
         received = self._receive(weights, used, scale=None)
         changed = self._measure_changes()
         for key, norm in received.items() if changed else ():  # Else the loop trains something else than its model.
-            self._cycles[key].n_received += norm > 0
-            if rate is not None and key not in changed:
-                self._cycles[key].n_left_out += not torch.equal(weights[key], weights[key] - rate * used[key])
+            is_due = norm > 0
+            if rate is not None and key not in changed:  # A tiny gradient changes nothing.
+                is_due = not torch.equal(weights[key], weights[key] - rate * used[key])
+                self._cycles[key].n_left_out += is_due
+            self._cycles[key].n_received += is_due
         self._end_cycles([self._compared[key] for key in changed])
         self._kept_gradients = {}
 

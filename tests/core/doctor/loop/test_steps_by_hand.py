@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.core.doctor.loop.judged import codes, judged, loss_of
-from tests.core.watch.loops import STEPS, batch, start
+from tests.core.watch.loops import STEPS, V, batch, start
 from tui_lab.core.doctor.loop.reading import why_not_repeatable
 from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.loop.recorder import LoopRecorder
@@ -216,6 +216,35 @@ def log_likelihood(model: nn.Module, step: int) -> Tensor:
 )
 def test_mistakes_in_updates_by_hand(loop: Loop, expected: list[str]) -> None:
     assert codes(judged(loop)) == expected
+
+
+def test_layer_that_takes_the_place_of_one_that_is_updated_is_found() -> None:
+    def loop() -> None:
+        model = start()
+        held = list(model.parameters())
+        for step in range(12):
+            if step == 3:
+                model.head = nn.Linear(8, V)
+            model.zero_grad()
+            backward(loss_of(model, step))
+            for p in held:
+                if p.grad is not None:
+                    p.data -= LR * p.grad
+
+    record = recorded(loop)
+    assert set(record.left_out) == {"head.weight", "head.bias"} and codes(judged(loop)) == ["missing_from_optimizer"]
+
+
+def test_weights_with_a_tiny_gradient_are_not_left_out() -> None:
+    def tiny(model: nn.Module, step: int) -> Tensor:
+        """Scale the gradient of the head's bias, as rounding leaves it for the bias of keys in attention."""
+        x, y = batch(step)
+        if step == 0:
+            model.get_parameter("head.bias").register_hook(lambda gradient: 1e-9 * gradient)
+        return F.cross_entropy(model(x)[0].flatten(0, 1), y.flatten())
+
+    record = recorded(trained(tiny, descend))
+    assert "head.bias" in record.unmoved and record.left_out == record.unmoved_with_gradient == ()
 
 
 def test_constant_batch_is_mentioned() -> None:
