@@ -240,7 +240,8 @@ def test_weights_with_a_tiny_gradient_are_not_left_out() -> None:
         """Scale the gradient of the head's bias, as rounding leaves it for the bias of keys in attention."""
         x, y = batch(step)
         if step == 0:
-            model.get_parameter("head.bias").register_hook(lambda gradient: 1e-9 * gradient)
+            bias = model.get_parameter("head.bias")
+            bias.register_hook(lambda gradient: 1e-9 * gradient)  # type: ignore[no-untyped-call]
         return F.cross_entropy(model(x)[0].flatten(0, 1), y.flatten())
 
     record = recorded(trained(tiny, descend))
