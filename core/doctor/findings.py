@@ -146,12 +146,6 @@ class Report:
         return checks
 
     @property
-    def unseen(self) -> tuple[str, ...]:
-        """The parts of `not_examined` that are not about single checks."""
-        of_checks = set(reason_lines(self.not_judged))
-        return tuple(what for what in self.not_examined if what not in of_checks)
-
-    @property
     def crash_count(self) -> str:
         """The number of crashed checks in words: "1 check crashed", "2 checks crashed"."""
         n = len(self.crashed)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from rich.table import Table
 from rich.text import Text
 
-from tui_lab.core.doctor.findings import Report, Unchecked, by_reason
+from tui_lab.core.doctor.findings import Report, Unchecked, by_reason, reason_lines
 from tui_lab.util.escape import printable
 
 
@@ -36,8 +36,9 @@ def _new_table() -> Table:
 
 
 def _not_examined(report: Report, checks: Iterable[Unchecked]) -> list[Text]:
-    """Return a line for each reason, after the checks that it is about."""
-    lines = [Text(printable(what)) for what in report.unseen]
+    """Return what is not about single checks, then a line for each reason, after the checks that it is about."""
+    of_checks = set(reason_lines(report.not_judged))
+    lines = [Text(printable(what)) for what in report.not_examined if what not in of_checks]
     for reason, names in by_reason(checks).items():
         lines.append(Text.assemble((printable(", ".join(names)), "bold"), f": {printable(reason)}"))
     return lines
