@@ -90,10 +90,8 @@ class GradientBook:
 
     def replace(self, pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
         """The loop has put new tensors in the place of parameters."""
-        tables: tuple[dict[int, Any], ...] = (
-            self._parameters, self._compared, self._cycles, self._unmoved, self._weights_before, self._kept_gradients,
-            self.update.given,
-        )  # fmt: skip
+        tables: list[dict[int, Any]] = [self._parameters, self._compared, self._cycles, self._unmoved]
+        tables += [self._weights_before, self._kept_gradients, self.update.given]
         for old, new in pairs:
             for table in tables:
                 if id(old) in table:

@@ -71,7 +71,8 @@ class StepsByHand:
             return None
         self._book.replace(self._updates.replaced)
         rate = self._updates.rate
-        draft.lrs += [] if rate is None else [rate]
+        if rate is not None:
+            draft.lrs.append(rate)
         draft.began_by_hand()
         self._book.updated_by_hand(rate)
         draft.stepped_now(optimizer)
