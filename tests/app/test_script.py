@@ -20,14 +20,14 @@ from tui_lab.app.panes.doctor import DoctorPane
 from tui_lab.app.panes.setting_text import about_text
 from tui_lab.app.screens.attention import AttentionScreen
 from tui_lab.app.screens.dialogs import Ask
-from tui_lab.app.screens.help import Help
+from tui_lab.app.screens.help import LIVE_SETTINGS, Help
 from tui_lab.app.session.doctor_thread import DoctorThread
 from tui_lab.app.session.messages import Printed, SessionFailed, Waiting
 from tui_lab.app.session.source import Role
 from tui_lab.app.widgets.chart import Chart
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
-from tui_lab.core.config.script import BY_HAND
+from tui_lab.core.config.script import BY_HAND, OF_OPTIMIZERS
 from tui_lab.core.inference.attention import AttentionMaps
 from tui_lab.core.inference.sampling import Generated
 from tui_lab.core.watch import answers
@@ -256,6 +256,9 @@ async def test_rate_of_a_loop_that_updates_by_hand_is_not_offered(tmp_path: Path
         await it.press("question_mark")
         help_screen = it.pilot.app.screen
         assert isinstance(help_screen, Help) and actions.NO_OPTIMIZER in help_screen.shown_text
+        (steered,) = [block.plain for block in help_screen.shown if block.plain.startswith("What can be steered")]
+        assert LIVE_SETTINGS["model.dropout"] in steered
+        assert not any(LIVE_SETTINGS[key] in steered for key in OF_OPTIMIZERS)
 
 
 async def test_palette_footer_and_help_offer_what_a_script_has(tmp_path: Path) -> None:
@@ -272,6 +275,8 @@ async def test_palette_footer_and_help_offer_what_a_script_has(tmp_path: Path) -
         shown = it.pilot.app.screen.shown_text
         assert all(command.not_for_scripts in shown for command in UNAVAILABLE)
         assert all(command.help not in shown for command in UNAVAILABLE)
+        assert all(name in shown for name in LIVE_SETTINGS.values())
+        assert "restart or fork" in shown and "diagnose it" not in shown
 
 
 async def test_live_settings_come_first_and_captured_ones_are_read_only(tmp_path: Path) -> None:

@@ -15,7 +15,16 @@ from tui_lab.app.screens.help_text import Block, draw, entry, matching, parse
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.widgets.scrolled import Page
 from tui_lab.app.widgets.search import OPEN, SearchField
+from tui_lab.core.config import script
 from tui_lab.core.config.script import ImportedConfig, RunConfig, ScriptConfig
+
+LIVE_SETTINGS = {
+    "optim.lr_factor": "the learning rate (a factor on top of the script's own schedule)",
+    "optim.weight_decay": "weight decay",
+    "optim.grad_clip": "gradient clipping",
+    "model.dropout": "dropout",
+}
+"""What the settings are called that may be changed while a script trains."""
 
 
 def page(name: str, *, is_script: bool = False) -> str:
@@ -23,6 +32,15 @@ def page(name: str, *, is_script: bool = False) -> str:
     folder = importlib.resources.files("tui_lab.app") / "help"
     own = folder / f"script_{name}.md"
     return (own if is_script and own.is_file() else folder / f"{name}.md").read_text("utf-8")
+
+
+def script_page(config: ScriptConfig) -> str:
+    """Return the page about the runs of scripts, with the settings that can be changed in this one."""
+    names = [LIVE_SETTINGS[key] for key in script.live_keys(config)]
+    changeable = (
+        f"What can be changed: {', '.join(names)}. `u` reverts a change." if names else "No setting can be changed."
+    )
+    return page("script").replace("LIVE_SETTINGS", changeable)
 
 
 def keys(config: RunConfig | None, keymap: Keymap) -> str:
@@ -71,10 +89,10 @@ class Help(BaseScreen[None], ModalScreen[None]):
                 yield Static(id="text")
 
     def on_mount(self) -> None:
-        is_script = isinstance(self._config, ScriptConfig)
-        pages = [page(self._page, is_script=is_script)]
-        if is_script:
-            pages.append(page("imported" if isinstance(self._config, ImportedConfig) else "script"))
+        pages = [page(self._page, is_script=isinstance(self._config, ScriptConfig))]
+        if isinstance(self._config, ScriptConfig):
+            is_imported = isinstance(self._config, ImportedConfig)
+            pages.append(page("imported") if is_imported else script_page(self._config))
         pages += [page("status")] if self._config is not None else []
         pages += [keys(self._config, keymap_of(self.app)), page("glossary")]
         self._blocks = [block for each in pages for block in parse(each)]
