@@ -3,16 +3,17 @@
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from types import FrameType
 from typing import Any
 
 from torch import Tensor
 
 from tui_lab.core.watch.data_parts import DataPart, data_part
 from tui_lab.core.watch.evaluations import Evaluation, EvaluationCall, Evaluations
-from tui_lab.core.watch.loss_means import BatchLoss
+from tui_lab.core.watch.loss_means import BatchLoss, Numbers
 from tui_lab.core.watch.model_search import inputs_of, loss_of
 from tui_lab.core.watch.script_config import user_namespaces
-from tui_lab.core.watch.script_numbers import numbers_in
+from tui_lab.core.watch.script_numbers import numbers_in, variables_in
 
 
 class EvaluationRecorder:
@@ -38,7 +39,7 @@ class EvaluationRecorder:
             self._call.losses.append(loss)
         else:
             part = _part_of_loss(self._call.part, data_part(sys._getframe(1)))
-            self._evaluations.add(loss, part, is_cross_entropy=is_cross_entropy)
+            self._evaluations.add(loss, part, _sums_in_script(sys._getframe()), is_cross_entropy=is_cross_entropy)
 
     def called(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """The model is called."""
@@ -58,7 +59,7 @@ class EvaluationRecorder:
         returned = loss_of(output)
         for loss in call.losses if returned is None else [_returned_loss(returned.detach(), call)]:
             part = call.part or data_part(sys._getframe(1))
-            self._evaluations.add(loss, part, is_cross_entropy=is_cross_entropy)
+            self._evaluations.add(loss, part, _sums_in_script(sys._getframe()), is_cross_entropy=is_cross_entropy)
 
     def interrupted(self) -> None:
         """A call for training follows: a call without gradients that has not returned raised an exception."""
@@ -86,6 +87,10 @@ class EvaluationRecorder:
         evaluation = at_step[-1]
         name = evaluation.validation or "val"
         return replace(evaluation, validation=name, losses={**evaluation.losses, name: val_loss})
+
+
+def _sums_in_script(frame: FrameType) -> Numbers:
+    return lambda: variables_in(user_namespaces(frame))
 
 
 def _part_of_loss(of_call: DataPart | None, here: DataPart) -> DataPart:

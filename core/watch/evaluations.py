@@ -1,11 +1,10 @@
 """Evaluations of a script: the losses that it computes without gradients between two steps."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from tui_lab.core.watch.data_parts import VALIDATION, DataPart, is_training, is_validation
-from tui_lab.core.watch.loss_means import BatchLoss, LossMeans
+from tui_lab.core.watch.loss_means import BatchLoss, LossMeans, Numbers
 
 
 @dataclass
@@ -21,8 +20,8 @@ class _Losses:
         """Whether losses from one place follow those from another, as those of two parts of the data do."""
         return 1 < len(self.sites) == len(set(self.sites))
 
-    def add(self, loss: BatchLoss, site: tuple[int, ...]) -> None:
-        self.means.add(loss)
+    def add(self, loss: BatchLoss, site: tuple[int, ...], sums: Numbers) -> None:
+        self.means.add(loss, sums)
         if not self.sites or self.sites[-1] != site:
             self.sites.append(site)
 
@@ -32,6 +31,7 @@ class Evaluation:
     """The mean loss of each part of the data, see LossMeans. examples: of the validation part.
 
     per_target: the loss of a target of the validation part, if its losses are sums, else None.
+    is_mean_known: whether it is known how the script weights the batches of the validation part.
     validation: the name of that part; None if it is not known which one it is. reason: why not.
     """
 
@@ -41,6 +41,7 @@ class Evaluation:
     is_cross_entropy: bool
     reason: str = ""
     per_target: float | None = None
+    is_mean_known: bool = True
 
     @property
     def val_loss(self) -> float | None:
@@ -72,12 +73,12 @@ class Evaluations:
     def is_open(self) -> bool:
         return bool(self._losses)
 
-    def add(self, loss: BatchLoss, part: DataPart, *, is_cross_entropy: bool) -> None:
-        """Add the loss of one batch of a part of the data."""
-        self._losses[part.name].add(loss, part.site)
+    def add(self, loss: BatchLoss, part: DataPart, sums: Numbers, *, is_cross_entropy: bool) -> None:
+        """Add the loss of one batch of a part of the data. sums: see LossMeans.add."""
+        self._losses[part.name].add(loss, part.site, sums)
         self._is_cross_entropy = self._is_cross_entropy and is_cross_entropy
 
-    def finish(self, numbers: Callable[[], Iterable[float]]) -> Evaluation | None:
+    def finish(self, numbers: Numbers) -> Evaluation | None:
         """End the evaluation and return its means; None if there was none. Waits for the values.
 
         numbers: returns those of the script, which show how it weights the batches.
@@ -88,13 +89,15 @@ class Evaluations:
             losses.means.read()
         name, reason = self._validation()
         validation = None if name is None else self._losses[name].means
+        means = {part: losses.means.mean(numbers) for part, losses in self._losses.items()}
         result = Evaluation(
-            losses={part: losses.means.mean(numbers) for part, losses in self._losses.items()},
+            losses={part: mean for part, (mean, _) in means.items()},
             validation=name,
             examples=0 if validation is None else validation.n_rows,
             is_cross_entropy=self._is_cross_entropy,
             reason=reason,
             per_target=validation.per_target if validation is not None and validation.is_sum else None,
+            is_mean_known=name is None or means[name][1],
         )
         self._losses.clear()
         self._is_cross_entropy = True

@@ -1,8 +1,13 @@
-"""The mean of the losses of an evaluation: over its batches, rows or targets, as the script's own variables show."""
+"""The mean of the losses of an evaluation: over its batches, rows or targets, as the script's own variables show.
+
+Either a variable holds the mean once the evaluation is over, or one holds the sum of the losses so far while it runs,
+as in `total += loss.item() * n`.
+"""
 
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from torch import Tensor
 
@@ -10,6 +15,10 @@ MAX_WAITING = 64
 """Losses kept as tensors before they are read: an evaluation may take thousands of batches."""
 SAME = 1e-6
 """Relative difference up to which a number of the script is a mean of ours: scripts may add in float32."""
+MAX_LOOKS = 3
+"""Batches of an evaluation after which the variables are searched for sums."""
+Numbers = Callable[[], Iterable[float]]
+Weights = Literal["batches", "rows", "targets"]
 
 
 @dataclass(frozen=True)
@@ -34,8 +43,15 @@ class LossMeans:
     _by_rows: float = 0.0
     _by_targets: float = 0.0
     _waiting: list[BatchLoss] = field(default_factory=list)
+    _weights: Weights | None = None
+    """By what the script weights the batches, if a sum shows it."""
 
-    def add(self, loss: BatchLoss) -> None:
+    def add(self, loss: BatchLoss, sums: Numbers) -> None:
+        """Add the loss of a batch. sums: returns numbers of the script, in which it is not contained yet."""
+        n = self._n + len(self._waiting)
+        if self._weights is None and 0 < n <= MAX_LOOKS and not loss.is_sum:
+            self.read()
+            self._weights = self._weights_of(sums())
         self._waiting.append(loss)
         self.n_rows += loss.n_rows
         self.is_sum = self.is_sum or loss.is_sum
@@ -59,18 +75,29 @@ class LossMeans:
         """The loss of a target; NaN if the number of targets is not known."""
         return self._by_targets / self._n_targets if self._n_targets else math.nan
 
-    def mean(self, numbers: Callable[[], Iterable[float]]) -> float:
-        """Return the mean that is among the numbers of the script.
+    def mean(self, numbers: Numbers) -> tuple[float, bool]:
+        """Return the mean that the script computes, and whether it is known which one that is.
 
-        Without one it is the mean over batches, or of sums the loss of a target.
+        If not, it is the mean over batches, or of sums the loss of a target. numbers: returns those of the script.
         """
         by_rows = self._by_rows / self.n_rows if self.n_rows else math.nan
-        means = [self._total / self._n, by_rows, self.per_target]
-        known = [mean for mean in (reversed(means) if self.is_sum else means) if not math.isnan(mean)]
+        means: dict[Weights, float] = {"batches": self._total / self._n, "rows": by_rows, "targets": self.per_target}
+        if self._weights is not None:
+            return means[self._weights], True
+        known = [mean for mean in (reversed(means.values()) if self.is_sum else means.values()) if not math.isnan(mean)]
         if not known or all(_is_same(mean, known[0]) for mean in known):
-            return known[0] if known else math.nan
+            return known[0] if known else math.nan, True
         present = [number for number in numbers() if any(_is_same(number, mean) for mean in known)]
-        return next((mean for mean in known if any(_is_same(number, mean) for number in present)), known[0])
+        matching = [mean for mean in known if any(_is_same(number, mean) for number in present)]
+        return (matching or known)[0], bool(matching) or self.is_sum
+
+    def _weights_of(self, sums: Iterable[float]) -> Weights | None:
+        """Return the weights with which one of the numbers is the sum of the losses so far."""
+        own: dict[Weights, float] = {"targets": self._by_targets, "rows": self._by_rows}
+        if self._n > 1:  # A single one may also be the latest loss.
+            own["batches"] = self._total
+        numbers = [number for number in sums if number]
+        return next((kind for kind, own_sum in own.items() if any(_is_same(n, own_sum) for n in numbers)), None)
 
 
 def _is_same(number: float, mean: float) -> bool:

@@ -38,6 +38,7 @@ class RunLog:
         self._best_val_loss = math.inf
         self._since_best = 0
         self._has_warned_of_no_validation = False
+        self._has_warned_of_mean = False
 
     def start(
         self,
@@ -118,6 +119,8 @@ class RunLog:
         if val_loss is None:
             self._warn_of_no_validation(evaluation.reason)
             return
+        if not evaluation.is_mean_known:
+            self._warn_of_mean()
         nats = val_loss if evaluation.per_target is None else evaluation.per_target
         perplexity = _perplexity(nats) if evaluation.is_cross_entropy and not math.isnan(nats) else None
         self.validation(val_loss, perplexity, evaluation.examples)
@@ -129,6 +132,15 @@ class RunLog:
             self.warn(
                 f"no validation loss is recorded: {reason}. A variable split = 'val', a name such as val_loader, or "
                 "run.log(val_loss=…) shows which loss it is"
+            )
+
+    def _warn_of_mean(self) -> None:
+        """Say once that the validation loss may not be the one that the script prints."""
+        if not self._has_warned_of_mean:
+            self._has_warned_of_mean = True
+            self.warn(
+                "the validation loss is the mean over batches. They differ in size, and no variable shows how the "
+                "script weights them; run.log(val_loss=…) records the script's own"
             )
 
     def validation(self, val_loss: float, perplexity: float | None = None, examples: int = 0) -> None:

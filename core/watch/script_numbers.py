@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
+from torch import Tensor
+
 from tui_lab.core.watch.script_objects import MAX_OBJECTS, stored
 
 MAX_DEPTH = 3
@@ -26,3 +28,13 @@ def numbers_in(namespaces: Iterable[Mapping[str, Any]]) -> Iterator[float]:
                 elif type(last) is dict or type(last).__module__ != "builtins":
                     following.append(last)
         level = following
+
+
+def variables_in(namespaces: Iterable[Mapping[str, Any]]) -> Iterator[float]:
+    """Yield the variables themselves that are floats or tensors with one. Waits for these tensors."""
+    for namespace in namespaces:
+        for value in list(namespace.values()):
+            if type(value) is float:
+                yield value
+            elif type(value) is Tensor and value.dim() == 0 and value.is_floating_point():
+                yield float(value)

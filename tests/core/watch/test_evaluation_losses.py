@@ -1,9 +1,11 @@
 """Which loss counts as the validation loss of a script, and of which step it is."""
 
 import copy
+import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -157,6 +159,49 @@ def test_mean_over_batches_counts_where_no_variable_shows_another(run: tui_lab.W
     seen: list[list[float]] = []
     evaluated = evaluated_loss(run, seen.append)
     assert evaluated.val_loss == pytest.approx(sum(seen[0]) / 2, rel=1e-6)
+
+
+PADDED = torch.tensor([[1, 2, 3], [3, 4, 0]])
+"""Of its 6 targets, 5 count."""
+WEIGHTS: dict[str, Callable[[Tensor], float]] = {
+    "rows": len,
+    "targets": lambda x: float((x != 0).sum()),
+    "batches": lambda x: 1.0,
+    "roots": lambda x: len(x) ** 0.5,
+}
+
+
+def accumulated(model: LossInside, weight: Callable[[Tensor], float], *, in_tensor: bool) -> tuple[float, list[float]]:
+    """Return the mean of three batches as many scripts compute it, only the sums being variables, and the losses."""
+    losses = []
+    total: Any = torch.tensor(0.0) if in_tensor else 0.0
+    n = 0.0
+    with torch.no_grad():
+        for x in (UNEQUAL[0], PADDED, UNEQUAL[1]):
+            loss = F.cross_entropy(model(x)[0].flatten(0, 1), x.flatten(), ignore_index=0)
+            total += (loss if in_tensor else loss.item()) * weight(x)
+            n += weight(x)
+            losses.append(loss.item())
+    return float(total) / n, losses
+
+
+@pytest.mark.parametrize("in_tensor", [False, True])
+@pytest.mark.parametrize("kind", WEIGHTS)
+def test_sum_of_the_losses_so_far_shows_the_weights(run: tui_lab.WatchedRun, kind: str, in_tensor: bool) -> None:
+    torch.manual_seed(0)
+    model = LossInside()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    x = torch.arange(6).reshape(2, 3)
+    step(model, optimizer, x)
+    shown = ["{:.9f} {}".format(*accumulated(model, WEIGHTS[kind], in_tensor=in_tensor))]
+    step(model, optimizer, x)
+    recorded = events(run)
+    [evaluated] = [event for event in recorded if isinstance(event, ev.Evaluated)]
+    is_known = kind != "roots"
+    printed, _, losses = shown[0].partition(" ")
+    over_batches = sum(json.loads(losses)) / 3
+    assert evaluated.val_loss == pytest.approx(float(printed) if is_known else over_batches, rel=1e-6)
+    assert any(isinstance(event, ev.Warned) for event in recorded) is not is_known
 
 
 class SumInside(LossInside):
