@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from tests.command_line import RunCli
+from tui_lab.cli.script_doctor import _Progress
+from tui_lab.core.doctor.script.process import Limits
+from tui_lab.core.watch.script_process import Target
 
 LOOP = """
 import sys
@@ -275,3 +278,12 @@ def test_only_warnings_and_lines_of_the_script_are_shown(tmp_path: Path, run_wit
     line = next(i for i, text in enumerate(code.splitlines(), 1) if "mse_loss" in text)
     assert f"train.py:{line}: UserWarning: Using a target size" in done.err
     assert "Traceback" in done.err and "core/doctor" not in done.err and "core/watch" not in done.err
+
+
+@pytest.mark.parametrize("stages", [["running the script", "examining"], ["examining"]])
+def test_stages_that_were_missed_are_said(stages: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    progress = _Progress(Target("train.py"), Limits())
+    for stage in stages:
+        progress(stage)
+        progress(stage)
+    assert [line.split()[1] for line in capsys.readouterr().err.splitlines()] == ["running", "examining"]

@@ -100,9 +100,10 @@ class _Progress:
     def __call__(self, stage: str) -> None:
         if stage == self._stage:
             return
+        is_first = not self._stage  # That may be a later stage: stages are polled, and a script may be quick.
         self._stage = stage
-        if stage == "running the script":
+        if is_first:
             updates = "some updates" if self._limits.updates is None else f"{self._limits.updates} updates"
             say(f"doctor: running {self._name} for {updates}; it changes no existing file")
-        elif stage == "examining":
+        if stage == "examining":
             say("doctor: examining what it did")
