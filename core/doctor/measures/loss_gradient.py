@@ -206,13 +206,18 @@ def _three_axes(scores: Tensor) -> Tensor:
 
 
 def _of_pair(target: Target, batch: Batch, logits: Tensor, gradient: Tensor, value: float | None) -> Measurement:
-    """Return the measurement with the ids and targets of the batch, where they have the shape of the logits."""
+    """Return the measurement with the ids and targets of the batch, where they have the shape of the logits.
+
+    Logits [T, B, V], as the model itself returns them, are turned to the form of the ids [B, T].
+    """
     logits = _three_axes(logits)
     gradient = _three_axes(gradient)
     x = y = None
     if target.tokens is not None:
         x = target.tokens.x(batch)
         y = target.tokens.y(batch) if target.tokens.y is not None else None
+        if logits.shape[:2] != x.shape and logits.shape[:2] == x.shape[::-1]:
+            logits, gradient = logits.transpose(0, 1), gradient.transpose(0, 1)
     else:
         y = class_labels(batch)
     shape = logits.shape[:2]

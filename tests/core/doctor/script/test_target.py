@@ -13,6 +13,7 @@ from tui_lab.core.doctor.checks.loss import score_loss
 from tui_lab.core.doctor.checks.training import gradients
 from tui_lab.core.doctor.findings import NotJudged
 from tui_lab.core.doctor.loop.recorder import LoopRecorder
+from tui_lab.core.doctor.measures.loss_gradient import measured_loss
 from tui_lab.core.doctor.program.target import Target, required
 from tui_lab.core.doctor.program.update_state import UpdateState
 from tui_lab.core.doctor.runner import NO_TIME, examine
@@ -301,6 +302,13 @@ def test_logits_of_the_last_position_show_that_ids_are_time_first() -> None:
     tokens = required(target.tokens)
     assert torch.equal(tokens.x(target.batch(0)), pair(0)[0])
     assert torch.equal(target.pair(0)[1][:, -1], pair(0)[1][:, -1])
+
+
+def test_measured_logits_have_the_form_of_the_ids() -> None:
+    target = examined(TimeFirst(), time_first)
+    measured = measured_loss(target, target.batch(0))
+    assert measured.logits.shape == measured.gradient.shape == (B, T, V)
+    assert measured.x is not None and torch.equal(measured.x, pair(0)[0])
 
 
 def test_loss_of_flattened_logits_by_hand_is_tried_on_whole_batches() -> None:
