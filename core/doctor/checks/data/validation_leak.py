@@ -31,7 +31,8 @@ WHY = "A validation loss on training data cannot show overfitting, so early stop
 
 def check(target: Target) -> Iterator[Finding]:
     if target.validation is None and target.record is not None:
-        yield from _of_script(target.record)
+        tokens = target.tokens
+        yield from _of_script(target.record, n_ids=0 if tokens is None else target.probe.x.shape[1])
         return
     if target.validation is None:
         raise NotJudged("it compares ids [N, T] of 32 tokens or more, which Case(…, validation=…) gives")
@@ -46,8 +47,11 @@ def check(target: Target) -> Iterator[Finding]:
         )
 
 
-def _of_script(record: LoopRecord) -> Iterator[Finding]:
-    """Judge the rows that a script evaluates as its validation part, and the data sets that it reads them from."""
+def _of_script(record: LoopRecord, n_ids: int = 0) -> Iterator[Finding]:
+    """Judge the rows that a script evaluates as its validation part, and the data sets that it reads them from.
+
+    n_ids: T of its ids; 0: it is unknown.
+    """
     observed = record.observed
     finding = next(_of_rows(observed.shared_rows), None)
     if finding is not None:
@@ -70,7 +74,7 @@ def _of_script(record: LoopRecord) -> Iterator[Finding]:
     is_judged = any(_excludes_leak(rows) for rows in observed.shared_rows) or len(reasons) < len(pairs)
     if not is_judged:
         reasons += [_too_little(rows) for rows in observed.shared_rows]
-        raise NotJudged("; ".join(dict.fromkeys(reasons)) or _unknown(record))
+        raise NotJudged("; ".join(dict.fromkeys(reasons)) or _unknown(record, n_ids))
 
 
 def _excludes_leak(rows: SharedRows) -> bool:
@@ -100,26 +104,35 @@ def _too_little(rows: SharedRows) -> str:
     )
 
 
-def _unknown(record: LoopRecord) -> str:
-    """Return why nothing of a script was compared."""
+def _unknown(record: LoopRecord, n_ids: int) -> str:
+    """Return why nothing of a script was compared. n_ids: T of its ids; 0: it is unknown."""
     if not record.updates:
         return NO_UPDATE
     evaluations = [event for update in record.updates for event in update.events_of("evaluation")]
+    if not evaluations and not record.evaluation_rows:
+        return (
+            f"the script evaluated nothing within {len(record.updates)} updates; --updates N and --seconds N set more"
+        )
     if evaluations and all(event.value is None for event in evaluations):
         return (
             f"within {len(record.updates)} updates, the script computed no loss without gradients; if it evaluates, "
             "names such as val_loader or split='val' would show where"
         )
+    return _too_short(record, n_ids) or (
+        "it is not known which of the evaluated rows are for validation; names such as val_loader or split='val' "
+        "would show it"
+    )
+
+
+def _too_short(record: LoopRecord, n_ids: int) -> str:
+    """Return why the ids of a script are not compared in any case; "" if they may be. n_ids: as of `_unknown`."""
     ids = [m.x for m in record.measurements if m.x is not None and m.x.dim() == 2 and not m.x.is_floating_point()]
     lengths = {x.shape[1] for x in ids}
-    if lengths and max(lengths) < MIN_IDS:
-        return f"rows of {max(lengths)} ids are too short: such rows repeat by chance in any text"
-    if evaluations or record.evaluation_rows:
-        return (
-            "it is not known which of the evaluated rows are for validation; names such as val_loader or split='val' "
-            "would show it"
-        )
-    return f"the script evaluated nothing within {len(record.updates)} updates; --updates N and --seconds N set more"
+    if not lengths or max(lengths) >= MIN_IDS:
+        return ""
+    if n_ids >= MIN_IDS and n_ids in {x.shape[0] for x in ids}:
+        return "rows of ids [T, B] are not compared, only those of ids [B, T]"
+    return f"rows of {max(lengths)} ids are too short: such rows repeat by chance in any text"
 
 
 def _of_rows(compared: Sequence[SharedRows]) -> Iterator[Finding]:

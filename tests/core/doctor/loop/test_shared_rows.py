@@ -197,6 +197,21 @@ def test_short_rows_are_the_reason_if_nothing_is_compared(long_stream: Tensor, l
     assert (f"rows of {length} ids" in str(raised.value)) == is_short
 
 
+def test_without_evaluations_the_length_of_rows_is_no_reason(long_stream: Tensor) -> None:
+    record = recorded(drawn(long_stream, 32, seed=1)[:, :8], long_stream[:0].view(0, 8))
+    record = replace(record, evaluation_rows=frozenset(), updates=tuple(replace(u, events=()) for u in record.updates))
+    with pytest.raises(NotJudged) as raised:
+        list(validation_leak._of_script(record))
+    assert "evaluated nothing" in str(raised.value)
+
+
+def test_ids_with_the_batch_along_the_second_axis_are_not_called_short(long_stream: Tensor) -> None:
+    record = recorded(drawn(long_stream, 32, seed=1)[:, :8], drawn(long_stream, 32, seed=2)[:, :8])
+    with pytest.raises(NotJudged) as raised:
+        list(validation_leak._of_script(record, n_ids=16))  # Its batches are [16, 8].
+    assert "[T, B]" in str(raised.value)
+
+
 def test_rows_that_repeat_by_chance_exclude_no_leak() -> None:
     rows = SharedRows(
         n=64,
