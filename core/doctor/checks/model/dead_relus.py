@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tui_lab.core.doctor.findings import Finding
+from tui_lab.core.doctor.findings import Finding, NotApplicable
 from tui_lab.core.doctor.program.target import Target
 
 DEAD_SHARE = 0.9
@@ -52,6 +52,8 @@ def dead_shares(model: nn.Module, run: Callable[[], object]) -> dict[str, float]
 def check(target: Target) -> Iterator[Finding]:
     with target.evaluating(), torch.enable_grad():
         shares = dead_shares(target.model, lambda: target.output(target.probe.batch))
+    if not shares:
+        raise NotApplicable("no linear layer or convolution gets its input from a ReLU")
     dead = {name: share for name, share in shares.items() if share >= DEAD_SHARE}
     if dead:
         name, share = max(dead.items(), key=lambda item: item[1])
