@@ -63,10 +63,11 @@ class Trial:
 
 
 def check(target: Target) -> Iterator[Finding]:
+    if broken := next(filter(is_lasting, recorded_courses(target)), None):  # No loss may be NaN, whatever it is for.
+        yield not_finite(broken)
+        return
     course = _judged_course(target)
     if not all(map(math.isfinite, course.values)):
-        if is_lasting(course):
-            yield not_finite(course)
         return
     if _is_unbounded(course):
         yield _unbounded(course)

@@ -1,6 +1,7 @@
 """The course of a loop's losses: infinite ones, ones that stay, ones without a bound, and optimizers created again."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tui_lab.core.doctor.checks.training import loss_progress, loss_values, optimizer_rebuilt, overfit
-from tui_lab.core.doctor.findings import Finding, NotApplicable
+from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.loop.loss_course import loss_courses
 from tui_lab.core.doctor.loop.recorder import LoopRecorder
 from tui_lab.core.doctor.program.target import Target
@@ -138,6 +139,19 @@ def test_loss_that_is_not_finite_is_a_finding_with_its_first_update(losses: Loss
     assert (finding.code, finding.kind) == ("loss_not_finite", "finding")
     assert f"at update {first}" in finding.evidence
     assert finding.location
+
+
+def rising(target: Target) -> Target:
+    """Return the target with a rate that rises in each recorded update."""
+    updates = tuple(replace(update, lrs=(1e-4 * (update.number + 1),)) for update in target.loop.updates)
+    return replace(target, record=replace(target.loop, updates=updates))
+
+
+def test_loss_that_becomes_nan_is_a_finding_whatever_else_prevents_a_judgment() -> None:
+    with pytest.raises(NotJudged):
+        list(loss_progress.check(rising(trained())))
+    (finding,) = loss_progress.check(rising(trained(losses=nan_at_50)))
+    assert finding.code == "loss_not_finite"
 
 
 @pytest.mark.parametrize("check", [loss_progress.check, overfit.check])
