@@ -64,6 +64,11 @@ class _Sample:
         """How the weights have changed since."""
         return _first(self.parameter) - self.weights
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether its change and its gradient are numbers, so that they tell how it was updated."""
+        return bool(self.change.isfinite().all()) and bool(self.present_gradient.isfinite().all())
+
     def replaced_by(self, other: Tensor) -> "_Sample":
         """Return the sample with another tensor in the place of the parameter."""
         return _Sample(other, self.weights, self.present_gradient)
@@ -87,7 +92,7 @@ class UpdatesByHand:
         self.rate: float | None = None
         """The learning rate of the latest update, negative along the gradient, 0 if it changed no weight.
 
-        None if it followed another rule.
+        None if it followed another rule. An update with NaN or infinity keeps the rate of the one before.
         """
         self.replaced: list[tuple[Tensor, Tensor]] = []
         """The parameters that the latest update replaced, and the tensors in their place."""
@@ -162,12 +167,15 @@ class UpdatesByHand:
         self._is_in_place = is_in_place
         self._n_of_update = max(1, self._n_idle)
         self._n_idle = 0
-        rate = _rate(self._samples)
-        if rate is None or self.rate is None or abs(rate - self.rate) > SAME_RATE * abs(self.rate):
-            self.rate = None if rate is None else float(f"{rate:.3g}")
+        if all(sample.is_finite for sample in self._samples):
+            self._set_rate(_rate(self._samples))
         self._optimizer.param_groups[0]["lr"] = max(0.0, self.rate or 0.0)
         self._samples = []
         return self._optimizer
+
+    def _set_rate(self, rate: float | None) -> None:
+        if rate is None or self.rate is None or abs(rate - self.rate) > SAME_RATE * abs(self.rate):
+            self.rate = None if rate is None else float(f"{rate:.3g}")
 
     def _update_without_effect(self) -> ByHand | None:
         """Return what stands for the optimizer if a loop goes on whose rate has become too small to change a weight.
@@ -205,7 +213,8 @@ class UpdatesByHand:
         others = {id(old): leaf for old, leaf in zip(gone, new, strict=True)}
         samples = [s.replaced_by(others[id(s.parameter)]) for s in self._samples if id(s.parameter) in others]
         rate = _rate(samples) if sum(p.numel() for p in gone) > 1 else None  # One number has no direction.
-        if rate is None or rate < 0:  # They may also be other inputs, or other models.
+        is_broken = self._has_updated and not all(sample.is_finite for sample in samples)
+        if not is_broken and (rate is None or rate < 0):  # They may also be other inputs, or other models.
             return False
         self._samples = samples
         self.replaced = list(zip(gone, new, strict=True))

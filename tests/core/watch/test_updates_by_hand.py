@@ -119,6 +119,16 @@ def test_new_tensors_in_the_place_of_weights_are_steps(tmp_path: Path) -> None:
     assert {step.lr for step in steps} == {LR} and not any("micro_batches" in (step.extra or {}) for step in steps)
 
 
+def test_new_tensors_with_nan_are_steps_at_the_rate_before(tmp_path: Path) -> None:
+    def broken(step: int) -> Tensor:
+        return batch_of_numbers(step) * (torch.nan if step == 3 else 1.0)
+
+    with recording(tmp_path) as record:
+        losses = new_tensors(lambda weight, gradient: weight - LR * gradient, data=broken)
+    steps = steps_of(record)
+    assert len(steps) >= len(losses) - 1 and {step.lr for step in steps} == {LR}  # No gap after the first NaN.
+
+
 @pytest.mark.parametrize(
     "step",
     [

@@ -4,6 +4,7 @@ Cost: one update of a copy, or as many as gradient accumulation over calls needs
 the loop.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 
 from tui_lab.core.doctor.findings import Finding, FindingCode, NotJudged
@@ -92,7 +93,8 @@ def _climbs_in_loop(target: Target, record: LoopRecord) -> bool:
     if not record.climbs_by_hand:
         return target.maximizes or is_opposed
     # The loop adds the gradient, which is right for a likelihood, and wrong for what a loss function of torch returned.
-    is_criterion = all(update.means == update.losses for update in record.updates)
+    finite = [update for update in record.updates if all(map(math.isfinite, update.losses))]
+    is_criterion = bool(finite) and all(update.means == update.losses for update in finite)
     return is_criterion or (bool(cosines) and not is_opposed)
 
 

@@ -1,5 +1,6 @@
 """Updates that a loop makes without an optimizer are recorded as its steps, and judged as those of an optimizer."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -199,6 +200,31 @@ def log_likelihood(model: nn.Module, step: int) -> Tensor:
     return logits.log_softmax(-1).gather(2, y[..., None]).mean()
 
 
+def becomes_nan(model: nn.Module, step: int) -> Tensor:
+    """Break all losses from the seventh on."""
+    return loss_of(model, step) * (torch.nan if step == 6 else 1.0)
+
+
+@pytest.mark.parametrize("rate", [LR, -LR])
+def test_updates_with_nan_keep_the_rate_of_those_before(rate: float) -> None:
+    record = recorded(trained(becomes_nan, lambda model: descend(model, rate)))
+    assert not math.isfinite(record.updates[-1].losses[0])
+    assert {update.lrs for update in record.updates} == {(rate,)}
+    assert (record.is_plain_by_hand, record.climbs_by_hand) == (rate > 0, rate < 0)
+
+
+def test_updates_by_another_rule_keep_none_with_nan() -> None:
+    velocity: dict[Tensor, Tensor] = {}
+
+    def update(model: nn.Module) -> None:
+        for p, gradient in gradients(model):
+            velocity[p] = 0.9 * velocity.get(p, torch.zeros_like(p)) + gradient
+            p.data.add_(velocity[p], alpha=-LR)
+
+    record = recorded(trained(becomes_nan, update))
+    assert record.updates[-1].lrs == () and not record.is_plain_by_hand
+
+
 @pytest.mark.parametrize(
     ("loop", "expected"),
     [
@@ -208,6 +234,7 @@ def log_likelihood(model: nn.Module, step: int) -> Tensor:
         (trained(loss_of, lambda model: descend(model.head)), ["missing_from_optimizer"]),  # type: ignore[arg-type]
         (trained(negated, descend), ["gradient_ascent"]),
         (trained(loss_of, lambda model: descend(model, -LR)), ["gradient_ascent"]),
+        (trained(becomes_nan, lambda model: descend(model, -LR)), ["gradient_ascent"]),
         (trained(negated, lambda model: descend(model, -LR)), []),
         (trained(log_likelihood, lambda model: descend(model, -LR)), []),
         (trained(loss_of, clips_after_the_update), ["clip_without_effect"]),
