@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from tests.core.doctor.script.test_target import Small, V, outside, pair
 from tui_lab.core.doctor.findings import NotJudged
+from tui_lab.core.doctor.loop.reading import OTHER_RULE
 from tui_lab.core.doctor.loop.recorder import LoopRecorder
 from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.doctor.runner import examine
@@ -132,8 +133,14 @@ def test_update_of_a_copy_is_that_of_the_script() -> None:
         assert torch.allclose(copied, p - LR * p.grad, atol=1e-6)
 
 
-def test_other_updates_by_hand_are_not_tried_on_copies() -> None:
-    target = examined(outside, Momentum())
+def rate_per_size(p: nn.Parameter, gradient: Tensor) -> None:
+    """Update vectors more slowly than matrices."""
+    p.data -= (LR if p.dim() > 1 else 0.3 * LR) * gradient
+
+
+@pytest.mark.parametrize("update", [Momentum(), rate_per_size], ids=["momentum", "two rates"])
+def test_other_updates_by_hand_are_not_tried_on_copies(update: Callable[[nn.Parameter, Tensor], None]) -> None:
+    target = examined(outside, update)
     assert target.record is not None and len(target.record.updates) == UPDATES
-    with pytest.raises(NotJudged, match="multiple of the gradients"):
+    with pytest.raises(NotJudged, match=OTHER_RULE):
         target.require_optimizers()
