@@ -1,6 +1,7 @@
 """What is known of a script at its first step, as a config and as the event that starts the run."""
 
 import linecache
+import math
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,8 +33,9 @@ LIBRARIES = ("site-packages", "dist-packages")
 
 @dataclass(frozen=True)
 class Discovered:
-    """What has been found. lr: of the first step. grad_clip: the norm to which the script clips, 0: not at all.
+    """What has been found. lr: of the first step, NaN if it is not known.
 
+    grad_clip: the norm to which the script clips, 0: not at all.
     seen_vocab: the number of logits; inputs: of the first call of the model that was seen; steps: 0 if not known.
     """
 
@@ -70,7 +72,7 @@ class Discovered:
         }
         optim = {
             "name": _name_of(self.optimizers[0]) if self.optimizers else "",
-            "lr": self.lr,
+            "lr": None if math.isnan(self.lr) else self.lr,
             "weight_decay": max((float(group.get("weight_decay") or 0.0) for group in groups), default=0.0) or None,
             "grad_clip": self.grad_clip,
         }

@@ -36,11 +36,11 @@ CLEAR = 4.0
 class ByHand(Unwrapped):
     """Stands for the optimizer that a script does not have: its `step` is plain gradient descent.
 
-    lr: of the latest update; 0 if the update was of another kind.
+    lr: of the latest update; NaN before the first one, and if the update was of another kind or cannot be measured.
     """
 
     def __init__(self, parameters: Sequence[Tensor]) -> None:
-        super().__init__(list(parameters), {"lr": 0.0})
+        super().__init__(list(parameters), {"lr": math.nan})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -169,7 +169,7 @@ class UpdatesByHand:
         self._n_idle = 0
         if all(sample.is_finite for sample in self._samples):
             self._set_rate(_rate(self._samples))
-        self._optimizer.param_groups[0]["lr"] = max(0.0, self.rate or 0.0)
+        self._optimizer.param_groups[0]["lr"] = math.nan if self.rate is None else max(0.0, self.rate)
         self._samples = []
         return self._optimizer
 

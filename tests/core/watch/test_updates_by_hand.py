@@ -1,5 +1,6 @@
 """Scripts that change their weights without a torch optimizer are recorded, with the rate of plain gradient descent."""
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -82,7 +83,21 @@ def test_momentum_by_hand_has_no_rate(tmp_path: Path) -> None:
                 assert p.grad is not None
                 v.mul_(0.9).add_(p.grad)
                 p.data.add_(v, alpha=-LR)
-    assert [step.lr for step in steps_of(record)] == [LR, *[0.0] * (STEPS - 1)]
+    rates = [step.lr for step in steps_of(record)]
+    assert rates[0] == LR and len(rates) == STEPS and all(math.isnan(rate) for rate in rates[1:])
+
+
+def test_rate_that_the_first_update_does_not_tell_is_no_setting(tmp_path: Path) -> None:
+    model = start()
+    with recording(tmp_path) as record:
+        for step in range(STEPS):
+            torch.autograd.backward(model(*batch(step))[1])
+            for p in model.parameters():
+                assert p.grad is not None
+                p.data.sub_(p.grad.sign(), alpha=LR)
+    config = record.run.config()
+    assert steps_of(record) and isinstance(config, ScriptConfig)
+    assert config.optim.is_by_hand and config.optim.lr is None
 
 
 Step = Callable[[Tensor, Tensor], Tensor]
