@@ -42,16 +42,20 @@ class Boundary:
         control.count_step()
         if self._commands.empty() and not control.has_pending and not control.stop_requested:
             return
-        self.recorder.close_step(wait=True)  # The user sees the step after which the script waits.
-        control.poll(SINGLE_PROCESS)
-        self._execute_pending(self.recorder)
-        while control.paused and not control.stop_requested:
-            control.poll(SINGLE_PROCESS, wait=True)
-            self._execute_pending(self.recorder)
-        self.recorder.batches.always = control.steps_left > 0
-        self.recorder.clock.next_step()
+        with self.recorder.clock.pause():
+            self._wait(self.recorder)
         if control.stop_requested:
             raise StopRequested("stopped from tui-lab")
+
+    def _wait(self, recorder: Recorder) -> None:
+        """Execute what has arrived, and what arrives until the script is to continue."""
+        recorder.close_step(wait=True)  # The user sees the step after which the script waits.
+        self.control.poll(SINGLE_PROCESS)
+        self._execute_pending(recorder)
+        while self.control.paused and not self.control.stop_requested:
+            self.control.poll(SINGLE_PROCESS, wait=True)
+            self._execute_pending(recorder)
+        recorder.batches.always = self.control.steps_left > 0
 
     def _execute_pending(self, recorder: Recorder) -> None:
         while (command := self.control.next_command()) is not None:

@@ -1,6 +1,7 @@
 """The time of each step of a script, without evaluations and pauses."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class StepClock:
@@ -40,10 +41,14 @@ class StepClock:
         return seconds
 
     def exclude(self, seconds: float) -> None:
-        """Do not count `seconds` of the present step, which the recorder used."""
+        """Do not count `seconds` of the present step, which the script did not use."""
         self._excluded += seconds
 
-    def next_step(self) -> None:
-        """A new step begins now."""
-        self._step_began = self._clock()
-        self._excluded = 0.0
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Do not count the time of the block, which may lie in the middle of a step: before its optimizer's step."""
+        began = self._clock()
+        try:
+            yield
+        finally:
+            self.exclude(self._clock() - began)

@@ -26,8 +26,8 @@ def test_step_lasts_from_optimizer_to_optimizer_without_evaluation_and_pause() -
     assert clock.training(), "the evaluation is over"
     time.now += 2
     assert clock.optimizer_stepped() == 3
-    time.now += 30  # A pause.
-    clock.next_step()
+    with clock.pause():
+        time.now += 30
     time.now += 2
     assert clock.optimizer_stepped() == 2
 
@@ -39,6 +39,18 @@ def test_time_of_the_recorder_does_not_count() -> None:
     time.now += 5
     clock.exclude(4)
     assert clock.optimizer_stepped() == 1
+
+
+def test_what_a_step_did_before_a_pause_counts() -> None:
+    time = FakeTime()
+    clock = StepClock(time)
+    clock.training()
+    clock.optimizer_stepped()
+    time.now += 2  # The forward and backward pass of the next step.
+    with clock.pause():
+        time.now += 30
+    time.now += 1
+    assert clock.optimizer_stepped() == 3
 
 
 def test_evaluation_before_the_first_step_does_not_count() -> None:
