@@ -93,8 +93,8 @@ class SharedRows:
     """Rows of one length of a validation part, against the training rows.
 
     n: that were compared. n_same: that are training rows. n_near: others, of which three quarters or more are part of
-    a training row, as windows of one stream that overlap. n_trained: training rows. n_halved: training rows that
-    were compared with half of the training rows. n_shared_halved: those of them that are the same or near to one.
+    a training row, as windows of one stream that overlap. n_trained: different training rows. n_halved: training rows
+    that were compared with half of the training rows. n_shared_halved: those of them that are the same or near to one.
     length: values of a row. is_by_chance: whether rows repeat among the training rows in any case. line: of the model's
     call.
     """

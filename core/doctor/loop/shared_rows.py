@@ -88,7 +88,7 @@ class RowsWatch:
                     n=len(evaluated),
                     n_same=int(same.sum()),
                     n_near=int((near & ~same).sum()),
-                    n_trained=len(trained),
+                    n_trained=len(torch.unique(trained, dim=0)),
                     n_halved=len(half),
                     n_shared_halved=int(shared_rows(other_half, half, shift).sum()),
                     length=length,

@@ -11,7 +11,7 @@ from tui_lab.core.doctor.findings import Finding, NotJudged
 from tui_lab.core.doctor.loop.observed import SharedRows
 from tui_lab.core.doctor.loop.reading import NO_UPDATE
 from tui_lab.core.doctor.loop.record import LoopRecord
-from tui_lab.core.doctor.loop.shared_rows import MIN_IDS
+from tui_lab.core.doctor.loop.shared_rows import CHUNK, MIN_IDS
 from tui_lab.core.doctor.program.target import Target
 
 MAX_SHARE = 0.05
@@ -93,9 +93,11 @@ def _excludes_leak(rows: SharedRows) -> bool:
 
 def _too_little(rows: SharedRows) -> str:
     """Return why rows do not tell whether there is a leak."""
-    compared = f"{rows.n} validation rows were compared with {rows.n_trained} training rows"
+    compared = f"{rows.n} validation rows were compared with {rows.n_trained} different training rows"
+    if rows.n_trained < CHUNK:
+        return f"{compared}, fewer than {CHUNK}"
     if rows.is_by_chance:
-        return f"{compared}, which repeat by chance"
+        return f"{compared}, and rows like these repeat often, so that an equal row shows no leak"
     if rows.n < MIN_ROWS:
         return f"{compared}, fewer than {MIN_ROWS}"
     return (

@@ -197,6 +197,15 @@ def test_short_rows_are_the_reason_if_nothing_is_compared(long_stream: Tensor, l
     assert (f"rows of {length} ids" in str(raised.value)) == is_short
 
 
+def test_a_constant_batch_is_counted_once(long_stream: Tensor) -> None:
+    record = recorded(drawn(long_stream[:18_000], 16, seed=1).repeat(20, 1), drawn(long_stream[18_000:], 160, seed=2))
+    (rows,) = record.observed.shared_rows
+    assert rows.n_trained == 16
+    with pytest.raises(NotJudged) as raised:
+        list(validation_leak._of_script(record))
+    assert "16 different training rows" in str(raised.value)
+
+
 def test_without_evaluations_the_length_of_rows_is_no_reason(long_stream: Tensor) -> None:
     record = recorded(drawn(long_stream, 32, seed=1)[:, :8], long_stream[:0].view(0, 8))
     record = replace(record, evaluation_rows=frozenset(), updates=tuple(replace(u, events=()) for u in record.updates))
