@@ -134,11 +134,13 @@ def trained_batch(target: Target, batch: Batch, shift: int) -> TrainedBatch:
 def _measured_batches(target: Target, measurement: Measurement | None) -> list[TrainedBatch]:
     """Return batches whose targets are only known from the gradient of the loss."""
     if measurement is None or measurement.reading.form == "other":
-        raise NotJudged("the targets are not part of the batch, and the loss does not show which it trains")
+        raise NotJudged(
+            "it is not known which tensor holds the targets, and the gradient of the loss does not show them"
+        )
     tokens = required(target.tokens)
     if target.loss_function is None:
         if measurement.x is None:
-            raise NotJudged("the targets are not part of the batch")
+            raise NotJudged("it is not known which tensor holds the targets")
         return [TrainedBatch(measurement.x, None, _targets(measurement, target.ignored), target.probe.batch)]
     batches = []
     for step in range(MEASURED_STEPS if target.varies and not target.fixed_shape else 1):

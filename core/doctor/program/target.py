@@ -70,9 +70,9 @@ def required(tokens: TokenView | None) -> TokenView:
 
 
 def targets_of(tokens: TokenView, batch: Batch) -> Tensor:
-    """Return the targets int64 [B, T] of a batch. Raises NotJudged if they are not in the batch."""
+    """Return the targets int64 [B, T] of a batch. Raises NotJudged if it is not known where they are."""
     if tokens.y is None:
-        raise NotJudged("the targets are not part of the batch")
+        raise NotJudged("it is not known which tensor holds the targets")
     return tokens.y(batch)
 
 

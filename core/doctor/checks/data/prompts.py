@@ -91,7 +91,7 @@ def _rows(target: Target, trained: TrainedTargets) -> tuple[Tensor, Tensor]:
     """Return rows of one length that differ, and their targets, [N, T] both. Raises NotJudged if they are few."""
     first = trained.batches[0]
     if first.y is None:
-        raise NotJudged("the targets are not part of the batch")
+        raise NotJudged("it is not known which tensor holds the targets")
     length = first.x.shape[1]
     if not 2 <= length <= MAX_LENGTH:
         raise NotApplicable(f"the rows have {length} tokens")

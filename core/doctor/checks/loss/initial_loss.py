@@ -53,8 +53,12 @@ def _of_tokens(target: Target) -> float:
     if target.loss_function is None:
         return target.plain_loss()
     trained = trained_targets(target)
-    y = trained_batch(target, target.probe.batch, trained.view_shift or 0).trained.to(target.device)
-    return float(mean_cross_entropy(target.logits_of(target.probe.batch), y, target.ignored))
+    if target.tokens is not None and target.tokens.y is None:  # They are known from the gradient of the loss.
+        one = trained.batches[0]
+    else:
+        one = trained_batch(target, target.probe.batch, trained.view_shift or 0)
+    y = one.trained.to(target.device)
+    return float(mean_cross_entropy(target.logits_of(one.batch)[: len(y)], y, target.ignored))
 
 
 def _of_classes(target: Target) -> tuple[float, int]:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tui_lab.core.doctor.checks.loss import score_loss
+from tests.core.doctor.checks.programs import results
+from tui_lab.core.doctor.checks.loss import initial_loss, score_loss
 from tui_lab.core.doctor.checks.training import gradients
 from tui_lab.core.doctor.findings import NotJudged
 from tui_lab.core.doctor.loop.recorder import LoopRecorder
@@ -309,6 +310,20 @@ def test_measured_logits_have_the_form_of_the_ids() -> None:
     measured = measured_loss(target, target.batch(0))
     assert measured.logits.shape == measured.gradient.shape == (B, T, V)
     assert measured.x is not None and torch.equal(measured.x, pair(0)[0])
+
+
+def test_initial_loss_is_judged_although_the_loss_gets_changed_logits() -> None:
+    def twice(model: nn.Module, step: int) -> Tensor:
+        x, y = pair(step)
+        return F.cross_entropy(model(x).softmax(-1).flatten(0, 1), y.reshape(-1))
+
+    def outcome(scale: float) -> list[tuple[str, str]]:
+        model = Small()
+        nn.init.normal_(model.h.weight, std=scale)
+        return results(initial_loss.check, examined(model, twice))
+
+    assert outcome(0.1) == []
+    assert outcome(60.0) == [("finding", "initial_loss")]
 
 
 def test_loss_of_flattened_logits_by_hand_is_tried_on_whole_batches() -> None:
