@@ -46,6 +46,8 @@ class Batches:
         """Whether x is [T, B]: as the targets of the latest recorded batch show it."""
         self.always = False
         """Record every batch: while the user goes step by step."""
+        self.is_awaited: Callable[[], bool] = lambda: False
+        """() → whether a command waits for the end of the step, such as a pause: the user then looks at its batch."""
 
     @property
     def inputs(self) -> Inputs | None:
@@ -128,7 +130,7 @@ class Batches:
         return ids.t() if self.is_time_first else ids
 
     def _is_due(self) -> bool:
-        if self.always:
+        if self.always or self.is_awaited():
             return True
         return self._clock() - self._taken_at >= SECONDS_BETWEEN_BATCHES and self._budget.allows()
 

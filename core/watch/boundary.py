@@ -40,12 +40,16 @@ class Boundary:
         if self.recorder is None:
             return
         control.count_step()
-        if self._commands.empty() and not control.has_pending and not control.stop_requested:
+        if not self.is_awaited():
             return
         with self.recorder.clock.pause():
             self._wait(self.recorder)
         if control.stop_requested:
             raise StopRequested("stopped from tui-lab")
+
+    def is_awaited(self) -> bool:
+        """Whether there is something to do at the end of the step."""
+        return not self._commands.empty() or self.control.has_pending or self.control.stop_requested
 
     def _wait(self, recorder: Recorder) -> None:
         """Execute what has arrived, and what arrives until the script is to continue."""

@@ -568,3 +568,14 @@ def test_traced_graph_has_the_calls_of_modules(tmp_path: Path) -> None:
             optimizer.step()
         traced = torch.fx.symbolic_trace(nn.Sequential(nn.Linear(3, 2)))
     assert [node.op for node in traced.graph.nodes] == before
+
+
+def test_batch_of_the_step_before_a_command_is_recorded(tmp_path: Path) -> None:
+    model = start()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with recording(tmp_path) as record:
+        train(model, optimizer, range(STEPS))
+        record.boundary.control.commands.put(cmd.Save())
+        train(model, optimizer, range(STEPS, STEPS + 1))
+    recorded = read_batch(record.run.path)
+    assert recorded is not None and recorded.step == STEPS
