@@ -52,7 +52,7 @@ async def test_before_the_first_step_the_lab_shows_output_and_can_be_left(tmp_pa
         await it.pilot.press("escape")
         await it.tell(Waiting("train-1", str(tmp_path), 75.0), Printed(("loading data",)))
         status = it.text("#status")
-        assert "no optimizer step yet" in status and "1:15" in status and "train-1" in status
+        assert "no step yet" in status and "1:15" in status and "train-1" in status
         await it.press("5")
         assert "loading data" in log_of(it)
         await it.press("space")
@@ -285,6 +285,7 @@ async def test_live_settings_come_first_and_captured_ones_are_read_only(tmp_path
         keys = [row.value for row in it.screen.query_one("#settings", DataTable).rows]
         live = ["model.dropout", "optim.lr_factor", "optim.weight_decay", "optim.grad_clip"]
         assert keys[:4] == live and "settings.batch_size" in keys[4:]
+        assert "train.steps" not in keys, "not known"
         await it.press("down", "enter")
         value = it.screen.query_one("#value", Input)
         assert value.has_focus

@@ -7,7 +7,15 @@ import pytest
 
 from tests.app.fake import Lab
 from tests.app.script import batch, history, script_lab
-from tui_lab.app.panes.recorded_batch import NO_BATCH, NO_TOKENS, RecordedBatchView, history_text
+from tui_lab.app.panes.recorded_batch import (
+    NO_BATCH,
+    NO_FIRST_BATCH,
+    NO_TOKENS,
+    RecordedBatchView,
+    history_text,
+    returned_rows,
+)
+from tui_lab.core import events as ev
 from tui_lab.core.watch.recorded_batch import RecordedBatch, write_batch
 
 
@@ -38,6 +46,21 @@ async def test_recorded_batch_is_shown_decoded_with_its_losses(tmp_path: Path) -
         assert "loss 1.500" in it.text("#recorded-cell") and "top 3" in it.text("#recorded-cell")
         await it.press("n", "n")
         assert "row 3/12" in it.text("#recorded-cell") and "loss" not in it.text("#recorded-cell")
+
+
+async def test_pause_at_the_first_step_says_why_there_is_no_batch(tmp_path: Path) -> None:
+    async with script_lab(tmp_path, steps=1) as it:
+        await it.press("3")
+        await it.tell(ev.Paused(step=1))
+        assert " ".join(it.text("#recorded").split()) == NO_FIRST_BATCH
+        await it.tell(ev.Resumed(step=1))
+        assert it.text("#recorded").strip() == NO_BATCH
+
+
+@pytest.mark.parametrize(("shares", "span"), [([1.0], "last step"), ([1.0, 0.0], "last 2 steps")])
+def test_strip_of_new_rows_names_its_steps(shares: list[float], span: str) -> None:
+    recorded = batch(29)
+    assert returned_rows(recorded, history([-1] * 12, shares), 20).plain.endswith(span)
 
 
 async def test_newer_batch_replaces_the_older_one(tmp_path: Path) -> None:

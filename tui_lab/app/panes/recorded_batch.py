@@ -25,6 +25,7 @@ from tui_lab.data.tokenizers import Tokenizer
 from tui_lab.util.escape import printable
 
 NO_BATCH = "No batch is recorded yet."
+NO_FIRST_BATCH = "The batch of step 1 is not recorded: until its end it is not known which model trains."
 NEVER_A_BATCH = "This run was imported from a log, which has no batches."
 NO_TOKENS = "The model does not take token ids, so there are no cells or attention maps."
 
@@ -83,7 +84,10 @@ class RecordedBatchView(Vertical):
         """Draw the latest batch that was read."""
         if state.ready is None:
             return
-        self._no_batch = NEVER_A_BATCH if is_imported(state.config) else NO_BATCH
+        no_batch = NEVER_A_BATCH if is_imported(state.config) else no_batch_text(state)
+        if no_batch != self._no_batch:
+            self._no_batch = no_batch
+            self._drawn = None
         if self.reader is None:
             self.reader = BatchReader(Path(state.ready.path))
             self._tokenizer = state.ready.tokenizer
@@ -156,6 +160,11 @@ class RecordedBatchView(Vertical):
         return self.query_one(selector, Static)
 
 
+def no_batch_text(state: LabState) -> str:
+    """Return why there is no batch yet."""
+    return NO_FIRST_BATCH if state.phase == "paused" and state.step == 1 else NO_BATCH
+
+
 def batch_title(batch: RecordedBatch, state: LabState) -> Text:
     """Return the step of a batch, counted as in the status line, how old it is, and its size."""
     age = age_text(state.step - batch.step - 1, state, following=True)
@@ -178,7 +187,10 @@ def returned_rows(batch: RecordedBatch, history: RowHistory, width: int) -> Text
     strip = "".join(_level(share) for share in history.recent_new[-width:].tolist())
     n_steps = min(width, len(history.recent_new))
     return Text.assemble(
-        (history_text(batch.step, history), "bold"), ("\nnew rows ", "dim"), strip, (f" last {n_steps:,} steps", "dim")
+        (history_text(batch.step, history), "bold"),
+        ("\nnew rows ", "dim"),
+        strip,
+        (f" last {n_steps:,} steps" if n_steps > 1 else " last step", "dim"),
     )
 
 

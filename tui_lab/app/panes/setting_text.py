@@ -45,11 +45,14 @@ def is_live(config: RunConfig, key: str) -> bool:
 
 
 def keys_of(config: RunConfig) -> list[str]:
-    """Return the settings of a run in the order in which they are shown: of a script, those that can change first."""
+    """Return the settings of a run in the order in which they are shown.
+
+    Of a script, those that can change come first; what is not known, such as the number of its steps, is left out.
+    """
     if isinstance(config, Config):
         return settings.keys_of(config)
     live = script.live_keys(config)
-    return [*live, *(key for key in script.values_of(config) if key not in live)]
+    return [*live, *(key for key in script.known_values(config) if key not in live)]
 
 
 def format_value(value: Any) -> str:

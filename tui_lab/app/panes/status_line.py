@@ -36,7 +36,7 @@ def phase_text(state: LabState) -> str:
         case "loading":
             return state.doing
         case "waiting":
-            return "no optimizer step yet"
+            return "no step yet"
         case "ended":
             return state_name(state.ending)
         case "running" if state.step_time.is_compiling:
