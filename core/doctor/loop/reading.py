@@ -18,6 +18,8 @@ OTHER_RULE = "the updates by hand do not subtract one multiple of all gradients,
 OTHER_TENSORS = "the updates by hand change none of the model's parameters, but other tensors"
 OWN_ROWS = 0.9
 """Share of the trained rows that the model has acted on, from which they are taken for its own data."""
+MIN_LAST = 3
+"""Updates at the end without a finite gradient after which the gradients stay so."""
 MIN_UNSURE = 1e-3
 """1 - the probability of the target, below which the weight of a target cannot be read off its gradient."""
 
@@ -28,6 +30,14 @@ def require_updates(updates: Sequence[UpdateRecord], n: int, kind: str = "") -> 
         raise NotJudged(f"no update {kind} was recorded" if kind else NO_UPDATE)
     if len(updates) < n:
         raise NotJudged(f"the loop made {len(updates)} updates{kind and ' '}{kind}; {n} are needed")
+
+
+def require_finite_gradients(updates: Sequence[UpdateRecord]) -> None:
+    """Raise NotJudged if no gradient of the last updates was finite: only those before could be examined."""
+    last = updates[-MIN_LAST:]
+    if last and all(update.not_finite for update in last):
+        first = next(update.number for update in updates if update.not_finite)
+        raise NotJudged(f"the gradients are not finite from update {first + 1} on")
 
 
 def why_not_repeatable(record: LoopRecord) -> str:

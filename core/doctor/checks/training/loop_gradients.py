@@ -14,6 +14,7 @@ from tui_lab.core.doctor.loop.reading import (
     between,
     line_of,
     named_at,
+    require_finite_gradients,
     require_updates,
     some,
     target_weights,
@@ -66,6 +67,7 @@ def check(target: Target) -> Iterator[Finding]:
     if (undivided := _undivided(record, updates)) is not None:
         yield _not_divided(target, updates, undivided)
     yield from _never_moved(target, record)
+    require_finite_gradients(updates)
 
 
 def _idle_optimizers(target: Target, record: LoopRecord) -> Iterator[Finding]:

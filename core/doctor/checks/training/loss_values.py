@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from tui_lab.core.doctor.findings import Finding, FindingCode, NotApplicable
+from tui_lab.core.doctor.findings import Finding, FindingCode, NotApplicable, NotJudged
 from tui_lab.core.doctor.loop.loss_course import LossCourse, loss_courses
 from tui_lab.core.doctor.program.target import Target
 
@@ -17,6 +17,9 @@ def check(target: Target) -> Iterator[Finding]:
         if not math.isfinite(course.values[0]) and is_lasting(course):
             yield not_finite(course)
             return
+    if broken := next(filter(is_lasting, courses), None):
+        number = next(n for n, value in zip(broken.numbers, broken.values, strict=True) if not math.isfinite(value))
+        raise NotJudged(f"the loss is not finite from update {number + 1} on; other checks look for the cause")
 
 
 def recorded_courses(target: Target) -> list[LossCourse]:

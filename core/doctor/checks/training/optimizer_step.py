@@ -8,7 +8,13 @@ import math
 from collections.abc import Iterator, Sequence
 
 from tui_lab.core.doctor.findings import Finding, FindingCode, NotJudged
-from tui_lab.core.doctor.loop.reading import direction, line_between, line_of, why_not_repeatable
+from tui_lab.core.doctor.loop.reading import (
+    direction,
+    line_between,
+    line_of,
+    require_finite_gradients,
+    why_not_repeatable,
+)
 from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
 from tui_lab.core.doctor.measures.update_trace import UpdateTrace, cosine_and_ratio, stated_gradients
 from tui_lab.core.doctor.program.target import MAX_CALLS, Target
@@ -72,6 +78,8 @@ def _judge_record(target: Target, record: LoopRecord) -> Iterator[Finding]:
         yield from lost
         if not lost and _climbs_in_loop(target, record):
             yield _gradient_ascent(line_of(record.updates[0], "backward"), by_hand=record.climbs_by_hand)
+        elif not lost:
+            require_finite_gradients(record.updates)
 
 
 def _lost_gradients(all_updates: Sequence[UpdateRecord]) -> Iterator[Finding]:

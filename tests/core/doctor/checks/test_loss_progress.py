@@ -1,5 +1,6 @@
 """The course of a loop's losses: infinite ones, ones that stay, ones without a bound, and optimizers created again."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -8,7 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tui_lab.core.doctor.checks.training import loss_progress, loss_values, optimizer_rebuilt, overfit
+from tui_lab.core.doctor.checks.training import (
+    loop_gradients,
+    loss_progress,
+    loss_values,
+    optimizer_rebuilt,
+    optimizer_step,
+    overfit,
+)
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.loop.loss_course import loss_courses
 from tui_lab.core.doctor.loop.recorder import LoopRecorder
@@ -104,7 +112,10 @@ def _target(model: nn.Module, recorder: LoopRecorder, batches: Batches, losses: 
 
 
 def found(target: Target) -> list[Finding]:
-    return [*loss_values.check(target), *loss_progress.check(target)]
+    findings: list[Finding] = []
+    with contextlib.suppress(NotJudged):  # Later losses that are not finite are left to the other check.
+        findings.extend(loss_values.check(target))
+    return [*findings, *loss_progress.check(target)]
 
 
 def test_loss_that_falls_is_no_finding() -> None:
@@ -152,6 +163,15 @@ def test_loss_that_becomes_nan_is_a_finding_whatever_else_prevents_a_judgment() 
         list(loss_progress.check(rising(trained())))
     (finding,) = loss_progress.check(rising(trained(losses=nan_at_50)))
     assert finding.code == "loss_not_finite"
+
+
+@pytest.mark.parametrize("check", [loss_values.check, loop_gradients.check, optimizer_step.check])
+def test_checks_that_saw_values_that_are_not_finite_have_not_passed(
+    check: Callable[[Target], Iterator[Finding]],
+) -> None:
+    assert not list(check(trained()))
+    with pytest.raises(NotJudged, match="from update 51 on"):
+        list(check(trained(losses=nan_at_50)))
 
 
 @pytest.mark.parametrize("check", [loss_progress.check, overfit.check])
