@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from tui_lab.core.user_code.user_files import is_user_code
 from tui_lab.core.watch.call_places import CallPlace, call_place
 from tui_lab.core.watch.frames import locals_of
+from tui_lab.core.watch.tensor_memory import smallest_whole
 
 SPLIT_NAMES = ("split", "phase", "mode", "stage", "subset", "partition")
 """Names of the local variable in which evaluation functions keep the part of the data."""
@@ -67,7 +68,7 @@ def data_part(frame: FrameType | None) -> DataPart:
         return DataPart(name)
     if any(frame.f_code.co_name in _LOOPS for frame in frames):
         return DataPart("val")
-    if name := _name_of_data(of_user):
+    if name := _name_of_data(of_user) or _name_of_whole(of_user):
         return DataPart(name)
     return DataPart(_name_of_result(frames), tuple(_site(of_user)))
 
@@ -178,6 +179,23 @@ def _name_of_data(frames: list[FrameType]) -> str:
             if part := part_in(names):
                 return part
     return ""
+
+
+def _name_of_whole(frames: list[FrameType]) -> str:
+    """Return the part that the tensor is named after from which an argument of a call was cut."""
+    for number, frame in enumerate(frames):
+        variables = {**frame.f_globals, **locals_of(frame)}
+        for name in call_place(frame).arguments:
+            if part := part_in(smallest_whole(variables.get(name), _variables(frames[number:]))):
+                return part
+    return ""
+
+
+def _variables(frames: Iterable[FrameType]) -> Iterator[tuple[str, Any]]:
+    """Yield the name and value of each variable of the functions and their modules."""
+    for frame in frames:
+        yield from locals_of(frame).items()
+        yield from frame.f_globals.items()
 
 
 def _data_of(frame: FrameType) -> Iterator[Any]:

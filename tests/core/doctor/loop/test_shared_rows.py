@@ -197,6 +197,31 @@ def test_short_rows_are_the_reason_if_nothing_is_compared(long_stream: Tensor, l
     assert (f"rows of {length} ids" in str(raised.value)) == is_short
 
 
+@pytest.mark.parametrize(("is_leak", "expected"), [(True, ["leaked_validation"]), (False, [])])
+def test_slices_are_of_the_part_that_they_were_cut_from(
+    long_stream: Tensor, is_leak: bool, expected: list[str]
+) -> None:
+    val = long_stream[0 if is_leak else 18_000 :][:1600].view(20, 80)
+    model = Model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def average() -> None:
+        with torch.no_grad():
+            for i in range(0, val.shape[1], LENGTH):
+                vx = val[:, i : i + LENGTH]
+                model(vx)
+
+    with LoopRecorder() as recorder:
+        for x in torch.split(long_stream[:9_600].view(-1, LENGTH), 16):
+            optimizer.zero_grad()
+            torch.autograd.backward(F.cross_entropy(model(x).flatten(0, 1), x.flatten()))
+            optimizer.step()
+        average()
+    (rows,) = recorder.record().observed.shared_rows
+    assert rows.n == 100
+    assert [finding.code for finding in validation_leak._of_rows([rows])] == expected
+
+
 def test_a_constant_batch_is_counted_once(long_stream: Tensor) -> None:
     record = recorded(drawn(long_stream[:18_000], 16, seed=1).repeat(20, 1), drawn(long_stream[18_000:], 160, seed=2))
     (rows,) = record.observed.shared_rows
