@@ -13,7 +13,7 @@ from tui_lab.app.actions import BY_ID, COMMANDS, applies
 from tui_lab.app.app import LabApp
 from tui_lab.app.panes.cells import Cells
 from tui_lab.app.panes.config import ConfigPane
-from tui_lab.app.screens.dialogs import Ask, AskLine
+from tui_lab.app.screens.dialogs import Ask, AskLine, AskToClose
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.help_text import inline
 from tui_lab.app.screens.lab import LabScreen
@@ -158,6 +158,22 @@ async def test_quit_asks_while_training_runs() -> None:
         await it.tell(ev.Stopped(step=30, reason="done"))
         await it.pilot.app.workers.wait_for_complete()
         assert it.source.closed
+
+
+async def test_quit_dialog_follows_the_run_and_closes_with_it() -> None:
+    async with lab("reverse", "train.compile=true", steps=0) as it:
+        await it.press("q")
+        dialog = it.pilot.app.screen
+        assert isinstance(dialog, AskToClose)
+        before = str(dialog.query_one("#question", Static).content)
+        await it.tell(update(1), update(2), update(3))
+        dialog.ask_again()
+        after = str(dialog.query_one("#question", Static).content)
+        assert "compiled" in before and "compiled" not in after and after
+        await it.tell(ev.Stopped(step=3, reason="done"))
+        dialog.ask_again()
+        await it.pilot.pause()
+        assert it.screen.is_current and not it.source.closed
 
 
 @pytest.mark.parametrize("keys", [("q", "enter"), ("q", "q"), ("ctrl+c", "ctrl+c")])

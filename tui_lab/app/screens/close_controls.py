@@ -83,9 +83,16 @@ class CloseControls:
 
         if lab.source.role == "steering":
             choices = detach_choices(lab.state)
-            lab.app.push_screen(AskToClose(self._followed_question(), choices), detach)
+            lab.app.push_screen(AskToClose(self._question, choices), detach)
         else:
-            lab.app.push_screen(AskToClose(_own_question(lab.state), CLOSE_CHOICES[destination]), close)
+            lab.app.push_screen(AskToClose(self._question, CLOSE_CHOICES[destination]), close)
+
+    def _question(self) -> str | None:
+        """Return what is said of the run now; None if it has ended."""
+        lab = self._lab
+        if lab.state.over:
+            return None
+        return self._followed_question() if lab.source.role == "steering" else _own_question(lab.state)
 
     def _followed_question(self) -> str:
         """Return what is said of a run of another process when the app leaves it."""

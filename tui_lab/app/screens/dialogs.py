@@ -1,5 +1,6 @@
 """Dialogs: select one of a few choices, or type a line."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from textual.app import ComposeResult
@@ -15,6 +16,9 @@ from tui_lab.app.widgets.input import Field
 
 LONGEST_NAME = 100
 """Columns of a run's name in a question, which may have several lines."""
+
+SECONDS_BETWEEN_QUESTIONS = 0.5
+"""Of a dialog over a run that goes on."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,30 @@ class Ask(BaseScreen[str | None], ModalScreen[str | None]):
 
 
 class AskToClose(Ask):
-    """Takes the first choice if the key that asked is pressed again."""
+    """Takes the first choice if the key that asked is pressed again.
+
+    question: () → what is asked now, for the run goes on meanwhile; None if it has ended, which closes the dialog.
+    """
 
     BINDINGS = [Binding("q,w,ctrl+c", "first", "First choice")]
     _keys = "Enter choose · q first choice · Esc cancel"
+
+    def __init__(self, question: Callable[[], str | None], choices: tuple[Choice, ...]) -> None:
+        super().__init__(question() or "", choices)
+        self._question_now = question
+
+    def on_mount(self) -> None:
+        self.set_interval(SECONDS_BETWEEN_QUESTIONS, self.ask_again)
+
+    def ask_again(self) -> None:
+        """Show what is asked now, or close."""
+        question = self._question_now()
+        if not self.is_current:
+            return
+        if question is None:
+            self.dismiss(None)
+        else:
+            self.query_one("#question", Static).update(question)
 
     def action_first(self) -> None:
         self.dismiss(self._choices[0].id)
