@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from tui_lab.core.user_code.user_files import is_user_code
 from tui_lab.core.watch.call_places import CallPlace, call_place
 from tui_lab.core.watch.frames import locals_of
-from tui_lab.core.watch.tensor_memory import smallest_whole
+from tui_lab.core.watch.tensor_memory import named_regions, region_of, smallest_whole
 
 SPLIT_NAMES = ("split", "phase", "mode", "stage", "subset", "partition")
 """Names of the local variable in which evaluation functions keep the part of the data."""
@@ -183,19 +183,17 @@ def _name_of_data(frames: list[FrameType]) -> str:
 
 def _name_of_whole(frames: list[FrameType]) -> str:
     """Return the part that the tensor is named after from which an argument of a call was cut."""
-    for number, frame in enumerate(frames):
-        variables = {**frame.f_globals, **locals_of(frame)}
+    scopes = [(locals_of(frame), frame.f_globals) for frame in frames]
+    namespaces = {id(variables): variables for scope in scopes for variables in scope}
+    regions = {key: named_regions(variables) for key, variables in namespaces.items()}
+    for number, (frame, (own, of_module)) in enumerate(zip(frames, scopes, strict=True)):
+        keys = dict.fromkeys(id(variables) for scope in scopes[number:] for variables in scope)
+        wholes = [region for key in keys for region in regions[key]]
         for name in call_place(frame).arguments:
-            if part := part_in(smallest_whole(variables.get(name), _variables(frames[number:]))):
+            region = region_of(own.get(name, of_module.get(name)))
+            if region is not None and (part := part_in(smallest_whole(region, wholes))):
                 return part
     return ""
-
-
-def _variables(frames: Iterable[FrameType]) -> Iterator[tuple[str, Any]]:
-    """Yield the name and value of each variable of the functions and their modules."""
-    for frame in frames:
-        yield from locals_of(frame).items()
-        yield from frame.f_globals.items()
 
 
 def _data_of(frame: FrameType) -> Iterator[Any]:

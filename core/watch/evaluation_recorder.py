@@ -38,7 +38,7 @@ class EvaluationRecorder:
         if self._call.is_running:
             self._call.losses.append(loss)
         else:
-            part = _part_of_loss(self._call.part, data_part(sys._getframe(1)))
+            part = _part_of_loss(self._call.part, sys._getframe(1))
             self._evaluations.add(loss, part, _sums_in_script(sys._getframe()), is_cross_entropy=is_cross_entropy)
 
     def called(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -93,13 +93,16 @@ def _sums_in_script(frame: FrameType) -> Numbers:
     return lambda: variables_in(user_namespaces(frame))
 
 
-def _part_of_loss(of_call: DataPart | None, here: DataPart) -> DataPart:
+def _part_of_loss(of_call: DataPart | None, frame: FrameType) -> DataPart:
     """Return the part of the data of a loss, from that of the latest call of the model and from where it is computed.
 
     It is that of the call, since two losses may be computed from one output, unless another part is named here: then
     the output is that of another model, such as the best one, which the script has loaded to test it.
     """
-    return here if of_call is None or (here.name and of_call.name and here.name != of_call.name) else of_call
+    if of_call is not None and not of_call.name:
+        return of_call
+    here = data_part(frame)
+    return here if of_call is None or here.name not in ("", of_call.name) else of_call
 
 
 def _returned_loss(returned: Tensor, call: EvaluationCall) -> BatchLoss:

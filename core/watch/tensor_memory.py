@@ -1,25 +1,26 @@
 """Where the values of tensors lie in memory: a slice lies within the tensor that it was cut from."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
 
 
-def smallest_whole(part: object, tensors: Iterable[tuple[str, object]]) -> set[str]:
-    """Return the names of the smallest of the named tensors that `part` was cut from; empty if none is known."""
-    inner = _bytes_of(part)
-    if inner is None:
-        return set()
-    wholes: dict[range, set[str]] = {}
-    for name, tensor in tensors:
-        outer = _bytes_of(tensor)
-        if outer is not None and outer.start <= inner.start and inner.stop <= outer.stop and outer != inner:
-            wholes.setdefault(outer, set()).add(name)
-    return wholes[min(wholes, key=len)] if wholes else set()
+def named_regions(variables: Mapping[str, object]) -> list[tuple[str, range]]:
+    """Return the names of the variables that are tensors, each with its addresses."""
+    return [(name, region) for name, value in variables.items() if (region := region_of(value)) is not None]
 
 
-def _bytes_of(tensor: object) -> range | None:
+def smallest_whole(part: range, wholes: Iterable[tuple[str, range]]) -> set[str]:
+    """Return the names of the smallest of the `wholes` that `part` was cut from; empty if none is known."""
+    names: dict[range, set[str]] = {}
+    for name, whole in wholes:
+        if whole.start <= part.start and part.stop <= whole.stop and whole != part:
+            names.setdefault(whole, set()).add(name)
+    return names[min(names, key=len)] if names else set()
+
+
+def region_of(tensor: object) -> range | None:
     """Return the addresses from the first to the last value of a tensor; None if it has none."""
     if type(tensor) is not Tensor or tensor.layout is not torch.strided or tensor.device.type not in ("cpu", "cuda"):
         return None
