@@ -215,8 +215,7 @@ def live_keys(config: RunConfig) -> list[str]:
     """The settings that can be changed while this run trains. What a script does not have is not among them."""
     if isinstance(config, Config):
         return [key for key in settings.fields() if settings.is_live(key)]
-    fixed = OF_OPTIMIZERS if config.optim.is_by_hand else frozenset()
-    return [key for key in values_of(config) if _is_live(key) and key not in fixed]
+    return [key for key in values_of(config) if _is_live(key) and not _lacks_optimizer(config, key)]
 
 
 def not_live(config: RunConfig, key: str) -> Problem:

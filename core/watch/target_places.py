@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 AGREEMENT = 0.9
 """Fraction of the targets that are the next id, above which they are read in that direction."""
@@ -29,10 +28,6 @@ class TargetPlaces:
         if self.is_time_first:
             return values.reshape(self.n, self.B, *shape).transpose(0, 1)
         return values.reshape(self.B, self.n, *shape)
-
-    def padded(self, values: Tensor, fill: int) -> Tensor:
-        """Return values [R, n] at their places in [R, T]."""
-        return F.pad(values, (self.first, self.T - self.first - self.n), value=fill)
 
 
 def target_places(x: Tensor, logits: Tensor, targets: Tensor) -> TargetPlaces | None:

@@ -150,8 +150,7 @@ class RecordBuilder(ObservedHooks):
                 draft.add_evaluation_loss(float(output))
             return
         if self.modules.is_empty:  # Else the call of the model has begun the update.
-            self._look_for_update(output)
-            self.close_update()
+            self.close_update(output)
             draft = self._draft
         self._observer.criterion(name, targets, options)
         if name in FURTHER_CRITERIA:
@@ -175,8 +174,7 @@ class RecordBuilder(ObservedHooks):
     # Gradients
 
     def backward(self, loss: Tensor) -> None:
-        self._look_for_update(loss)
-        self.close_update()
+        self.close_update(loss)
         draft = self._draft
         self._by_hand.backward(loss)
         weights = [*self.optimizers.trained, *self._by_hand.parameters]
@@ -276,9 +274,12 @@ class RecordBuilder(ObservedHooks):
     def failed(self, hook: str, error: Exception) -> None:
         self._notes[f"the recorder's {hook} stopped after {type(error).__name__}: {error}"] = None
 
-    def close_update(self, *, call: bool = True) -> None:
-        """End the update if its last optimizer has stepped; what came after the step belongs to the next one."""
-        self._look_for_update()
+    def close_update(self, loss: Tensor | None = None, *, call: bool = True) -> None:
+        """End the update if its last optimizer has stepped; what came after the step belongs to the next one.
+
+        loss: the next one, if it is known.
+        """
+        self._look_for_update(loss)
         draft = self._draft
         if not draft.is_complete:
             return
