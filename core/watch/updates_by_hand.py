@@ -178,7 +178,7 @@ class UpdatesByHand:
             self.rate = None if rate is None else float(f"{rate:.3g}")
 
     def _update_without_effect(self) -> ByHand | None:
-        """Return what stands for the optimizer if a loop goes on whose rate has become too small to change a weight.
+        """Return what stands for the optimizer if the loop continues with a rate too small to change a weight.
 
         Without such steps it could be neither paused nor stopped.
         """

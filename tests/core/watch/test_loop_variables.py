@@ -1,4 +1,4 @@
-"""Variables that only count or hold results in loops are told from settings by the source of a script."""
+"""The source of a script shows which variables only count or hold results in its loops, and are no settings."""
 
 import sys
 from pathlib import Path

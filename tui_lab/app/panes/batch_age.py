@@ -1,4 +1,4 @@
-"""How old the batch is that is shown, in words that stay the same while a run trains on."""
+"""The age of the batch that is shown, as text that does not change at every step of a run."""
 
 from tui_lab.app.session.state import LabState
 

@@ -49,7 +49,6 @@ class RecordedBatchView(Vertical):
         self._tokenizer: Tokenizer | None = None
         self._drawn: object = None
         self._state = LabState()
-        """Steps that the script has made."""
         self._no_batch = NO_BATCH
 
     def compose(self) -> ComposeResult:

@@ -18,7 +18,7 @@ LONGEST_NAME = 100
 """Columns of a run's name in a question, which may have several lines."""
 
 SECONDS_BETWEEN_QUESTIONS = 0.5
-"""Of a dialog over a run that goes on."""
+"""How often a dialog about a run in progress is updated."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Ask(BaseScreen[str | None], ModalScreen[str | None]):
 class AskToClose(Ask):
     """Takes the first choice if the key that asked is pressed again.
 
-    question: () → what is asked now, for the run goes on meanwhile; None if it has ended, which closes the dialog.
+    question: () → what is asked now, since the run continues; None if it has ended, which closes the dialog.
     """
 
     BINDINGS = [Binding("q,w,ctrl+c", "first", "First choice")]
