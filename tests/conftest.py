@@ -16,7 +16,7 @@ from tests.command_line import run_with_child as run_with_child
 from tests.plugin_packages import install as install
 from tests.process import cli as cli
 from tests.process import command as command
-from tui_lab.core.kernels.process_tuning import raise_gc_threshold
+from tui_lab.core.kernels.process_tuning import reduce_gc
 
 # Before torch is imported, here and in child processes: with several workers, threads would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -26,7 +26,7 @@ settings.register_profile("quick", max_examples=40, deadline=None)
 settings.load_profile("quick")
 
 # As tui-lab itself does: garbage collection took two fifths of the time of a test of the app.
-raise_gc_threshold()
+reduce_gc()
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -8,6 +8,7 @@ writes JSON lines to OUT: {"check": …} before each check, then {"report": …}
 import sys
 from typing import Any
 
+from tui_lab.core.kernels.process_tuning import reduce_gc
 from tui_lab.util.errors import ConfigError, DataError, RunError
 from tui_lab.util.strict_json import dumps
 
@@ -41,4 +42,5 @@ def main(source: str, out: str) -> None:
 
 
 if __name__ == "__main__":
+    reduce_gc()
     main(sys.argv[1], sys.argv[2])

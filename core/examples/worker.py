@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
+from tui_lab.core.kernels.process_tuning import reduce_gc
 from tui_lab.util.errors import LabError
 from tui_lab.util.strict_json import dumps, loads
 
@@ -48,6 +49,7 @@ def answer(folder: str, request: str, out: TextIO) -> None:
 
 
 if __name__ == "__main__":
+    reduce_gc()
     stdout = sys.stdout
     sys.stdout = sys.stderr  # What user code prints is not part of the answer.
     if hasattr(os, "nice"):

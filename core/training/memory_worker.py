@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tui_lab.core.config import settings
+from tui_lab.core.kernels.process_tuning import reduce_gc
 from tui_lab.util.errors import ConfigError, DataError, RunError, TrainingError
 from tui_lab.util.strict_json import dumps
 
@@ -23,4 +24,5 @@ def main(source: str, out: str) -> None:
 
 
 if __name__ == "__main__":
+    reduce_gc()
     main(sys.argv[1], sys.argv[2])

@@ -33,7 +33,7 @@ from tui_lab.cli.commands import (
 )
 from tui_lab.cli.output import say
 from tui_lab.core.config.renamed import RenamedKeyWarning
-from tui_lab.core.kernels.process_tuning import raise_gc_threshold
+from tui_lab.core.kernels.process_tuning import reduce_gc
 from tui_lab.util.errors import ConfigError, DataError, RunError, TrainingError
 from tui_lab.util.exit_codes import BAD_USAGE, FAILED, INTERRUPTED
 
@@ -99,7 +99,7 @@ def command() -> Callable[..., Any]:
 
 def main() -> None:
     """Run the command line. Errors are printed to stderr; exit codes are those of `tui_lab.util.exit_codes`."""
-    raise_gc_threshold()
+    reduce_gc()
     _show_notices()
     for stream in (sys.stdout, sys.stderr):
         # A file name may not be UTF-8, and a terminal may not be able to show it: escape instead of raising.

@@ -18,6 +18,7 @@ from types import FrameType
 
 import torch
 
+from tui_lab.core.kernels.process_tuning import reduce_gc
 from tui_lab.core.runs.sweep import study as studies
 from tui_lab.core.runs.sweep.folder import Sweep, read_sweep
 from tui_lab.core.runs.sweep.study import Claim
@@ -79,6 +80,7 @@ def _stop_with_parent(stopper: Stopper) -> None:
 
 
 if __name__ == "__main__":
+    reduce_gc()
     try:
         sys.exit(main(sys.argv[1]))
     except RunError as error:
