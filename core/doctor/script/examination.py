@@ -1,8 +1,7 @@
 """Record a script while it trains, and examine what was recorded."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +13,7 @@ from tui_lab.core.doctor.findings import Finding, Report
 from tui_lab.core.doctor.loop.call_capture import CallCapture
 from tui_lab.core.doctor.loop.reading import BY_HAND_BESIDES
 from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
+from tui_lab.core.doctor.script.ordinary_modes import ordinary_modes
 from tui_lab.core.doctor.script.target import target_from_script, whole_model
 from tui_lab.core.doctor.script.trainings import Training, joined, n_optimizers
 
@@ -177,7 +177,7 @@ class Examination(CallCapture):
             trainings.pop()
             has_ended = False
         self._progress("examining")
-        with _ordinary_modes():
+        with ordinary_modes():
             report = self._of_all(trainings, has_ended=has_ended)
         unseen = [f"what follows the error ({error})"] if error else []
         return replace(report, not_written=tuple(self._unwritten), not_examined=(*unseen, *report.not_examined))
@@ -211,18 +211,6 @@ class Examination(CallCapture):
         if not record.updates and waited and not any(finding.code == "no_step" for finding in report.findings):
             report = replace(report, findings=(_no_step(self._n_backwards, record), *report.findings))
         return report if record.updates else replace(report, without_updates=_why_no_updates(record))
-
-
-@contextmanager
-def _ordinary_modes() -> Iterator[None]:
-    """Leave the modes in which the script is."""
-    with (
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        torch.autocast("cpu", enabled=False),
-        torch.autocast("cuda", enabled=False),
-    ):
-        yield
 
 
 def _why_no_updates(record: LoopRecord) -> str:
