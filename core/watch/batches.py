@@ -12,6 +12,7 @@ from torch import Tensor
 from tui_lab.core.watch.budget import Budget
 from tui_lab.core.watch.cells import Cells, batch_cells
 from tui_lab.core.watch.hooks import OF_CLASSES
+from tui_lab.core.watch.masked_places import MaskedPlaces, masked_places
 from tui_lab.core.watch.model_search import Inputs
 from tui_lab.core.watch.recorded_batch import RecordedBatch, RowHistory
 from tui_lab.core.watch.row_memory import RowHasher, RowMemory
@@ -39,6 +40,7 @@ class Batches:
         self._targets: Tensor | None = None
         self._ignore_index: int | None = None
         self._places: TargetPlaces | None = None
+        self._masked: MaskedPlaces | None = None
         self._cells: Cells | None = None
         self._is_recorded = False
         """Whether the batch of the current step is recorded."""
@@ -71,6 +73,8 @@ class Batches:
             return
         with self._budget.spend(), torch.no_grad():
             self._places = target_places(x, logits, self._targets)
+            if self._places is None and self._inputs is not None:
+                self._masked = masked_places(x, self._targets, self._inputs.others)
             self.is_time_first = self._places is not None and self._places.is_time_first
             self._cells = self._measured_cells(logits.detach(), self._targets, is_log=name == "nll_loss")
 
@@ -78,7 +82,7 @@ class Batches:
         """The cells of the first rows; None where it is not known which position a target belongs to."""
         places = self._places
         if places is None:
-            return None
+            return self._masked_cells(logits, targets, is_log=is_log)
         shape = (places.B, places.T)
         if places.is_time_first or places.first:
             if logits.dim() != 2 or len(logits) != targets.numel():
@@ -94,6 +98,23 @@ class Batches:
             MAX_CELL_ROWS,
             n_before=places.first,
             are_log_probabilities=is_log,
+        )
+
+    def _masked_cells(self, logits: Tensor, targets: Tensor, *, is_log: bool) -> Cells | None:
+        """The cells of the first rows, if the model was told which positions are masked."""
+        masked = self._masked
+        if masked is None:
+            return None
+        ignored = -100 if self._ignore_index is None else self._ignore_index
+        shape = masked.positions.shape
+        cells = batch_cells(logits, targets, ignored, shape, MAX_CELL_ROWS, are_log_probabilities=is_log)
+        if cells is None:
+            return None
+        return Cells(
+            y=masked.spread(cells.y, IGNORED),
+            losses=masked.spread(cells.losses, np.nan),
+            top=masked.spread(cells.top, 0),
+            probabilities=masked.spread(cells.probabilities, 0.0),
         )
 
     def end_step(self, step: int, micro_batches: int) -> tuple[Tensor | list[int] | None, RecordedBatch | None]:
@@ -114,6 +135,7 @@ class Batches:
         self._inputs = None
         self._targets = None
         self._places = None
+        self._masked = None
         self._cells = None
         return hashes, batch
 
@@ -161,6 +183,9 @@ class Batches:
             rows = _with_ignored(places.rows(seen)[:n_rows], self._ignore_index)
             around = (places.first, places.T - places.first - places.n)
             return np.pad(rows, ((0, 0), around), constant_values=IGNORED)
+        if seen is not None and self._masked is not None:
+            rows = _with_ignored(seen.reshape(self._masked.positions.shape)[:n_rows], self._ignore_index)
+            return self._masked.spread(rows, IGNORED)
         given = self._given_targets()
         given = None if given is None or given.dim() != 2 else self._rows_of(given)
         if given is not None and given.shape == x.shape and not given.is_floating_point():

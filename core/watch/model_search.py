@@ -155,11 +155,13 @@ class Inputs:
     """The tensors of one call of the model. x: token ids [B, T], or the first tensor of a model without tokens.
 
     has_named_y: whether y is an argument with a usual name of targets, and not only further ids.
+    others: further tensors of integers [B, n] with n < T, such as positions.
     """
 
     x: Tensor | None
     y: Tensor | None
     has_named_y: bool = False
+    others: tuple[Tensor, ...] = ()
 
     @property
     def has_tokens(self) -> bool:
@@ -182,7 +184,8 @@ def inputs_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Inputs:
         return Inputs(next((t for name, t in named if t.dim() >= 1 and name not in Y_NAMES), None), y, y is not None)
     if y is not None:
         return Inputs(x, y, has_named_y=True)
-    return Inputs(x, next((t for _, t in whole if t is not x and t.shape == x.shape), None))
+    others = tuple(t for _, t in whole if t.dim() == 2 and len(t) == len(x) and t.shape[1] < x.shape[1])
+    return Inputs(x, next((t for _, t in whole if t is not x and t.shape == x.shape), None), others=others)
 
 
 def _holds_ids(tensor: Tensor) -> bool:

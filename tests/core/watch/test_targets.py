@@ -86,6 +86,36 @@ def test_further_ids_are_no_targets_where_the_loss_got_others(run: tui_lab.Watch
     assert batch.x is not None and batch.y is None and batch.y_shape == f"[{B * 2}] int64"
 
 
+class Masked(Model):
+    """Logits [B, n, V] at the masked positions [B, n]."""
+
+    def forward(self, x: Tensor, segments: Tensor | None = None, positions: Tensor | None = None) -> Tensor:
+        assert positions is not None
+        logits = super().forward(x, segments)
+        return logits.gather(1, positions[..., None].expand(-1, -1, V))
+
+
+@pytest.mark.parametrize("is_flat", [False, True])
+def test_targets_of_masked_positions_are_shown_there(run: tui_lab.WatchedRun, *, is_flat: bool) -> None:
+    model = Masked()
+    optimizer = optimizer_of(model)
+    x, segments = torch.randint(1, V - 1, (B, T)), torch.randint(2, (B, T))
+    positions, y = torch.tensor([[1, 4], [2, 5], [0, 0]]), torch.tensor([[3, 4], [5, 6], [0, 0]])
+    x[:2] = x[:2].scatter(1, positions[:2], V - 1)
+    for _ in range(3):
+        logits = model(x, segments, positions)
+        if is_flat:
+            update(optimizer, F.cross_entropy(logits.flatten(0, 1), y.flatten()))
+        else:
+            update(optimizer, F.cross_entropy(logits.transpose(1, 2), y, reduction="none").mean())
+    batch = recorded(run)
+    expected = np.full((B, T), IGNORED)
+    expected[0, [1, 4]] = 3, 4
+    expected[1, [2, 5]] = 5, 6
+    assert batch.y is not None and batch.losses is not None and np.array_equal(batch.y, expected)
+    assert np.array_equal(np.isnan(batch.losses), expected == IGNORED)
+
+
 @pytest.mark.parametrize("is_time_first", [False, True])
 @pytest.mark.parametrize("n", [1, 3])
 def test_targets_of_the_last_positions_are_shown_there(
