@@ -31,7 +31,7 @@ class RunLog:
         """Called at the first step, when nearly all modules are imported."""
         self.tokenizer: ScriptTokenizer | None = None
         self.n_vocab = 0
-        """The number of logits of a model that takes tokens; 0: unknown."""
+        """The number of logits of a model that takes tokens, or else of tokens of its tokenizer; 0: unknown."""
         self._writer = writer
         self._loss_ema: float | None = None
         self._n_counted = 0
@@ -51,7 +51,8 @@ class RunLog:
         self.is_started = True
         self.config = discovered.config(self.config, namespaces, settings)
         self.tokenizer = tokenizer or discovered.find_tokenizer(namespaces)
-        self.n_vocab = discovered.n_vocab
+        n_tokens = self.tokenizer.n_vocab if self.tokenizer is not None and discovered.has_tokens else 0
+        self.n_vocab = discovered.n_vocab or n_tokens
         state = discovered.tokenizer_state(self.tokenizer)
         path = self.run.path
         text = config_text(self.config)
@@ -61,7 +62,7 @@ class RunLog:
             files.write_text(path / CONFIG, text)
 
         self._writer.put(write)
-        self._writer.put(discovered.started(self.config))
+        self._writer.put(replace(discovered.started(self.config), n_vocab=self.n_vocab))
         self.on_start()
 
     def step_done(self, step: OpenStep, values: StepValues) -> None:

@@ -23,15 +23,16 @@ MIN_LIST = 20
 
 
 def of_tables(owner: Any, clock: Clock) -> ScriptTokenizer | None:
-    """itos or stoi among the entries or attributes of an object."""
-    entries = stored(owner)
-    for name in _ITOS:
-        if name in entries and (table := _texts(_pairs(entries[name]))):
-            return _of_table(table, name, clock)
-    for name in _STOI:
-        mapping = entries.get(name)
-        if isinstance(mapping, dict) and (table := _texts((i, text) for text, i in mapping.items())):
-            return _of_table(table, name, clock)
+    """itos or stoi among the entries or attributes of an object, or of its `vocab`, as the fields of torchtext have."""
+    own = stored(owner)
+    for entries in (own, stored(own.get("vocab"))):
+        for name in _ITOS:
+            if name in entries and (table := _texts(_pairs(entries[name]))):
+                return _of_table(table, name, clock)
+        for name in _STOI:
+            mapping = entries.get(name)
+            if isinstance(mapping, dict) and (table := _texts((i, text) for text, i in mapping.items())):
+                return _of_table(table, name, clock)
     return None
 
 

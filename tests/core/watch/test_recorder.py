@@ -103,6 +103,18 @@ def test_run_begins_with_what_was_found_of_the_script(tmp_path: Path) -> None:
     assert config.train.unit == "tokens"
 
 
+def test_size_of_the_vocabulary_is_that_of_the_tokenizer_if_no_loss_function_shows_it(tmp_path: Path) -> None:
+    itos = {i: chr(97 + i) for i in range(V)}
+    with recording(tmp_path) as record:
+        model = start()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for step in range(2):
+            x, y = batch(step)
+            (-model(x)[0].log_softmax(-1).gather(2, y[..., None]).mean()).backward()
+            optimizer.step()
+    assert len(itos) == next(event for event in record.run.events() if isinstance(event, ev.Started)).n_vocab
+
+
 def test_dead_units_are_those_of_relu_modules(tmp_path: Path) -> None:
     with recording(tmp_path) as record:
         model = start()

@@ -42,6 +42,10 @@ def collating(dataset: CharDataset) -> Callable[[list[str]], list[list[int]]]:
     return lambda texts: [[dataset.stoi[char] for char in text] for text in texts]
 
 
+def field_of_torchtext() -> SimpleNamespace:
+    return SimpleNamespace(vocab=SimpleNamespace(itos=CHARS))
+
+
 class CharTokenizer:
     vocab_size = N
 
@@ -96,6 +100,7 @@ class TestTables:
             {"self": SimpleNamespace(train_dataset=CharDataset())},
             {"idx2char": ITOS, "char2idx": STOI},
             {"char_to_ix": {char: np.int64(i) for char, i in STOI.items()}},
+            {"batches": SimpleNamespace(dataset=SimpleNamespace(fields={"src": field_of_torchtext()}))},
         ],
     )
     def test_table_of_a_script_is_found(self, variables: dict[str, Any]) -> None:
