@@ -167,6 +167,17 @@ class IdleOptimizer:
 
 
 @dataclass(frozen=True)
+class UnusedData:
+    """A variable of the script with training data of which all updates used one batch only.
+
+    n_batches: how many more batches of this size it holds.
+    """
+
+    name: str
+    n_batches: int
+
+
+@dataclass(frozen=True)
 class Observed:
     """Everything that was observed.
 
@@ -187,3 +198,4 @@ class Observed:
     masks: tuple[BatchMask, ...] = ()
     constant_loss: float | None = None
     idle: tuple[IdleOptimizer, ...] = ()
+    unused: UnusedData | None = None

@@ -18,6 +18,7 @@ from tui_lab.core.doctor.loop.observed import Observed, ScheduleUse
 from tui_lab.core.doctor.loop.rounding import RoundingWatch
 from tui_lab.core.doctor.loop.shared_rows import RowsWatch
 from tui_lab.core.doctor.loop.target_counts import TargetCounts
+from tui_lab.core.doctor.loop.unused_data import UnusedDataWatch
 
 
 class Observer:
@@ -38,6 +39,7 @@ class Observer:
         self._masks = MaskWatch()
         self._targets = TargetCounts()
         self._idle = IdleWatch()
+        self._unused = UnusedDataWatch()
         self._schedules: dict[int, tuple[Any, list[int], str]] = {}
         self._n_updates = 0
 
@@ -57,11 +59,13 @@ class Observer:
             masks=tuple(self._masks.masks),
             constant_loss=None if "target counts" in self._disabled else self._targets.constant_loss,
             idle=() if "idle optimizers" in self._disabled else self._idle.results,
+            unused=self._unused.result,
         )
 
     def model_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor | None) -> None:
         values = [value for value in (*args, *kwargs.values()) if value is not x]
         self._tell("loaders", lambda: self._loaders.called(is_training=True))
+        self._tell("unused data", lambda: self._unused.called(x))
         self._tell("masks", lambda: self._masks.called(x, [args, kwargs]))
         self._tell("states", lambda: self._states.batch(x))
         self._tell("states", lambda: self._states.entering(module, values))
