@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from tui_lab.core.kernels.autograd_graph import graph_leaves
 from tui_lab.core.training.optim_without_dynamo import Unwrapped
+from tui_lab.core.watch.descent import descent_rate, rounding_of
 
 MAX_SAMPLES = 8
 """Parameters of which weights are kept, spread over all."""
@@ -23,14 +24,10 @@ MAX_WEIGHTS = 256
 """Weights that are kept of each."""
 MAX_IDLE = 20
 """After so many updates without any change of the weights, each further one is taken for a step."""
-SAME_DIRECTION = 1e-3
-"""Relative difference up to which a change is a multiple of the gradient, besides the rounding of the weights."""
 SAME_RATE = 5e-3
 """Relative difference up to which a rate is that of the update before: it has three digits."""
 MAX_WITHOUT_UPDATE = 16
 """Backward passes without an update after which the script may train another model; fewer than MAX_IDLE."""
-CLEAR = 4.0
-"""Size of a change, in units of the rounding of the weights, from which its direction is known."""
 
 
 class ByHand(Unwrapped):
@@ -243,19 +240,6 @@ def _rate(samples: Sequence[_Sample]) -> float | None:
     if not moved:
         return None
     change = torch.cat([change for _, change in moved])
-    # A new weight is off by half of its last digit at most.
-    rounding = 0.5 * float(torch.cat([torch.finfo(s.parameter.dtype).eps * s.weights for s, _ in moved]).norm())
-    rate = _multiple(change, torch.cat([s.present_gradient for s, _ in moved]), rounding)
-    return _multiple(change, torch.cat([s.gradient for s, _ in moved]), rounding) if rate is None else rate
-
-
-def _multiple(change: Tensor, gradient: Tensor, rounding: float) -> float | None:
-    """Return r if the change is −r times the gradient, up to the rounding of the weights."""
-    square = float(gradient.dot(gradient))
-    if not square or not math.isfinite(square):
-        return None
-    rate = -float(change.dot(gradient)) / square
-    size = float(change.norm())
-    rest = float((change + rate * gradient).norm())
-    is_multiple = size > CLEAR * rounding and rest <= SAME_DIRECTION * size + rounding
-    return rate if is_multiple and rate else None
+    rounding = math.hypot(*(rounding_of(s.weights, s.parameter.dtype) for s, _ in moved))
+    rate = descent_rate(change, torch.cat([s.present_gradient for s, _ in moved]), rounding)
+    return descent_rate(change, torch.cat([s.gradient for s, _ in moved]), rounding) if rate is None else rate

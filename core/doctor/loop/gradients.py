@@ -1,6 +1,7 @@
 """Measures the gradients and weights of a loop: what backward gives, what the step receives, what moves."""
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from tui_lab.core.doctor.loop.layer_rates import LayerRates
 from tui_lab.core.watch.model_calls import is_sharded
 from tui_lab.core.watch.model_search import parameters_of
 
@@ -64,6 +66,7 @@ class GradientBook:
         self._weights_before: dict[int, Tensor] = {}
         self._kept_gradients: dict[int, Tensor] = {}
         """As they were after a backward pass, for an update by hand."""
+        self._layer_rates = LayerRates()
         self._unmoved: dict[int, str] = {}
         self._first_weights: dict[int, Tensor] | None = {}
         """Those at the first backward pass; None once an optimizer has stepped."""
@@ -96,6 +99,7 @@ class GradientBook:
             for table in tables:
                 if id(old) in table:
                     table[id(new)] = table.pop(id(old))
+            self._layer_rates.replace(id(old), id(new))
             if id(new) in self._parameters:
                 self._parameters[id(new)] = self._parameters[id(new)][0], new
             if id(new) in self._compared:
@@ -128,6 +132,11 @@ class GradientBook:
         """Names of parameters that no update by hand changed, though at least two should have."""
         keys = [key for key in self._unmoved if self._cycles[key].n_left_out >= 2]
         return tuple(self.name_of(self._parameters[key][1]) for key in keys)
+
+    @property
+    def rates_by_hand(self) -> tuple[tuple[Tensor, float], ...]:
+        """The highest rate of each parameter in updates by hand; empty if their ratios changed, or are not known."""
+        return tuple((self._parameters[key][1], rate) for key, rate in self._layer_rates.highest.items())
 
     def before_backward(self) -> None:
         """Note the gradients that are there before a backward pass."""
@@ -186,22 +195,28 @@ class GradientBook:
         present = {key: _dense(p.grad) for key, p in self._compared.items() if p.grad is not None}
         self._kept_gradients |= {key: gradient.clone() for key, gradient in present.items() if bool(gradient.any())}
 
-    def updated_by_hand(self, rate: float | None) -> None:
-        """Note an update that the loop has made by itself since `keep`. rate: of plain gradient descent, if it was."""
+    def updated_by_hand(self, rate: float | None) -> tuple[float, ...]:
+        """Note an update that the loop has made by itself since `keep`; return its rates, as `LayerRates` does.
+
+        rate: of plain gradient descent with one rate, if it was.
+        """
         self._first_weights = None
         self.keep()
         used = self._used_by_hand()
         weights = self._weights_before
+        rates = self._layer_rates.add({key: (weights[key], self._compared[key], used[key]) for key in used})
         received = self._receive(weights, used, scale=None)
         changed = self._measure_changes()
+        least = _least_rate(changed, received) if rate is None else rate
         for key, norm in received.items() if changed else ():  # Else the loop trains something else than its model.
             is_due = norm > 0
-            if rate is not None and key not in changed:  # A tiny gradient changes nothing.
-                is_due = not torch.equal(weights[key], weights[key] - rate * used[key])
+            if least is not None and key not in changed:  # A tiny gradient changes nothing.
+                is_due = not torch.equal(weights[key], weights[key] - least * used[key])
                 self._cycles[key].n_left_out += is_due
             self._cycles[key].n_received += is_due
         self._end_cycles([self._compared[key] for key in changed])
         self._kept_gradients = {}
+        return rates
 
     def _used_by_hand(self) -> dict[int, Tensor]:
         """Return the new gradients that an update by hand used: the loop may have cleared them since."""
@@ -209,14 +224,14 @@ class GradientBook:
         new = [key for key, given in self.update.given.items() if key in known and bool(given.any())]
         return {key: self._kept_gradients[key] for key in new}
 
-    def _measure_changes(self) -> set[int]:
-        """Note how the weights differ from those before the step; return the ids of those that do."""
+    def _measure_changes(self) -> dict[int, float]:
+        """Note how the weights differ from those before the step; return the norm of each change that is not zero."""
         keys = [key for key in self._weights_before if key in self._compared]
         now = [self._compared[key].detach() for key in keys]
         before = [self._weights_before[key] for key in keys]
         changes = norms([a - b for a, b in zip(now, before, strict=True)])
-        changed = {key for key, change in zip(keys, changes, strict=True) if change != 0}
-        self.update.moved |= changed
+        changed = {key: change for key, change in zip(keys, changes, strict=True) if change != 0}
+        self.update.moved |= changed.keys()
         self.update.change = total((self.update.change, *changes))
         self.update.weights = total(norms(before))
         for key in changed:
@@ -290,6 +305,15 @@ class GradientBook:
             cycle.norm_after_step = norm_of.get(id(parameter), 0.0)
             cycle.was_cleared = False
             cycle.was_added = False
+
+
+def _least_rate(changes: Mapping[int, float], gradients: Mapping[int, float]) -> float | None:
+    """Return the smallest change of a parameter in units of its gradient, from the norms; None if no change has one.
+
+    By whatever rule a loop updates its weights, such as momentum, it would change those with a gradient by as much.
+    """
+    ratios = [changes[key] / norm for key, norm in gradients.items() if norm > 0 and key in changes]
+    return min(filter(math.isfinite, ratios), default=None)
 
 
 def norms(tensors: Sequence[Tensor]) -> list[float]:

@@ -14,7 +14,7 @@ MAX_RESIDUAL = 0.05
 leaves 0.01, label smoothing of 0.1 leaves 0.1."""
 NO_UPDATE = "no update of the loop was recorded"
 BY_HAND_BESIDES = "updates by hand are followed only where the script has created no optimizer of torch"
-OTHER_RULE = "the updates by hand do not subtract one multiple of all gradients, so that they cannot be repeated"
+OTHER_RULE = "the updates by hand do not subtract fixed multiples of the gradients, so that they cannot be repeated"
 OTHER_TENSORS = "the updates by hand change none of the model's parameters, but other tensors"
 OWN_ROWS = 0.9
 """Share of the trained rows that the model has acted on, from which they are taken for its own data."""

@@ -119,7 +119,8 @@ class LoopRecord:
         part, as far as the loop names it.
     moves_by_hand: whether the weights changed without a step of any optimizer. The updates are those by hand, if the
         loop has created no optimizer; their `lrs` are empty where an update was no multiple of the gradient.
-    left_out: names of parameters that no update by hand changed, though their gradient times the rate would have.
+    left_out: names of parameters that no update by hand changed, though the rule of the others would have.
+    rates_by_hand: the highest rate of each parameter in updates by hand, if they have the same ratios in all of them.
     n_skipped: steps that a GradScaler skipped, since a gradient was not finite.
     n_rebuilt: how often another optimizer stepped weights that one had stepped before, in its place. rebuilt_at: the
         line that created the last of them.
@@ -139,6 +140,7 @@ class LoopRecord:
     training_part_rows: frozenset[int] = field(default_factory=frozenset)
     moves_by_hand: bool = False
     left_out: tuple[str, ...] = ()
+    rates_by_hand: tuple[tuple[Tensor, float], ...] = ()
     n_skipped: int = 0
     n_rebuilt: int = 0
     rebuilt_at: str = ""
@@ -150,7 +152,12 @@ class LoopRecord:
 
     @property
     def is_plain_by_hand(self) -> bool:
-        """Whether the updates are made by hand, and almost all subtract a multiple of the gradient."""
+        """Whether the updates are made by hand, and almost all subtract a multiple of the gradient.
+
+        Each parameter may have another rate, if all rates keep their ratios.
+        """
+        if any(len(update.lrs) > 1 for update in self.updates) and not self.rates_by_hand:
+            return False
         n_plain = sum(min(update.lrs, default=-1.0) >= 0 for update in self.updates)
         descends = any(update.highest_lr > 0 for update in self.updates)
         return self.moves_by_hand and descends and n_plain >= MOSTLY * len(self.updates)

@@ -82,6 +82,7 @@ class RecordBuilder(ObservedHooks):
             training_part_rows=frozenset(self._rows.of_training_part),
             moves_by_hand=self.moves_by_hand,
             left_out=self._book.left_out,
+            rates_by_hand=self._book.rates_by_hand,
             n_skipped=self._n_skipped,
             n_rebuilt=self.optimizers.n_rebuilt,
             created_at=self.optimizers.created_at,

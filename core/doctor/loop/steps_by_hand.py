@@ -71,9 +71,8 @@ class StepsByHand:
             return None
         self._book.replace(self._updates.replaced)
         rate = self._updates.rate
-        if rate is not None:
-            draft.lrs.append(rate)
+        rates = self._book.updated_by_hand(rate)
+        draft.lrs += rates if rate is None or len(rates) > 1 else (rate,)
         draft.began_by_hand()
-        self._book.updated_by_hand(rate)
         draft.stepped_now(optimizer)
         return optimizer

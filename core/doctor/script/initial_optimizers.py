@@ -2,8 +2,10 @@
 
 import contextlib
 import gc
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,12 +35,29 @@ def reset_optimizers(optimizers: Sequence[Optimizer], capture: Capture, record: 
 
 
 def for_trials(optimizers: Sequence[Optimizer], model: nn.Module, record: LoopRecord) -> list[Optimizer]:
-    """Return the optimizers for trials. What stands for updates by hand changes only what these change."""
+    """Return the optimizers for trials. What stands for updates by hand changes what these change, at their rates."""
     left_out = {id(p) for name, p in model.named_parameters() if name in record.left_out}
     for optimizer in optimizers:
-        for group in optimizer.param_groups if isinstance(optimizer, ByHand) else ():
-            group["params"] = [p for p in group["params"] if id(p) not in left_out]
+        if isinstance(optimizer, ByHand):
+            groups = [_without(group, left_out) for group in optimizer.param_groups]
+            optimizer.param_groups = [part for group in groups for part in _by_rate(group, record)]
     return list(optimizers)
+
+
+def _without(group: dict[str, Any], left_out: Collection[int]) -> dict[str, Any]:
+    return {**group, "params": [p for p in group["params"] if id(p) not in left_out]}
+
+
+def _by_rate(group: dict[str, Any], record: LoopRecord) -> list[dict[str, Any]]:
+    """Return a group for each rate of the updates by hand; the lowest is for parameters whose rate is not known."""
+    rates = {id(p): rate for p, rate in record.rates_by_hand}
+    has_several = any(len(update.lrs) > 1 for update in record.updates)
+    if not rates or not (has_several or math.isnan(group["lr"])):
+        return [group]
+    parts: dict[float, list[Tensor]] = {}
+    for p in group["params"]:
+        parts.setdefault(rates.get(id(p), min(rates.values())), []).append(p)
+    return [{**group, "params": parameters, "lr": rate} for rate, parameters in parts.items()]
 
 
 def _peak_rates(optimizer: Optimizer, capture: Capture, record: LoopRecord, *, alone: bool) -> list[float]:

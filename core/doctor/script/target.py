@@ -102,7 +102,7 @@ def _by_hand(record: LoopRecord) -> str:
         return ""
     if not record.is_plain_by_hand:
         return ", made by hand"
-    rates = [update.highest_lr for update in record.updates if update.lrs]
+    rates = [rate for update in record.updates for rate in update.lrs]
     shown = f"{min(rates):g}" + (f" to {max(rates):g}" if max(rates) > min(rates) else "")
     return f", made by hand: gradient descent at a rate of {shown}"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from torch import Tensor, nn
 
 from tui_lab.core.doctor.findings import Finding, Kind, NotJudged
-from tui_lab.core.doctor.loop.reading import and_others, some, why_not_repeatable
+from tui_lab.core.doctor.loop.reading import OTHER_RULE, and_others, some, why_not_repeatable
 from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.watch.model_search import parameters_of
@@ -59,8 +59,9 @@ def _kind(target: Target, n_missing: int, n_trainable: int) -> Kind:
 
 
 def _left_out(target: Target, record: LoopRecord) -> Iterator[Finding]:
-    """Judge which parameters the loop changes by hand."""
-    if reason := why_not_repeatable(record):
+    """Judge which parameters the loop changes by hand, by whatever rule."""
+    reason = why_not_repeatable(record)
+    if reason and reason != OTHER_RULE:
         raise NotJudged(reason)
     names = record.left_out
     n_trainable = sum(p.requires_grad for p in target.model.parameters())
@@ -68,8 +69,8 @@ def _left_out(target: Target, record: LoopRecord) -> Iterator[Finding]:
         yield Finding(
             code="missing_from_optimizer",
             title=f"The updates by hand leave out {len(names)} of {n_trainable} parameters.",
-            evidence=f"equal to the last bit after {len(record.updates)} updates, which subtract a multiple of the "
-            f"gradients of the others: {some(names)}",
+            evidence=f"equal to the last bit after {len(record.updates)} updates that change the others; even the "
+            f"smallest of these changes, in proportion to the gradient, would show: {some(names)}",
             why="They get gradients but are never updated.",
             fix="Update every parameter that requires a gradient: for p in model.parameters(): …",
             kind=_kind(target, len(names), n_trainable),

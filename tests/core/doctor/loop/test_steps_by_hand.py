@@ -136,13 +136,14 @@ def test_changes_of_the_gradients_before_the_update_are_part_of_it() -> None:
     assert recorded(loop).is_plain_by_hand and judged(loop) == []
 
 
-def momentum(*, clears: bool = True) -> Loop:
+def momentum(*, clears: bool = True, part: str = "") -> Loop:
     def loop() -> None:
         model = start()
-        velocity = [torch.zeros_like(p) for p in model.parameters()]
+        trained = model.get_submodule(part)
+        velocity = [torch.zeros_like(p) for p in trained.parameters()]
         for step in range(STEPS):
             backward(loss_of(model, step))
-            for (p, gradient), v in zip(gradients(model), velocity, strict=True):
+            for (p, gradient), v in zip(gradients(trained), velocity, strict=True):
                 v.mul_(0.9).add_(gradient)
                 p.data.add_(v, alpha=-LR)
             if clears:
@@ -155,6 +156,13 @@ def test_momentum_by_hand_is_followed_without_its_rate() -> None:
     record = recorded(momentum())
     assert len(record.updates) == STEPS and record.moves_by_hand and not record.is_plain_by_hand
     assert judged(momentum()) == []
+
+
+def test_parameters_that_momentum_by_hand_leaves_out_are_found() -> None:
+    record = recorded(momentum(part="head"))
+    others = {name for name, _ in start().named_parameters() if not name.startswith("head")}
+    assert not record.is_plain_by_hand and set(record.left_out) == others
+    assert [(f.code, f.kind) for f in judged(momentum(part="head"))] == [("missing_from_optimizer", "finding")]
 
 
 def trained(loss: Callable[[nn.Module, int], Tensor], update: Callable[[nn.Module], object]) -> Loop:

@@ -133,14 +133,37 @@ def test_update_of_a_copy_is_that_of_the_script() -> None:
         assert torch.allclose(copied, p - LR * p.grad, atol=1e-6)
 
 
+def rate_of(p: Tensor) -> float:
+    """Return a lower rate for vectors than for matrices."""
+    return LR if p.dim() > 1 else 0.3 * LR
+
+
 def rate_per_size(p: nn.Parameter, gradient: Tensor) -> None:
-    """Update vectors more slowly than matrices."""
-    p.data -= (LR if p.dim() > 1 else 0.3 * LR) * gradient
+    p.data -= rate_of(p) * gradient
 
 
-@pytest.mark.parametrize("update", [Momentum(), rate_per_size], ids=["momentum", "two rates"])
+def normalized(p: nn.Parameter, gradient: Tensor) -> None:
+    """Change every parameter by the same length, so that its rate differs from update to update."""
+    p.data -= 0.01 * gradient / gradient.norm()
+
+
+@pytest.mark.parametrize("update", [Momentum(), normalized], ids=["momentum", "normalized"])
 def test_other_updates_by_hand_are_not_tried_on_copies(update: Callable[[nn.Parameter, Tensor], None]) -> None:
     target = examined(outside, update)
     assert target.record is not None and len(target.record.updates) == UPDATES
     with pytest.raises(NotJudged, match=OTHER_RULE):
         target.require_optimizers()
+
+
+def test_rates_of_layers_by_hand_are_those_of_a_copy() -> None:
+    target = examined(outside, rate_per_size)
+    assert target.record is not None and {update.lrs for update in target.record.updates} == {(LR, 0.3 * LR)}
+    trial = target.fresh()
+    rates = {id(p): group["lr"] for group in trial.optimizers[0].param_groups for p in group["params"]}
+    assert rates == {id(p): rate_of(p) for p in trial.model.parameters()}
+
+
+@pytest.mark.slow
+def test_script_with_rates_of_layers_by_hand_is_healthy() -> None:
+    report = examine(examined(outside, rate_per_size))
+    assert report.findings == () and {"optimizer step", "rates", "overfit"} <= set(report.passed)
