@@ -52,7 +52,8 @@ _ALL = [
         constant_batch=(
             "Every step trains on the same examples, although none were pinned.",
             "The training loss falls to zero, and nothing else is learned.",
-            "The rows of sixteen steps are the same rows.",
+            "The rows of sixteen steps are the same rows. In a script, it is a finding if its DataLoader begins again "
+            "for each step, or if it validates and has other training data, else a hint: a step may take all data.",
             "Create the loader's iterator outside of the loop, and take the next batch at each step.",
         ),
         shifted_targets=(
@@ -413,7 +414,7 @@ _ALL = [
             "The optimizer does not hold all trainable parameters, or the updates by hand leave some out.",
             "The loss falls, but not as far as it could.",
             "Its parameters are compared with the model's; those that are missing are named. By hand, it is those that "
-            "never change, though the rate of the others times their own gradient would change them.",
+            "never change, though the smallest change of the others, in proportion to the gradient, would show.",
             "Pass model.parameters(), or check that the groups together contain all of them.",
         ),
         update_ignores_model=(
