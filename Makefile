@@ -8,6 +8,8 @@ LITGPT := .venv-litgpt
 AUDIT := .venv-audit
 LOWEST := .venv-lowest
 DOCS := .venv-docs
+# Compiled modules are kept, also where the environment says not to write them: tests start hundreds of processes.
+export PYTHONDONTWRITEBYTECODE =
 # The text that `make bench` trains on: a file, or the bundled dialogues.
 TEXT ?= bundled
 # For another build of torch: make install TORCH="torch==2.13.0 --index-url …" (docs/guide/install.md).
@@ -31,13 +33,11 @@ $(STAMP): $(RUNS) requirements.lock
 	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # torch has a file for Python 3.12 and newer only.
 	touch $@
 
-# It keeps the modules that it compiles, also where the environment says not to.
 run: $(RUNS)
-	PYTHONDONTWRITEBYTECODE= $(BIN)/tui-lab run reverse --require "exact_match>=1.0"
+	$(BIN)/tui-lab run reverse --require "exact_match>=1.0"
 
-# Programs that tests start load compiled modules, also where the environment says not to write them.
 test: $(STAMP)
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n auto
+	$(BIN)/python -m pytest -q -n auto
 
 slow: $(STAMP) peers
 	$(BIN)/python -m pytest -q -m slow
@@ -81,7 +81,7 @@ lowest:
 	$(LOWEST)/bin/python -m pip install --quiet "uv>=0.9,<1"
 	$(LOWEST)/bin/python -m pip install --quiet --no-deps $(TORCH)
 	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e ".[all,lightning,dev]"
-	PYTHONDONTWRITEBYTECODE= $(LOWEST)/bin/python -m pytest -q -n auto $(PARTS)
+	$(LOWEST)/bin/python -m pytest -q -n auto $(PARTS)
 
 # Lines and branches that the tests run, including the processes they start.
 coverage: $(STAMP)
