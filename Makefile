@@ -15,8 +15,8 @@ TEXT ?= bundled
 # For another build of torch: make install TORCH="torch==2.13.0 --index-url …" (docs/guide/install.md).
 TORCH ?= torch==2.13.0
 
-.PHONY: install run test check slow peers litgpt self-test bench torture damage fuzz fuzz-app audit flakes coverage mutants \
-	snapshots pictures docs docs-serve format lab lock lowest device device-wheels dist sbom
+.PHONY: install run test check types device-dry-run slow peers litgpt self-test bench torture damage fuzz fuzz-app audit \
+	flakes coverage mutants snapshots pictures docs docs-serve format lab lock lowest device device-wheels dist sbom
 
 install: $(STAMP)
 
@@ -189,10 +189,16 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
-	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
+	$(MAKE) --jobs 2 types device-dry-run
 	$(BIN)/python -m pytest -q -n auto
+
+# `make check` runs these two side by side: mypy uses one core, and the dry run waits for many imports.
+types: $(STAMP)
+	$(BIN)/mypy
+
+device-dry-run: $(STAMP)
 	$(BIN)/python -m tools.device --dry-run --seconds 3000
 
 format: $(STAMP)
