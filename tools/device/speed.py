@@ -127,7 +127,7 @@ def _compare(setting: Setting, shape: str, config: Config, *, compiles_ours: boo
         ours = compiled_trainer(setting, settings.changed(config, "train.precision", "bf16"))
         contenders.append(Contender("tui-lab, bf16, compiled", partial(make_steps, ours), []))
         report.measured(contenders[-1])
-    for _ in range(ROUNDS - 1):
+    for _ in range(setting.choose(ROUNDS, 2) - 1):
         for contender in contenders:
             report.measured(contender)
     for contender in contenders:
