@@ -8,6 +8,7 @@ import time
 
 import pytest
 from textual.app import App
+from textual.pilot import Pilot, WaitForScreenTimeout
 from textual.screen import Screen
 
 SECONDS_BETWEEN_UPDATES = 1 / 240
@@ -32,12 +33,32 @@ async def wait_for_idle(min_sleep: float = 0.0, max_sleep: float = 1.0) -> None:
             return
 
 
+MAX_ROUNDS = 100_000
+"""Of the event loop, until the messages of all widgets must be handled."""
+
+
+async def wait_for_messages(pilot: Pilot[object], timeout: float = 30.0) -> bool:
+    """Wait until all widgets have handled their messages. Returns False if the app has raised an error meanwhile.
+
+    Textual sends each of the lab's 85 widgets a message and waits for the last: a third of what a key press cost.
+    """
+    loop = asyncio.get_running_loop()
+    for _ in range(MAX_ROUNDS):
+        if pilot.app._exception is not None:
+            return False
+        await asyncio.sleep(0)
+        if not loop._ready:  # type: ignore[attr-defined]
+            return True
+    raise WaitForScreenTimeout("messages lead to further messages without an end")
+
+
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait as long as it takes until the app is idle, and hardly longer."""
     monkeypatch.setattr("textual.screen.UPDATE_PERIOD", SECONDS_BETWEEN_UPDATES)
     monkeypatch.setattr("textual.app.wait_for_idle", wait_for_idle)
     monkeypatch.setattr("textual.pilot.wait_for_idle", wait_for_idle)
+    monkeypatch.setattr(Pilot, "_wait_for_screen", wait_for_messages)
 
 
 @pytest.fixture(autouse=True)
