@@ -37,7 +37,7 @@ class _UnknownTokens:
 class ScriptRecording:
     """A run folder that this process holds; the Recording begins when the script imports torch.
 
-    Commands can be sent from the start: a pause that is asked for while torch is imported waits for the first step.
+    Commands can be sent from the start: a pause that is asked for while torch is imported comes after the first step.
 
     problem: why nothing, or not everything, was recorded; empty if all was.
     """

@@ -224,7 +224,7 @@ async def test_run_that_is_being_opened_is_paused_before_its_first_step_or_left_
     async with lab() as it:
         await it.tell(ready())
         await it.press("space")
-        assert it.source.sent == [cmd.Pause()] and "pauses at the first step" in it.text("#status")
+        assert it.source.sent == [cmd.Pause()] and "pauses before the first step" in it.text("#status")
         await it.press("space", "s")
         assert it.source.sent == [cmd.Pause(), cmd.Resume()] and "pauses" not in it.text("#status")
         await it.press("q")

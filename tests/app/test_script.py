@@ -73,7 +73,7 @@ async def test_pause_before_the_first_step_is_shown_and_can_be_withdrawn(tmp_pat
         await it.tell(Waiting("train-1", str(tmp_path), 75.0))
         await it.press("space")
         await it.tell(Waiting("train-1", str(tmp_path), 75.5))
-        assert "pauses at the first step" in it.text("#status") and "Cancel pause" in it.painted()
+        assert "pauses after the first step" in it.text("#status") and "Cancel pause" in it.painted()
         await it.press("space")
         await it.tell(Waiting("train-1", str(tmp_path), 76.0))
         assert "pauses" not in it.text("#status") and "Cancel pause" not in it.painted()
@@ -86,7 +86,7 @@ async def test_pause_while_the_run_is_opened_is_kept_and_can_be_withdrawn(tmp_pa
         await it.tell()
         assert "pauses" in it.text("#status") and it.source.sent == [cmd.Pause()]
         await it.tell(Waiting("train-1", str(tmp_path), 0.5))
-        assert "pauses at the first step" in it.text("#status") and "Cancel pause" in it.painted()
+        assert "pauses after the first step" in it.text("#status") and "Cancel pause" in it.painted()
         await it.press("space")
         assert it.source.sent == [cmd.Pause(), cmd.Resume()]
 

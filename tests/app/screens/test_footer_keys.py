@@ -30,7 +30,9 @@ def labels(now: Situation) -> list[str]:
 @pytest.mark.parametrize(
     ("now", "first", "others"),
     [
-        (Situation("loading", "training"), "w Home", set()),
+        (Situation("loading", "training"), "Space Pause", {"w Home"}),
+        (Situation("loading", "steering", will_pause=True), "Space Cancel pause", {"w Home"}),
+        (Situation("loading", "replay"), "w Home", set()),
         (Situation("running", "training"), "Space Pause", {"s Step", "L lr×2", "o Overfit", "K Diagnose"}),
         (Situation("paused", "training", paused=True), "Space Resume", {"s Step"}),
         (Situation("running", "training", waits=True), "Space Pause", {"r Restart", "f Fork"}),

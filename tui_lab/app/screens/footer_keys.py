@@ -12,7 +12,6 @@ from tui_lab.app.widgets.footer import FooterItem
 Labels = Sequence[tuple[str, str]]
 """Ids of commands with what the line says about them; those with an empty text share that of the next."""
 ALWAYS: Labels = (("help", "Help"), ("quit", "Quit"))
-LOADING: Labels = (("home", "Home"), *ALWAYS)
 LR: Labels = (("lr_down", "lr÷2"), ("lr_up", "lr×2"))
 LOOKS: Labels = (("generate", "Generate"), ("diagnose", "Diagnose"))
 REPLAY: Labels = (
@@ -67,7 +66,7 @@ def commands(now: Situation) -> Labels:
     pause = ("pause", _pause_label(now))
     match now.phase:
         case "loading":
-            return LOADING
+            return (pause, ("home", "Home"), *ALWAYS)
         case _ if now.role == "replay":
             at_end = now.phase in ("ended", "failed")
             with_edits = (("restart", "Restart"), ("fork", "Fork")) if now.waits else ()

@@ -40,7 +40,8 @@ class LabFooter:
         waits = settings is not None and settings.wait_for_restart
         timeline = None if playback is None else playback.timeline
         is_complete = shown.ending == "done" if timeline is None else timeline.is_done
-        will_pause = shown.requested_pause.is_next(shown.phase)
+        is_loading = shown.phase == "loading"
+        will_pause = lab.frames.pauses_at_start if is_loading else shown.requested_pause.is_next(shown.phase)
         return Situation(shown.phase, lab.source.role, paused, waits, is_complete, will_pause)
 
     def items(self) -> list[FooterItem]:

@@ -49,6 +49,11 @@ class LabFrames:
         self._answer = text
         self._answered_at = None
 
+    @property
+    def pauses_at_start(self) -> bool:
+        """Whether a run that is being opened is to pause as soon as it can."""
+        return self._controls.pauses_at_start
+
     def show_requests(self) -> None:
         """Let the panes show what was asked for since the last new frame."""
         self.shown.requested = self._lab.state.requested.copy()
@@ -86,8 +91,8 @@ class LabFrames:
     def _note(self) -> str:
         """Return what the status line says of what comes next."""
         lab = self._lab
-        if lab.state.phase == "loading" and self._controls.pauses_at_start:
-            return "pauses at the first step" if lab.source.role == "training" else "pauses as soon as it can"
+        if lab.state.phase == "loading" and self.pauses_at_start:
+            return "pauses before the first step" if lab.source.role == "training" else "pauses as soon as it can"
         if lab.stopping and not lab.state.over:
             return "stopping…"
         if self.shown.requested_pause.is_ahead(self.shown.phase):
@@ -99,5 +104,5 @@ def pause_text(state: LabState) -> str:
     """Return when a run pauses that was asked to."""
     step = state.requested_pause.step
     if step is None or step <= state.step + 1:
-        return "pauses at the first step" if state.phase == "waiting" else "pauses after this step"
+        return "pauses after the first step" if state.phase == "waiting" else "pauses after this step"
     return f"pauses after step {step:,}"
