@@ -20,10 +20,12 @@ from tui_lab.core.runs.folder import (
     ROW_LOSSES,
     SUMMARY,
     TOKENIZER,
+    Run,
     read_config,
 )
 from tui_lab.core.runs.format_version import FORMAT
 from tui_lab.core.runs.lock import HOLDER, LOCK, in_use
+from tui_lab.core.training.checkpoint_names import is_by_hand
 from tui_lab.util import files
 from tui_lab.util.errors import Code, ConfigError, RunError
 
@@ -72,3 +74,17 @@ def remove(path: Path) -> None:
         shutil.rmtree(temporary)
     except OSError as error:
         raise RunError.of("unwritable", f"not deleted: {error.strerror}: {error.filename}", key=str(path)) from error
+
+
+def remove_unused(run: Run) -> bool:
+    """Delete a run that was stopped before its first step, unless a user has left something in it; return whether.
+
+    That is a checkpoint saved by hand, a note, or a reply of the model. Raises RunError as `remove` does.
+    """
+    summary = run.summary()
+    if summary is None or summary.steps or summary.reason != "stopped":
+        return False
+    if any((run.path / name).exists() for name in (NOTES, REPLIES)) or any(map(is_by_hand, run.saved_checkpoints())):
+        return False
+    remove(run.path)
+    return True

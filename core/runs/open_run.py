@@ -108,6 +108,8 @@ def start(
         if progress is not None and config.train.compile:
             progress("starting torch.compile", 0, 1)
         setup = set_up(config, task)
+    if progress is not None:  # It raises where the run is not wanted any more: then no folder is left.
+        progress("creating the run folder", 0, 1)
     run = runs.create(name, config, task.tokenizer, out)
     lock = run.lock()
     return _opened(run, lock, setup, Summarizer(), TrainControl(commands), group=group)

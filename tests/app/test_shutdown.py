@@ -41,7 +41,9 @@ MAX_TURNS = 6000
 
 
 @asynccontextmanager
-async def app_over(change: Change, *overrides: str) -> AsyncIterator[tuple[LabApp, Pilot[None], LabScreen]]:
+async def app_over(
+    change: Change, *overrides: str, paused: bool = False
+) -> AsyncIterator[tuple[LabApp, Pilot[None], LabScreen]]:
     """The app over a real training, after `change` of its trainer."""
 
     def open(report: Any, commands: CommandQueue) -> open_run.OpenRun:
@@ -51,7 +53,9 @@ async def app_over(change: Change, *overrides: str) -> AsyncIterator[tuple[LabAp
 
     app = LabApp(grace=0.2)
     async with app.run_test(size=(120, 40)) as pilot:
-        app.show_lab(Session(open))
+        session = Session(open, paused=paused)
+        session.removes_unused = True
+        app.show_lab(session)
         await until(pilot, lambda: isinstance(app.screen, LabScreen) and app.screen.is_mounted)
         screen = app.screen
         assert isinstance(screen, LabScreen)
@@ -217,6 +221,46 @@ def test_script_trains_on_without_its_app_unless_it_has_paused(
     [line] = shutdown.save_all([lab])  # After a signal it is called by two threads.
     assert source.closed and source.sent == ([cmd.Resume()] if is_canceled else [])
     assert ("stays paused" if phase == "paused" else "continues") in line
+
+
+@pytest.mark.parametrize("key", ["q", "w"])
+async def test_run_without_a_step_is_not_kept_and_that_is_said(key: str) -> None:
+    async with app_over(lambda trainer: None, paused=True) as (app, pilot, screen):
+        await until(pilot, lambda: screen.state.phase == "paused")
+        await pilot.press(key)
+        await until(pilot, lambda: not app.opened and bool(app.exit_lines or app._notifications))
+        assert shutdown.NO_STEP in [*app.exit_lines, *(toast.message for toast in app._notifications)]
+        assert screen.path is not None and not Path(screen.path).exists()
+
+
+async def test_run_that_is_forked_before_its_first_step_is_kept() -> None:
+    async with app_over(lambda trainer: None, paused=True) as (app, pilot, screen):
+        await until(pilot, lambda: screen.state.phase == "paused")
+        await pilot.press("f")
+        await until(pilot, lambda: isinstance(app.screen, LabScreen) and app.screen is not screen)
+        fork = app.screen
+        assert isinstance(fork, LabScreen)
+        await until(pilot, lambda: fork.state.ready is not None)
+        assert screen.path is not None and Path(screen.path).exists()
+        fork.source.close()
+        await asyncio.to_thread(fork.source.join)
+
+
+async def test_leaving_a_run_that_is_being_opened_says_that_nothing_was_trained() -> None:
+    pause = threading.Event()
+
+    def open(report: Any, commands: CommandQueue) -> open_run.OpenRun:
+        while True:
+            report("starting", 0, 1)
+            pause.wait(0.01)
+
+    app = LabApp()
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.show_lab(Session(open))
+        await until(pilot, lambda: isinstance(app.screen, LabScreen) and app.screen.state.doing == "starting")
+        await pilot.press("q")
+        await until(pilot, lambda: bool(app.exit_lines))
+    assert app.exit_lines == [shutdown.NOT_OPEN]
 
 
 async def test_ctrl_c_at_home_quits() -> None:

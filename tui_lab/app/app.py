@@ -231,7 +231,9 @@ class LabApp(BaseApp):
             self.exit(return_code=0 if problem is None else FAILED)
         elif problem is not None:
             self.notify(problem, severity="error", timeout=ERROR_SECONDS)
-        elif (line := shutdown.followed_line(lab)) is not None and (lab.lesson is None or not lab.state.over):
+        elif (line := shutdown.unkept_line(lab) or shutdown.followed_line(lab)) is not None and (
+            lab.lesson is None or not lab.state.over
+        ):
             self.notify(line)
         for screen in self.screen_stack:
             if isinstance(screen, Home):
@@ -256,8 +258,12 @@ class LabApp(BaseApp):
     @work(exclusive=True)
     async def _restart(self, message: "LabScreen.Restart") -> None:
         """Stop a run and open the lab over a new one."""
+        from tui_lab.app.session.session import Session
+
         lab = message.lab
         config = message.config
+        if message.fork and isinstance(lab.source, Session):
+            lab.source.removes_unused = False  # Its checkpoint is read after it is closed.
         problem = await self._closer.stop_and_save(lab)
         if problem is not None:
             self.notify(problem, severity="error", timeout=ERROR_SECONDS)
@@ -274,11 +280,11 @@ class LabApp(BaseApp):
                 return open_run.fork(message.name, config, report, commands, message.step)
             return open_run.start(without_time(message.name), config, folder, report, commands)
 
-        from tui_lab.app.session.session import Session
-
         self._closer.remove(lab)
+        session = Session(open)
+        session.removes_unused = not message.fork and lab.lesson is None
         self.show_lab(
-            Session(open),
+            session,
             diagnose=message.diagnose,
             origin=message.origin,
             unfixed=message.unfixed,

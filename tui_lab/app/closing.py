@@ -35,6 +35,9 @@ class LabCloser:
         await asyncio.to_thread(lab.doctor.stop)
         seconds = shutdown.grace(lab.state.step_time, self._grace)
         saved = await asyncio.to_thread(lab.source.join, min(SECONDS_BEFORE_NOTICE, seconds))
+        lab.tick()  # The last messages say whether the run is open.
+        if not saved and shutdown.is_unopened(lab):
+            saved = True  # There is nothing to save.
         if not saved:
             lab.notify(f"Waiting up to {seconds:,.0f} s for training to finish its step and save…")
             saved = await asyncio.to_thread(lab.source.join, seconds)

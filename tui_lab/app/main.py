@@ -1,5 +1,6 @@
 """Run the app as a program: prepare the process before Textual is imported, and save everything at the end."""
 
+import atexit
 import os
 import sys
 from collections.abc import Sequence
@@ -62,4 +63,7 @@ def main(
         lines = [*app.exit_lines, *shutdown.save_all(app.opened)]
         signals.app_ended()
         shutdown.print_lines(lines)
-    return INTERRUPTED if signals.received else app.return_code or 0
+    code = INTERRUPTED if signals.received else app.return_code or 0
+    if shutdown.is_training():
+        atexit.register(shutdown.end_process, code)
+    return code

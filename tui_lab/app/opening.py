@@ -60,6 +60,7 @@ def source_of(pick: Pick, clock: Callable[[], float]) -> "Source":
         from tui_lab.app.session.session import Session
 
         session = Session(lambda report, commands: open_pick(pick, report, commands), paused=pick.paused)
+        session.removes_unused = pick.kind == "preset"
         for key, value in pick.changes:
             session.send(cmd.Set(key, value))  # The trainer takes it before its first step.
         return session

@@ -1,5 +1,6 @@
 """End the app, however it ends: every run is stopped and saved, and the resume command is shown."""
 
+import contextlib
 import os
 import shlex
 import signal
@@ -23,11 +24,17 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 30.0
 """For the step, evaluation or checkpoint under way when training is asked to stop."""
+SECONDS_IF_UNOPENED = 2.0
+"""For a run that is being opened, which would leave a folder."""
 STEPS_OF_GRACE = 10
+NOT_OPEN = "the run was not open yet: nothing was trained"
+NO_STEP = "no step was made: nothing was trained, and the run was not kept"
 SECONDS_TO_COMPILE = 180.0
 """torch.compile cannot be interrupted, and takes a minute or more on a busy machine."""
 SECONDS_TO_CLOSE = 10.0
 """For the app to restore the terminal after everything is saved; a terminal that is gone can block that for ever."""
+TRAINING = "training"
+"""The name of the threads that train."""
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -120,9 +127,25 @@ def abandoned_line(path: str | None, seconds: float) -> str:
     return f"training did not respond within {seconds:,.0f} s and was abandoned. {checkpoint}"
 
 
+def is_unopened(lab: OpenLab) -> bool:
+    """Return whether a run was to train here and is not open, so that nothing is lost if it is abandoned."""
+    from tui_lab.app.session.state import NO_RUN
+
+    is_opening = lab.source.role == "training" and lab.path is None and not lab.state.over
+    return is_opening and lab.state.doing != NO_RUN
+
+
+def unkept_line(lab: OpenLab) -> str | None:
+    """Say that nothing is left of a run that was to train here; None for other runs."""
+    if is_unopened(lab):
+        return NOT_OPEN
+    is_gone = lab.source.role == "training" and lab.path is not None and not Path(lab.path).is_dir()
+    return NO_STEP if is_gone else None
+
+
 def left_line(lab: OpenLab) -> str | None:
-    """Say how to go on with the run of a lab that was closed; None for a replay, and for a run that never opened."""
-    return followed_line(lab) if lab.path is None else saved_line(lab.path)
+    """Say how to go on with the run of a lab that was closed, or that nothing is left of it; None for a replay."""
+    return unkept_line(lab) or (followed_line(lab) if lab.path is None else saved_line(lab.path))
 
 
 def save_all(labs: list[OpenLab]) -> list[str]:
@@ -132,8 +155,8 @@ def save_all(labs: list[OpenLab]) -> list[str]:
         lab.source.close()
     lines = []
     for lab in labs:
-        seconds = grace(lab.state.step_time)
-        if not lab.source.join(seconds):
+        seconds = SECONDS_IF_UNOPENED if is_unopened(lab) else grace(lab.state.step_time)
+        if not lab.source.join(seconds) and not is_unopened(lab):
             lines.append(abandoned_line(lab.path, seconds))
         elif (line := left_line(lab)) is not None:
             lines.append(line)
@@ -148,6 +171,19 @@ def print_lines(lines: list[str]) -> None:
             sys.__stderr__.flush()  # type: ignore[union-attr]
         except (OSError, ValueError, AttributeError):
             return
+
+
+def is_training() -> bool:
+    """Return whether a thread that was abandoned still trains or compiles."""
+    return any(thread.name == TRAINING and thread.is_alive() for thread in threading.enumerate())
+
+
+def end_process(code: int) -> None:
+    """End the process without cleaning up: Python would free what a thread that trains or compiles uses, and crash."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
 
 
 class EndingSignals:

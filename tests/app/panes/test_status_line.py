@@ -23,11 +23,26 @@ async def test_status_line_shows_phase_step_times_and_memory() -> None:
         assert it.text("#status").count("starting") == 1 and "loading" not in it.text("#status")
 
 
+async def test_what_has_no_share_that_grows_is_shown_with_its_time() -> None:
+    async with lab(loaded=False, steps=0) as it:
+        await it.tell(Preparing("starting torch.compile", 0, 1))
+        assert "starting torch.compile" in it.text("#status") and "%" not in it.text("#status")
+        await it.tell()
+        await it.tell()
+        assert "for 0:20" in it.text("#status")
+        await it.tell(Preparing("encoding", 1, 4))
+        await it.tell()
+        assert "encoding 25%" in it.text("#status") and "for" not in it.text("#status")
+
+
 async def test_run_says_that_it_compiles_until_that_is_done() -> None:
     async with lab("reverse", "train.compile=true", steps=0) as it:
-        assert "compiling" in it.text("#status")
+        await it.tell()
+        await it.tell()
+        assert "compiling" in it.text("#status") and "for 0:" in it.text("#status")
         await it.tell(update(1), update(2, seconds=60.0))
         assert "▶ running" in it.text("#status") and "tok/s" not in it.text("#status")
+        assert "for 0:" not in it.text("#status")
         await it.tell(update(3))
         assert "70,4" in it.text("#status")
 

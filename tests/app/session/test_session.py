@@ -24,6 +24,7 @@ from tui_lab.core.config import settings
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs import open_run
 from tui_lab.core.training.checkpoint_names import step_of
+from tui_lab.data.dataset import ReportProgress
 from tui_lab.util.errors import ConfigError
 
 
@@ -48,6 +49,35 @@ def test_session_opened_paused_makes_no_step() -> None:
     assert not [message for message in messages if isinstance(message, ev.StepDone)]
     close(session)
     assert isinstance(session.drain()[-1], ev.Stopped)
+
+
+@pytest.mark.parametrize(("commands", "is_kept"), [((), False), ((cmd.Step(1),), True)])
+def test_run_that_makes_no_step_leaves_no_folder(
+    commands: tuple[cmd.Command, ...], is_kept: bool, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    session = Session(lambda report, queue: open_run.start("tiny", tiny(), folder, commands=queue), paused=True)
+    session.removes_unused = True
+    session.start()
+    collect(session, lambda message: isinstance(message, ev.Paused))
+    for command in commands:
+        session.send(command)
+        collect(session, lambda message: isinstance(message, ev.Paused))
+    close(session)
+    assert folder.exists() == is_kept and session.unsaved is None
+
+
+def test_run_that_is_closed_while_it_is_opened_leaves_no_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+
+    def open(report: ReportProgress, queue: cmd.CommandQueue) -> open_run.OpenRun:
+        session.close()  # As while torch.compile starts, which reports nothing.
+        return open_run.start("tiny", tiny(), folder, report, queue)
+
+    session = Session(open)
+    session.start()
+    session.join()
+    assert not folder.exists() and session.drain() == []
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,13 @@ import pytest
 from filelock import FileLock
 
 from tests.core.recorded import recorded, recorded_script
+from tests.core.tiny import trainer_and_run
+from tui_lab.core import commands as cmd
+from tui_lab.core import events as ev
 from tui_lab.core.runs.catalog import find_runs, write_notes
-from tui_lab.core.runs.delete import remove
+from tui_lab.core.runs.delete import remove, remove_unused
 from tui_lab.core.runs.lock import LOCK
+from tui_lab.core.runs.summary import Summarizer, summarize
 from tui_lab.util.errors import RunError
 
 
@@ -80,3 +84,32 @@ def test_run_of_a_script_that_wrote_into_its_run_folder_is_refused(tmp_path: Pat
     run = recorded_script(tmp_path / "a")
     (run.path / "weights.pt").write_bytes(b"mine")
     assert refusal(run.path) == "conflict"
+
+
+@pytest.mark.parametrize(
+    ("steps", "left", "is_removed"),
+    [(0, "", True), (1, "", False), (0, "notes.json", False), (0, "replies.jsonl", False)],
+)
+def test_run_that_was_stopped_before_its_first_step_is_removed_unless_a_user_left_something_in_it(
+    steps: int, left: str, is_removed: bool, tmp_path: Path
+) -> None:
+    trainer, run = trainer_and_run(tmp_path / "a")
+    if not steps:
+        trainer.commands.put(cmd.Stop())
+    summarizer = Summarizer()
+    for event in run.record(trainer.events()):
+        summarizer.update(event)
+        if isinstance(event, ev.StepDone):
+            trainer.commands.put(cmd.Stop())
+    run.write_summary(summarizer.summary(str(run.path)))
+    if left:
+        (run.path / left).write_text("{}", "utf-8")
+    assert remove_unused(run) == is_removed and run.path.exists() != is_removed
+
+
+def test_checkpoint_saved_by_hand_before_the_first_step_stays(tmp_path: Path) -> None:
+    trainer, run = trainer_and_run(tmp_path / "a")
+    trainer.commands.put(cmd.Save())
+    trainer.commands.put(cmd.Stop())
+    run.write_summary(summarize(run.record(trainer.events())).summary(str(run.path)))
+    assert not remove_unused(run) and run.saved_checkpoints()

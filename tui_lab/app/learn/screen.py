@@ -18,6 +18,7 @@ from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.screens.lab_footer import LabFooter
 from tui_lab.app.session.source import Source
+from tui_lab.app.session.state import NO_RUN
 from tui_lab.app.widgets.footer import FooterItem
 
 TALL_FROM, SIDE_FROM = 36, 160
@@ -94,7 +95,7 @@ class LessonScreen(LabScreen):
 
     def on_mount(self) -> None:
         if isinstance(self.source, NoRun):
-            self.state.doing = "no run yet"
+            self.state.doing = NO_RUN
         self._fit()
         self.call_later(self.controller.attach, self)
 
@@ -105,6 +106,10 @@ class LessonScreen(LabScreen):
         super().tick()
         if self.controller.is_attached_to(self):
             self.controller.follow()
+
+    def _applies(self, command_id: str, phase: str | None = None) -> bool:
+        has_run = not isinstance(self.source, NoRun)
+        return (has_run or command_id != "pause") and super()._applies(command_id, phase)
 
     # The strip
 

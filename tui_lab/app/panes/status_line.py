@@ -7,7 +7,7 @@ import psutil
 from rich.text import Text
 from textual.widgets import Static
 
-from tui_lab.app.session.state import LabState
+from tui_lab.app.session.state import NO_RUN, LabState
 from tui_lab.core.config.script import is_imported
 from tui_lab.runs.names import short_name, state_name
 from tui_lab.runs.numbers import short_number, span
@@ -23,6 +23,8 @@ LONG_NOTE = "trained by "
 LEAST_RANK_BEFORE_NOTE = 2
 """Of the parts for which the note is shortened."""
 SECONDS_BETWEEN_MEMORY_READINGS = 1.5
+SECONDS_TO_SHOW = 2.0
+"""From when on a wait is shown with its time: most end sooner."""
 
 
 def resident_bytes() -> int:
@@ -43,6 +45,13 @@ def phase_text(state: LabState) -> str:
             return "compiling the model"
         case phase:
             return phase
+
+
+def is_awaited(state: LabState) -> bool:
+    """Return whether nothing but the time shows that something happens: the run is being opened or compiled."""
+    if state.phase == "loading":
+        return state.doing != NO_RUN and not state.doing.endswith("%")
+    return state.phase == "running" and state.step_time.is_compiling
 
 
 class Part(NamedTuple):
@@ -75,6 +84,11 @@ class StatusLine(Static):
         self._memory_text = ""
         self._memory_read_at = float("-inf")
         self._is_replayed = False
+        self._wait = ""
+        """What is awaited; empty if nothing is."""
+        self._wait_began = 0.0
+        self._waited = 0.0
+        """Seconds."""
 
     def show(self, state: LabState, now: float, note: str = "", answer: str = "", *, is_replayed: bool = False) -> None:
         """Draw the state, in the frame of the panes.
@@ -86,9 +100,16 @@ class StatusLine(Static):
             self._memory_read_at = now
             self._memory_text = f"{self._memory() / 2**20:,.0f} MiB"
         self._is_replayed = is_replayed
+        self._follow_wait(phase_text(state) if is_awaited(state) and not is_replayed else "", now)
         line = self._line(state, note, answer)
         if line != self.content:
             self.update(line, layout=False)
+
+    def _follow_wait(self, wait: str, now: float) -> None:
+        if wait != self._wait:
+            self._wait = wait
+            self._wait_began = now
+        self._waited = now - self._wait_began if wait else 0.0
 
     def _line(self, state: LabState, note: str, answer: str) -> Text:
         """Return the parts that fit: first a long name and the note are shortened, then those that matter least go."""
@@ -114,6 +135,7 @@ class StatusLine(Static):
         parts += [Part(f" {name}", 5)] if name else []
         parts += [Part(f" · {note}", 6, "bold")] if note and not phase else []
         parts += [Part(f" · {answer}", 9, "bold")] if answer else []
+        parts += [Part(f"  for {span(self._waited)}", 8)] if self._waited >= SECONDS_TO_SHOW else []
         if state.waiting is not None and not state.over:
             parts.append(Part(f"  started {span(state.waiting.seconds)} ago", 8))
         elif state.config is not None:

@@ -57,7 +57,7 @@ class CloseControls:
         """Close the lab, after a question if the run is still training."""
         lab = self._lab
         is_opening = lab.source.role == "training" and lab.state.phase == "loading"  # Nothing was trained here yet.
-        if lab.state.over or is_opening or lab.source.role in ("watching", "replay"):
+        if lab.state.over or is_opening or self._is_unused or lab.source.role in ("watching", "replay"):
             lab.post_message(lab.Close(lab, destination))
             return
 
@@ -87,6 +87,15 @@ class CloseControls:
         else:
             lab.app.push_screen(AskToClose(self._question, CLOSE_CHOICES[destination]), close)
 
+    @property
+    def _is_unused(self) -> bool:
+        """Whether the run waits before its first step, and is not kept without one: there is nothing to lose."""
+        from tui_lab.app.session.session import Session
+
+        lab = self._lab
+        is_before = lab.state.phase == "paused" and lab.state.step == 0
+        return is_before and isinstance(lab.source, Session) and lab.source.removes_unused
+
     def _question(self) -> str | None:
         """Return what is said of the run now; None if it has ended."""
         lab = self._lab
@@ -103,7 +112,7 @@ class CloseControls:
         if lab.state.phase == "paused":
             return f"{trainer} is paused."
         if lab.state.requested_pause.is_ahead(lab.state.phase):
-            when = "at its first step" if lab.state.phase == "waiting" else "soon"
+            when = "after its first step" if lab.state.phase == "waiting" else "soon"
             return f"{trainer} was asked to pause, and pauses {when}."
         if lab.state.phase == "loading":
             return "This run is still being opened. It belongs to another process."
@@ -137,5 +146,5 @@ def detach_choices(state: LabState) -> tuple[Choice, ...]:
         texts = {"detach": "Keep the script running, and detach"}
     if not state.is_script:
         return choices
-    texts["stop"] = f"Stop the script {'at its first' if state.phase == 'waiting' else 'after this'} step"
+    texts["stop"] = f"Stop the script {'after its first' if state.phase == 'waiting' else 'after this'} step"
     return tuple(Choice(choice.id, texts.get(choice.id, choice.text)) for choice in choices)

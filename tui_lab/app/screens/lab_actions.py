@@ -209,7 +209,9 @@ class LabActions:
             lab.source.send(cmd.Save(keep=False))
         name = ready.path if fork else ready.name
         old = old or lab.state.trainer_config or config
-        origin = origin_text(ready.name, old, config, fork=fork)
+        # One without a step is not kept, see Session.removes_unused.
+        is_kept = lab.source.role != "training" or lab.state.step > 0
+        origin = origin_text(ready.name, old, config, fork=fork, is_kept=is_kept)
         findings = unfixed(lab.doctor_pane.diagnosed, old, config) if diagnose else ()
         message = lab.Restart(lab, name, config, fork=fork, step=step, diagnose=diagnose, origin=origin)
         message.unfixed = findings
@@ -267,10 +269,11 @@ def why_not_now(command_id: str, source: Source, state: LabState) -> str:
     return reason
 
 
-def origin_text(name: str, old: Config, new: Config, *, fork: bool) -> str:
+def origin_text(name: str, old: Config, new: Config, *, fork: bool, is_kept: bool = True) -> str:
     """Return from which run a new one comes, and what was changed."""
     changes = changes_text(old, new)
-    start = f"forked from {name}" if fork else f"restarted from {name}, which is kept"
+    restarted = f"restarted from {name}" + (", which is kept" if is_kept else "")
+    start = f"forked from {name}" if fork else restarted
     return f"{start}: {changes}" if changes else start
 
 

@@ -1,5 +1,6 @@
 """Train in a background thread: commands go in, messages come out, nothing else is shared."""
 
+import contextlib
 import os
 import queue
 import threading
@@ -10,9 +11,11 @@ from typing import TYPE_CHECKING
 from tui_lab.app.session.buffer import Buffer
 from tui_lab.app.session.messages import Preparing, Ready, SessionFailed, SessionMessage
 from tui_lab.app.session.source import Playback, Role
+from tui_lab.app.shutdown import TRAINING
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.runs import control
+from tui_lab.core.runs.delete import remove_unused
 from tui_lab.util.errors import ConfigError, DataError, RunError, TrainingError
 from tui_lab.util.files import advice
 
@@ -31,6 +34,8 @@ class Session:
 
     role: Role = "training"
     playback: Playback | None = None
+    removes_unused = False
+    """Whether a run that makes no step is removed when the session is closed. To be set before that."""
 
     def __init__(self, open: "Callable[[ReportProgress, cmd.CommandQueue], OpenRun]", *, paused: bool = False) -> None:
         self._open = open
@@ -40,7 +45,7 @@ class Session:
         self._closed = threading.Event()
         self._ended: OpenRun | None = None
         self._save_error: str | None = None
-        self._thread = threading.Thread(target=self._work, name="training", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=TRAINING, daemon=True)
 
     @property
     def pid(self) -> int | None:
@@ -87,6 +92,7 @@ class Session:
             self._ended = opened
             while not self._closed.is_set():
                 self._run_after_end(self._commands.get())
+            self._remove_if_unused(opened)
         except _Closed:
             return
         except (ConfigError, DataError, RunError, TrainingError) as error:
@@ -95,6 +101,12 @@ class Session:
             # The app outlives any error here, even sys.exit() in user code, and shows it.
             message = f"training failed: {error!r}; the last checkpoint is kept"
             self._buffer.put(SessionFailed(message, traceback.format_exc()))
+
+    def _remove_if_unused(self, opened: "OpenRun") -> None:
+        if self.removes_unused:
+            with contextlib.suppress(RunError, OSError):  # A folder with files of the user stays.
+                if remove_unused(opened.run):
+                    self._ended = None
 
     def _prepare(self, what: str, done: int, total: int) -> None:
         """Report progress while a run is being opened; give up if the session was closed."""

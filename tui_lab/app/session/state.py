@@ -35,6 +35,8 @@ from tui_lab.util.errors import ConfigError, DataError
 
 Phase = Literal["loading", "waiting", "running", "paused", "ended", "failed"]
 """waiting: a script runs, and has not made an optimizer step yet."""
+NO_RUN = "no run yet"
+"""What a lab without a run does while it is "loading"."""
 CURVES = ("loss", "val_loss", "grad_norm", "lr", "update_ratio", "tokens_per_s")
 RARE_EXTRAS = ("memory_mib", "gpu_memory_mib")
 """Further measurements that are not made at every step; the latest values are kept. They have curves too."""
@@ -111,7 +113,8 @@ class LabState:
     def apply(self, message: SessionMessage) -> None:
         match message:
             case Preparing(what, done, total):
-                self.doing = f"{what} {done / max(1, total):.0%}"
+                # What is one piece has no share that could grow.
+                self.doing = f"{what} {done / total:.0%}" if total > 1 else what
             case Ready():
                 self._apply_ready(message)
             case Rewound():
