@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,30 @@ MAX_ROWS = 64
 """Rows of x and y that are recorded."""
 MAX_CELL_ROWS = 8
 """Rows whose cells are measured."""
+MAX_HELD_BYTES = 2**22
+"""Of logits that are held until the end of a step, in case that a pause is asked for meanwhile."""
 SECONDS_BETWEEN_BATCHES = 1.0
 Ids = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class HeldLogits:
+    """What a loss function got. version: that of the tensor, which counts its changes in place."""
+
+    values: Tensor
+    version: int
+    is_log: bool
+
+    @classmethod
+    def of(cls, logits: Tensor, *, is_log: bool) -> "HeldLogits | None":
+        """Hold logits; None if they take too much memory."""
+        if type(logits) is not Tensor or logits.untyped_storage().nbytes() > MAX_HELD_BYTES:
+            return None
+        return cls(logits.detach(), logits._version, is_log)
+
+    @property
+    def are_unchanged(self) -> bool:
+        return self.values._version == self.version
 
 
 class Batches:
@@ -42,6 +65,8 @@ class Batches:
         self._places: TargetPlaces | None = None
         self._masked: MaskedPlaces | None = None
         self._cells: Cells | None = None
+        self._held: HeldLogits | None = None
+        """Of a step whose batch is not recorded so far."""
         self._is_recorded = False
         """Whether the batch of the current step is recorded."""
         self.is_time_first = False
@@ -69,14 +94,22 @@ class Batches:
         self._targets = targets.detach()
         self._ignore_index = int(options.get("ignore_index", -100))
         x = self._inputs.x if self._inputs is not None and self._inputs.has_tokens else None
-        if name not in OF_CLASSES or x is None or not self._is_recorded:
+        if name not in OF_CLASSES or x is None:
             return
+        if self._is_recorded:
+            self._measure(x, self._targets, logits.detach(), is_log=name == "nll_loss")
+        else:
+            self._held = HeldLogits.of(logits, is_log=name == "nll_loss")
+
+    def _measure(self, x: Tensor, targets: Tensor, logits: Tensor | None, *, is_log: bool) -> None:
+        """Find the places of the targets, and measure the cells if there are logits."""
         with self._budget.spend(), torch.no_grad():
-            self._places = target_places(x, logits, self._targets)
+            self._places = target_places(x, logits, targets)
             if self._places is None and self._inputs is not None:
-                self._masked = masked_places(x, self._targets, self._inputs.others)
+                self._masked = masked_places(x, targets, self._inputs.others)
             self.is_time_first = self._places is not None and self._places.is_time_first
-            self._cells = self._measured_cells(logits.detach(), self._targets, is_log=name == "nll_loss")
+            if logits is not None:
+                self._cells = self._measured_cells(logits, targets, is_log=is_log)
 
     def _measured_cells(self, logits: Tensor, targets: Tensor, *, is_log: bool) -> Cells | None:
         """The cells of the first rows; None where it is not known which position a target belongs to."""
@@ -126,6 +159,8 @@ class Batches:
         hashes: Tensor | list[int] | None = None
         batch = None
         if inputs is not None and inputs.x is not None:
+            if not self._is_recorded and self.is_awaited():
+                self._record_late(inputs)
             x = self._rows_of(inputs.x) if inputs.has_tokens else inputs.x
             hashes = self._hasher.hashes(x)
             if self._is_recorded:
@@ -137,7 +172,17 @@ class Batches:
         self._places = None
         self._masked = None
         self._cells = None
+        self._held = None
         return hashes, batch
+
+    def _record_late(self, inputs: Inputs) -> None:
+        """Record the batch of this step after all: a command has arrived after the call of the model."""
+        self._is_recorded = True
+        if inputs.x is None or not inputs.has_tokens or self._targets is None:
+            return
+        held = self._held
+        logits = held.values if held is not None and held.are_unchanged else None
+        self._measure(inputs.x, self._targets, logits, is_log=held is not None and held.is_log)
 
     def add_rows(self, step: int, row_hashes: list[int]) -> None:
         """Remember the rows with these hashes; call it once for every step, in order."""

@@ -30,11 +30,12 @@ class TargetPlaces:
         return values.reshape(self.B, self.n, *shape)
 
 
-def target_places(x: Tensor, logits: Tensor, targets: Tensor) -> TargetPlaces | None:
+def target_places(x: Tensor, logits: Tensor | None, targets: Tensor) -> TargetPlaces | None:
     """Return where the targets are among ids x [B, T] or [T, B]; None if that is not known.
 
     Fewer targets belong to the last positions if they are the ids that follow there, or if they are one for each row
     and the logits are a view of all logits at the last position. Otherwise it is a class of the row.
+    logits: None: they are not known.
     """
     if targets.is_floating_point() or x.dim() != 2 or x.numel() == 0:
         return None
@@ -67,9 +68,9 @@ def _last(B: int, T: int, targets: Tensor, *, is_time_first: bool = False) -> Ta
 
 
 @torch.no_grad()
-def _are_of_last(x: Tensor, logits: Tensor, targets: Tensor, places: TargetPlaces) -> bool:
+def _are_of_last(x: Tensor, logits: Tensor | None, targets: Tensor, places: TargetPlaces) -> bool:
     if places.n == 1:
-        return _is_view_of_last(logits, places)
+        return logits is not None and _is_view_of_last(logits, places)
     ids = x.t() if places.is_time_first else x
     following = ids[:, places.first + 1 :]
     return float((places.rows(targets)[:, :-1] == following).float().mean()) > AGREEMENT

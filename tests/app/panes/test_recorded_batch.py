@@ -12,6 +12,7 @@ from tui_lab.app.panes.recorded_batch import (
     NO_FIRST_BATCH,
     NO_TOKENS,
     RecordedBatchView,
+    batch_title,
     history_text,
     returned_rows,
 )
@@ -124,3 +125,14 @@ async def test_border_shows_only_keys_that_a_script_has(tmp_path: Path) -> None:
         assert "go to" not in str(it.screen.batch_pane.border_subtitle)
         await it.press("6")
         assert "apply" not in str(it.screen.doctor_pane.border_subtitle)
+
+
+@pytest.mark.parametrize(("step", "is_old"), [(29, False), (26, True)])
+async def test_title_of_a_batch_that_is_older_than_the_pause_stands_out(
+    step: int, is_old: bool, tmp_path: Path
+) -> None:
+    async with script_lab(tmp_path) as it:
+        await it.tell(ev.Paused(step=30))
+        title = batch_title(batch(step), it.screen.state)
+        assert ("3 steps ago" in title.plain) == is_old
+        assert any("reverse" in str(span.style) for span in title.spans) == is_old

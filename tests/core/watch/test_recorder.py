@@ -23,7 +23,7 @@ from tests.core.watch.loops import STEPS, T, TinyModel, V, batch, start
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config.script import ScriptConfig
-from tui_lab.core.watch import checkpoints
+from tui_lab.core.watch import batches, checkpoints
 from tui_lab.core.watch.recorded_batch import RecordedBatch, read_batch
 from tui_lab.core.watch.recording import Recording
 from tui_lab.core.watch.steering import StopRequested
@@ -591,3 +591,42 @@ def test_batch_of_the_step_before_a_command_is_recorded(tmp_path: Path) -> None:
         train(model, optimizer, range(STEPS, STEPS + 1))
     recorded = read_batch(record.run.path)
     assert recorded is not None and recorded.step == STEPS
+
+
+@pytest.mark.parametrize("is_held", [True, False])
+def test_batch_is_recorded_if_a_command_comes_after_the_call_of_the_model(
+    is_held: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its losses are, too, unless the logits are too large to be held."""
+    if not is_held:
+        monkeypatch.setattr(batches, "MAX_HELD_BYTES", 0)
+    with recording(tmp_path) as record:
+        model = start()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        train(model, optimizer, range(STEPS))
+        logits = model(batch(STEPS)[0])[0].flatten(0, 1)
+        losses = F.cross_entropy(logits, batch(STEPS)[1].flatten(), reduction="none")
+        losses.mean().backward()  # type: ignore[no-untyped-call]
+        record.boundary.control.commands.put(cmd.Save())
+        optimizer.step()
+    recorded = recorded_batch(record)
+    assert recorded.step == STEPS and recorded.x is not None and recorded.y is not None
+    assert (recorded.x == batch(STEPS)[0].numpy()).all() and (recorded.y == batch(STEPS)[1].numpy()).all()
+    assert (recorded.losses is not None) == is_held
+    if recorded.losses is not None:
+        assert recorded.losses.flatten().tolist() == pytest.approx(losses.tolist(), rel=1e-5)
+
+
+def test_logits_that_the_script_has_changed_are_not_measured(tmp_path: Path) -> None:
+    with recording(tmp_path) as record:
+        model = start()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        train(model, optimizer, range(STEPS))
+        logits = model(batch(STEPS)[0])[0].flatten(0, 1)
+        F.cross_entropy(logits, batch(STEPS)[1].flatten()).backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            logits.fill_(0.0)
+        record.boundary.control.commands.put(cmd.Save())
+        optimizer.step()
+    recorded = recorded_batch(record)
+    assert recorded.step == STEPS and recorded.y is not None and recorded.losses is None

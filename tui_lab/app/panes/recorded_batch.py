@@ -166,13 +166,17 @@ def no_batch_text(state: LabState) -> str:
 
 def batch_title(batch: RecordedBatch, state: LabState) -> Text:
     """Return the step of a batch, counted as in the status line, how old it is, and its size."""
-    age = age_text(state.step - batch.step - 1, state, following=True)
+    age = state.step - batch.step - 1
+    is_old = state.phase == "paused" and age > 0  # The user looks at the step of the pause.
+    text = age_text(age, state, following=True)
     parts = [f"  {batch.n_rows:,} row{'' if batch.n_rows == 1 else 's'}"]
     if batch.micro_batches > 1:
         parts.append(f"the first of {batch.micro_batches:,} micro-batches")
     parts += [f"{name} {shape}" for name, shape in (("x", batch.x_shape), ("y", batch.y_shape)) if shape]
     return Text.assemble(
-        (f"step {batch.step + 1:,}", "bold"), (f"  {age}" if age else "", "italic"), printable("  ".join(parts))
+        (f"step {batch.step + 1:,}", "bold reverse" if is_old else "bold"),
+        (f"  {text}" if text else "", "bold" if is_old else "italic"),
+        printable("  ".join(parts)),
     )
 
 
