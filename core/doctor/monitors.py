@@ -12,6 +12,7 @@ from tui_lab.core.config.script import RunConfig
 from tui_lab.core.doctor.findings import Finding, FindingCode
 from tui_lab.core.doctor.loss_floor import floor
 from tui_lab.core.doctor.plugin_watchers import PluginWatchers
+from tui_lab.core.doctor.rising_loss import has_risen
 
 WARM_UP = 50
 """Steps before any finding: the first ones of a healthy run are rough. In them the running loss forgets other data."""
@@ -34,6 +35,8 @@ WORSE_EVALUATIONS = 3
 """Evaluations in a row without a better validation loss while the train loss falls (Prechelt 1998, criterion UP)."""
 HIGH_UPDATE_RATIO = 0.1
 """Update-to-weight ratio: each step changes the weights by a tenth; about 1e-3 is healthy (Karpathy 2022)."""
+MAX_EVALUATIONS = 1000
+"""Of the latest ones, whose losses are kept."""
 SLOW_DATA = 0.3
 """Fraction of a step spent building the batch."""
 DEAD_SHARE = 0.5
@@ -48,12 +51,13 @@ class Monitors:
     """`update` takes every event of a run and returns new findings, each code once until a setting changes.
 
     config: the settings at the start of the run, so that no fix is proposed that is in force; None if not known.
-    active: the codes of the findings that still hold.
+    active: the codes of the findings that still hold. refuted: of those that the latest event showed to be wrong.
     """
 
     config: RunConfig | None = None
     n_vocab: int = 0
     active: set[FindingCode] = field(default_factory=set)
+    refuted: set[FindingCode] = field(default_factory=set)
     _reported: set[FindingCode] = field(default_factory=set)
     _changed: dict[str, Any] = field(default_factory=dict)
     _changed_at: int = 0
@@ -64,7 +68,10 @@ class Monitors:
     _best_before: float = math.inf
     """The best loss with which an active "diverging" was found."""
     best_val_loss: float = math.inf
+    val_losses: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_EVALUATIONS))
     worse_evaluations: int = 0
+    _overfitting_at: int = 0
+    """The step at which an active "overfitting" was found."""
     train_loss_at_best: float = math.inf
     recent_losses: deque[float] = field(default_factory=lambda: deque(maxlen=PLATEAU_STEPS))
     _level: float = math.inf
@@ -78,6 +85,7 @@ class Monitors:
 
     def update(self, event: ev.Event) -> list[Finding]:
         """Return the findings that `event` gives rise to."""
+        self.refuted = set()
         findings = [finding for finding in self._check(event) if finding.code not in self._reported]
         self._reported |= {finding.code for finding in findings}
         self.active |= {finding.code for finding in findings}
@@ -119,6 +127,7 @@ class Monitors:
         self.recent_losses.clear()
         self.best_loss = math.inf
         self.best_val_loss = math.inf
+        self.val_losses.clear()
         self.worse_evaluations = 0
         self.active -= {"diverging", "double_softmax", "nothing_learned", "overfitting"}
 
@@ -256,16 +265,18 @@ class Monitors:
 
     def _validation(self, event: ev.Evaluated) -> Iterator[Finding]:
         train_loss = self.recent_losses[-1] if self.recent_losses else math.inf
+        self.val_losses.append(event.val_loss)
         if event.val_loss < self.best_val_loss:
             self.best_val_loss = event.val_loss
             self.worse_evaluations = 0
             self.train_loss_at_best = train_loss
-            self.active.discard("overfitting")
+            self._validation_recovered()
             return
         # The same weights may be evaluated again.
         self.worse_evaluations = min(self.worse_evaluations + 1, event.since_best)
         is_worse = self.worse_evaluations >= WORSE_EVALUATIONS and train_loss < 0.98 * self.train_loss_at_best
-        if is_worse and not self._value("data.overfit"):
+        if is_worse and has_risen(list(self.val_losses)) and not self._value("data.overfit"):
+            self._overfitting_at = event.step
             is_stopping = bool(self._value("train.patience"))
             stop = "" if is_stopping else "Stop early (train.patience in a config), r"
             yield Finding(
@@ -278,3 +289,10 @@ class Monitors:
                 kind="hint",
                 proposal={} if is_stopping else {"train.patience": WORSE_EVALUATIONS},
             )
+
+    def _validation_recovered(self) -> None:
+        """The best validation loss so far: if nothing was changed since, the model did not overfit."""
+        if "overfitting" in self.active and self._overfitting_at > self._changed_at:
+            self.refuted.add("overfitting")
+            self._reported.discard("overfitting")
+        self.active.discard("overfitting")

@@ -117,7 +117,8 @@ def gather(run: Run, prompts: Sequence[str]) -> ReportData:
     findings: list[Finding] = []
     logged = LoggedSoFar()
     for event in run.events():
-        findings += monitors.update(event)
+        new = monitors.update(event)
+        findings = [*(one for one in findings if one.code not in monitors.refuted), *new]
         if isinstance(event, ev.Logged):
             logged.update(event)
     events = run.downsampled().events()

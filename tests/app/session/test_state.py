@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tests.app.fake import ready, started, update
+from tests.app.fake import evaluated, ready, started, update
 from tui_lab.app.session.state import LabState
 from tui_lab.core import events as ev
 
@@ -50,3 +50,18 @@ def test_frozen_state_is_not_changed_by_later_messages() -> None:
         state.apply(message)
     after = (frozen.step, len(frozen.curves["loss"].points), len(frozen.changes), frozen.progress.at("step", 11))
     assert after == before and frozen.phase == "running" and state.phase == "paused"
+
+
+def val(step: int, loss: float, since_best: int = 0) -> ev.Evaluated:
+    return replace(evaluated(step), val_loss=loss, best=since_best == 0, since_best=since_best)
+
+
+def test_rise_of_the_validation_loss_that_ends_by_itself_is_not_listed_as_past() -> None:
+    state = running()
+    for number in range(1, 6):
+        for step in range(100 * number, 100 * number + 100):
+            state.apply(update(step))
+        state.apply(val(100 * number + 99, 2.0 + 0.1 * number, number - 1))
+    assert [(one.finding.code, one.until) for one in state.noticed] == [("overfitting", None)]
+    state.apply(val(599, 1.9))
+    assert state.noticed == []

@@ -1,7 +1,7 @@
 """Monitors see only events, and report each finding once."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -178,3 +178,27 @@ def test_fix_is_a_change_that_is_not_in_force(clip: float, is_advised: bool) -> 
     monitors.update(ev.Changed(step=100, key="optim.lr", old=0.5, new=4.0))
     findings = [f for step in range(101, 200) for f in monitors.update(step_done(step, 1.0 + 9.0 * (step > 160)))]
     assert [finding.proposal for finding in findings] == [{"optim.lr": 0.5}], "the rate before it was raised"
+
+
+def validated(monitors: Monitors, losses: Iterable[float], first: int = 1) -> list[str]:
+    """Evaluate every 50 steps while the train loss falls; return the codes of the findings."""
+    codes: list[str] = []
+    for number, loss in enumerate(losses, first):
+        for step in range(50 * (number - 1) + 1, 50 * number + 1):
+            codes += [f.code for f in monitors.update(step_done(step, 3.0 - step / 1000))]
+        codes += [f.code for f in monitors.update(evaluation(50 * number, loss, since_best=9))]
+    return codes
+
+
+def test_noise_of_the_validation_loss_is_no_overfitting() -> None:
+    assert validated(started(), [2.5, 2.0, 2.2, 2.02, 2.15, 2.01, 2.2, 2.05, 2.1, 2.02]) == []
+
+
+def test_overfitting_is_wrong_if_the_loss_falls_to_a_new_best_without_a_change() -> None:
+    monitors = started()
+    assert validated(monitors, [2.0, 2.1, 2.2, 2.3]) == ["overfitting"] and not monitors.refuted
+    assert validated(monitors, [1.9], 5) == [] and monitors.refuted == {"overfitting"}
+    assert validated(monitors, [2.0 + 0.1 * i for i in range(8)], 6) == ["overfitting"]
+    monitors.update(ev.Changed(step=650, key="model.dropout", old=0.0, new=0.5))
+    assert validated(monitors, [1.8], 14) == []
+    assert not monitors.refuted and monitors.active == set(), "it was right, and the change has helped"

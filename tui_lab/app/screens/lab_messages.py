@@ -1,6 +1,7 @@
 """What the lab does with the messages of its threads."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from tui_lab.app.session.messages import (
     SpikeSeen,
     WeightsCopied,
 )
+from tui_lab.app.session.noticed import Noticed
 from tui_lab.app.session.spikes import SpikeReader
 from tui_lab.core import events as ev
 from tui_lab.core.config.schema import Config
@@ -121,7 +123,7 @@ class LabMessages:
         lab = self._lab
         phase = lab.state.phase
         was_script = lab.state.is_script
-        n_noticed = len(lab.state.noticed)
+        noticed_before = lab.state.noticed
         latest_spike = lab.state.spikes.latest
         lab.state.apply(message)
         self._keep_for_log(message, latest_spike)
@@ -141,10 +143,7 @@ class LabMessages:
                 lab.call_later(act)
             lab.when_open = {}
         else:
-            # In a lesson it would answer what is asked; the doctor's pane lists it.
-            for noticed in [] if lab.lesson is not None else lab.state.noticed[n_noticed:]:
-                text = f"{noticed.finding.title} {noticed.finding.fix}"
-                show_notice(lab, Notice(text, f"step {noticed.step:,}", "warning"))
+            self._show_noticed(noticed_before)
         if (notice := notice_of(message)) is not None and not (lab.is_current and isinstance(message, ev.Stopped)):
             show_notice(lab, notice)
         if lab.state.phase != phase:
@@ -153,6 +152,14 @@ class LabMessages:
                 lab.go_to(EVENTS)  # There is nothing else to see.
         self._note_save(message)
         self._request_frame(message, phase)
+
+    def _show_noticed(self, before: Sequence[Noticed]) -> None:
+        """Tell the user what the monitors have just found. In a lesson it would answer what is asked."""
+        lab = self._lab
+        new = [one for one in lab.state.noticed if one.until is None and one not in before]
+        for noticed in new if lab.lesson is None else []:
+            text = f"{noticed.finding.title} {noticed.finding.fix}"
+            show_notice(lab, Notice(text, f"step {noticed.step:,}", "warning"))
 
     def _keep_for_log(self, message: SessionMessage, latest_spike: Spike | None) -> None:
         """Let the events pane log a message, and the spike that it has shown. latest_spike: the one before it."""

@@ -18,11 +18,15 @@ class Noticed:
 
 
 def noticed_after(event: ev.Event, noticed: Sequence[Noticed], monitors: Monitors) -> list[Noticed]:
-    """Return what is noticed after an event; an earlier finding is past if it no longer holds, or is found again."""
+    """Return what is noticed after an event; an earlier finding is past if it no longer holds, or is found again.
+
+    One that was wrong is left out.
+    """
     new = monitors.update(event)
     holding = monitors.active - {finding.code for finding in new}
     earlier = [
         one if one.until is not None or one.finding.code in holding else replace(one, until=event.step)
         for one in noticed
+        if one.until is not None or one.finding.code not in monitors.refuted
     ]
     return [*earlier, *(Noticed(finding, event.step) for finding in new)]
