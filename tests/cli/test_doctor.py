@@ -8,7 +8,7 @@ import pytest
 
 from tests.command_line import RunCli
 from tests.process import TINY, Cli
-from tui_lab.cli.doctor import exit_code
+from tui_lab.cli.doctor import exit_code, show
 from tui_lab.core.doctor.findings import Crashed, Finding, Report
 from tui_lab.util.exit_codes import NOT_MET
 
@@ -209,3 +209,14 @@ def test_sarif_file_has_the_findings(run_cli: RunCli, tmp_path: Path) -> None:
     assert done.code == 1
     [run] = json.loads(file.read_text("utf-8"))["runs"]
     assert run["results"][0]["ruleId"] == "shifted_targets"
+
+
+@pytest.mark.parametrize(("title", "is_beside"), [("Short.", True), ("A long title of a finding. " * 3, False)])
+def test_place_of_a_finding_does_not_stand_alone_in_a_line(
+    title: str, is_beside: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    finding = Finding(code="lr_zero", title=title, evidence="e", why="w", fix="f", location="train.py:42")
+    show(Report(findings=(finding,)), "train.py")
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "lr_zero" in line]
+    assert "train.py:42" in line and (title.strip() in line) == is_beside and ("code" in line) != is_beside

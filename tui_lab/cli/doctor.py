@@ -125,9 +125,14 @@ def _show_verdict(out: "Console", report: Report, source: str) -> None:
 
 
 def _show_finding(out: "Console", prefix: str, style: str, finding: Finding) -> None:
-    place = f"  {printable(finding.location)}" if finding.location else ""
-    title = Text.assemble((f"{prefix}{printable(finding.title)}", style), (f"  [{finding.code}]{place}", "dim"))
-    _show_rows(out, title, [(name, printable(getattr(finding, name))) for name in ("evidence", "why", "fix")])
+    title = Text(f"{prefix}{printable(finding.title)}", style)
+    code = f"[{finding.code}]" + (f"  {printable(finding.location)}" if finding.location else "")
+    rows = [(name, printable(getattr(finding, name))) for name in ("evidence", "why", "fix")]
+    if title.cell_len + 2 + len(code) <= out.width:
+        title.append(f"  {code}", "dim")
+    else:  # It would stand alone on the next line.
+        rows.insert(0, ("code", code))
+    _show_rows(out, title, rows)
     for line in finding.drawing:
         out.print(Text(f"      {printable(line)}"), soft_wrap=True)
     out.print()
