@@ -44,11 +44,20 @@ class Grown:
 
 
 @dataclass(frozen=True)
+class LastLoss:
+    """The last loss that was finite, and its step."""
+
+    step: int
+    value: float
+
+
+@dataclass(frozen=True)
 class BeforeNonFinite:
     """What went before; None where the log says nothing of it."""
 
     lr: Raised | None
     grad_norm: Grown | None
+    loss: LastLoss | None = None
 
 
 class LastSteps:
@@ -57,6 +66,7 @@ class LastSteps:
     def __init__(self) -> None:
         self._changes: deque[ev.Changed] = deque(maxlen=LAST_STEPS)
         self._norms: deque[tuple[int, float]] = deque(maxlen=LAST_STEPS)
+        self._loss: LastLoss | None = None
         self._lr: float | None = None
         self._jump: Raised | None = None
 
@@ -65,11 +75,14 @@ class LastSteps:
         if isinstance(event, ev.Started):  # A resumed run goes back to its checkpoint.
             while self._norms and self._norms[-1][0] > event.step:
                 self._norms.pop()
+            self._loss = None
             self._lr = None
             self._jump = None
         elif isinstance(event, ev.Changed) and event.key in LR_KEYS:
             self._changes.append(event)
         elif isinstance(event, ev.StepDone):
+            if math.isfinite(event.loss):
+                self._loss = LastLoss(event.step, event.loss)
             if event.grad_norm is not None and math.isfinite(event.grad_norm):
                 self._norms.append((event.step, event.grad_norm))
             if self._lr and event.lr >= JUMP * self._lr:
@@ -79,7 +92,7 @@ class LastSteps:
     def before(self, event: ev.NonFinite) -> BeforeNonFinite:
         """Return what went before a step that is not finite."""
         first = event.failed_step - LAST_STEPS
-        return BeforeNonFinite(self._raised(first), self._grown(first))
+        return BeforeNonFinite(self._raised(first), self._grown(first), self._loss)
 
     def _raised(self, first: int) -> Raised | None:
         changes = [change for change in self._changes if change.step >= first]

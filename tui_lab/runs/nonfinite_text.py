@@ -28,8 +28,10 @@ def origin_lines(origin: Origin) -> list[str]:
 
 
 def before_lines(before: BeforeNonFinite) -> list[str]:
-    """Return what the event log says about the steps before, in at most two lines."""
+    """Return what the event log says about the steps before, in at most three lines."""
     lines = []
+    if (loss := before.loss) is not None:
+        lines.append(f"  the last finite loss was {short_number(loss.value)}, at step {loss.step:,}")
     if (lr := before.lr) is not None:
         name = "the learning rate" if lr.key == "optim.lr" else lr.key
         lines.append(f"  {name} was raised from {short_number(lr.old)} to {short_number(lr.new)} at step {lr.step:,}")

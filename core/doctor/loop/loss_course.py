@@ -30,20 +30,21 @@ class LossCourse:
     @property
     def first(self) -> float:
         """The mean of the first tenth."""
-        return _mean(self.values[: self._n])
+        return _mean(self.values[: self.n_averaged])
 
     @property
     def last(self) -> float:
         """The mean of the last tenth."""
-        return _mean(self.values[-self._n :])
+        return _mean(self.values[-self.n_averaged :])
 
     @property
     def noise(self) -> float:
         """The standard error of `first` - `last`."""
-        return standard_error(self.values[: self._n], self.values[-self._n :])
+        return standard_error(self.values[: self.n_averaged], self.values[-self.n_averaged :])
 
     @property
-    def _n(self) -> int:
+    def n_averaged(self) -> int:
+        """The number of losses in `first`, and in `last`."""
         return min(len(self.values), max(MIN_UPDATES, round(SHARE * len(self.values))))
 
     def times(self, factor: float) -> "LossCourse":
@@ -52,6 +53,24 @@ class LossCourse:
 
     def __str__(self) -> str:
         return f"{self.first:.4g} → {self.last:.4g}"
+
+
+def course_text(course: LossCourse) -> str:
+    """Return how the losses changed, and since when they are not finite."""
+    broken = [i for i, value in enumerate(course.values) if not math.isfinite(value)]
+    if not broken:
+        return f"{course} ({_means_text(course)})"
+    i = broken[0]
+    if len(broken) < len(course.values) - i:
+        finite = [(n, v) for n, v in zip(course.numbers, course.values, strict=True) if math.isfinite(v)]
+        rest = replace(course, numbers=tuple(n for n, _ in finite), values=tuple(v for _, v in finite))
+        return f"{rest} ({_means_text(rest)}; {len(broken)} other{'' if len(broken) == 1 else 's'} not finite)"
+    since = f"{course.values[i]:g} from update {course.numbers[i] + 1} on"
+    return f"{course.values[0]:.4g}, {since}, after {course.values[i - 1]:.4g}" if i else since
+
+
+def _means_text(course: LossCourse) -> str:
+    return f"means of the first and the last {course.n_averaged}"
 
 
 def loss_courses(record: LoopRecord) -> list[LossCourse]:

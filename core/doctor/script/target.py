@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tui_lab.core.doctor.findings import NotJudged
-from tui_lab.core.doctor.loop.loss_course import are_shares, constant_loss, loss_courses
+from tui_lab.core.doctor.loop.loss_course import are_shares, constant_loss, course_text, loss_courses
 from tui_lab.core.doctor.loop.reading import named_at, why_not_repeatable
 from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.program.batch import Batch
@@ -86,7 +86,7 @@ def _recorded(record: LoopRecord, factor: float = 1.0) -> tuple[str, ...]:
     courses = loss_courses(record)
     factor = 1.0 if are_shares(record) else factor
     named = [
-        f"loss{named_at(course.line) if len(courses) > 1 else ''} {course.times(factor)}"
+        f"loss{named_at(course.line) if len(courses) > 1 else ''} {course_text(course.times(factor))}"
         for course in courses[:MAX_COURSES]
     ]
     constant = constant_loss(record)

@@ -1,5 +1,6 @@
 """What went before a step that is not finite: a raised learning rate and a growing gradient, from the log alone."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from tests.core.recorded import STARTED, recorded, update
 from tests.non_finite import OVERFLOW
 from tui_lab.core import events as ev
-from tui_lab.core.runs.before_nonfinite import BeforeNonFinite, Grown, LastSteps, Raised, read_before
+from tui_lab.core.runs.before_nonfinite import BeforeNonFinite, Grown, LastLoss, LastSteps, Raised, read_before
 from tui_lab.runs.listing import run_details
 from tui_lab.runs.nonfinite_text import before_lines
 
@@ -33,9 +34,16 @@ def before(*events: ev.Event) -> BeforeNonFinite:
 
 def test_learning_rate_that_was_raised_is_named_with_its_step() -> None:
     found = before(*steps([1.0] * 28), lr(28, 0.001, 0.3), *steps([1.0] * 2, 29))
-    assert found == BeforeNonFinite(Raised("optim.lr", 0.001, 0.3, 28), None)
-    [line] = before_lines(found)
-    assert line.strip() == "the learning rate was raised from 0.001 to 0.3 at step 28"
+    assert found == BeforeNonFinite(Raised("optim.lr", 0.001, 0.3, 28), None, LastLoss(30, update(30).loss))
+    last_loss, line = before_lines(found)
+    assert "step 30" in last_loss and line.strip() == "the learning rate was raised from 0.001 to 0.3 at step 28"
+
+
+def test_last_finite_loss_is_that_before_the_first_nan() -> None:
+    losses = [2.0, 1.5, math.nan, math.inf]
+    events = [replace(update(step), loss=loss) for step, loss in enumerate(losses, 1)]
+    assert before(*events).loss == LastLoss(2, 1.5)
+    assert before(*events, replace(STARTED, step=0)).loss is None, "it begins again"
 
 
 def test_jump_of_a_schedule_is_named() -> None:
