@@ -19,8 +19,10 @@ from tui_lab.core.config import settings
 from tui_lab.core.config.faults import FAULTS
 from tui_lab.core.doctor import runner
 from tui_lab.core.doctor.checks.data import targets
+from tui_lab.core.doctor.checks.loss import initial_loss
 from tui_lab.core.doctor.checks.model import causality
 from tui_lab.core.doctor.checks.registry import CHECKS, Check
+from tui_lab.core.doctor.checks.training import gradient_flow, gradients
 from tui_lab.core.doctor.findings import Crashed, Finding, FindingCode, NotJudged, Report, report_from_json
 from tui_lab.core.doctor.fixes import fixed
 from tui_lab.core.doctor.loss_floor import floor
@@ -301,6 +303,34 @@ def test_first_module_with_a_non_finite_output_is_in_the_evidence() -> None:
         model.mix.bias[0] = math.nan
     [finding] = examine(case(model)).findings
     assert finding.code == "not_finite" and "mix" in finding.evidence
+
+
+class Layered(Small):
+    """With two layers of one shape, whose gradients compare."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(16, 16) for _ in range(2)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        e = self.tokens(x)
+        for layer in self.layers:
+            e = e + torch.tanh(layer(e))
+        logits: Tensor = self.head(torch.tanh(self.mix(e)))
+        return logits
+
+
+@pytest.mark.parametrize("check", [gradients.check, gradient_flow.check, initial_loss.check])
+def test_checks_of_a_loss_that_is_not_finite_have_not_passed(check: Callable[[Target], Iterator[Finding]]) -> None:
+    def loss(factor: float) -> Callable[[Tensor, Tensor], Tensor]:
+        return lambda logits, y: factor * F.cross_entropy(logits.flatten(0, 1), y.flatten())
+
+    assert not list(check(target_from_case(Case(Layered(), pair, loss(1.0)))))
+    model = Layered()
+    if check is initial_loss.check:  # It computes the loss from the logits.
+        nn.init.constant_(model.head.bias, math.nan)
+    with pytest.raises(NotJudged, match="not finite"):
+        list(check(target_from_case(Case(model, pair, loss(math.nan)))))
 
 
 @pytest.mark.parametrize("first_failure", [0, 5])

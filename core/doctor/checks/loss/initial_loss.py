@@ -31,6 +31,8 @@ def check(target: Target) -> Iterator[Finding]:
         else:
             loss, n_classes = _of_classes(target)
             symbol = "C"
+    if not math.isfinite(loss):
+        raise NotJudged("the loss of the untrained model is not finite")
     uniform = math.log(n_classes)
     if loss > uniform + MAX_EXCESS:
         yield Finding(

@@ -1,5 +1,6 @@
 """Do gradients vanish or explode from layer to layer? Cost: one backward pass."""
 
+import math
 import re
 from collections.abc import Iterator
 
@@ -24,6 +25,8 @@ def check(target: Target) -> Iterator[Finding]:
     layered = {family: norms for family, norms in families.items() if len(norms) > 1}
     if not layered:
         raise NotApplicable("no two numbered layers have weights of the same name and shape, whose gradients compare")
+    if not all(math.isfinite(size) for norms in layered.values() for _, size in norms):
+        raise NotJudged("the gradient of the loss is not finite")
     for norms in layered.values():
         sizes = [size for _, size in norms if size > 0]
         if sizes and max(sizes) > RATIO * min(sizes):

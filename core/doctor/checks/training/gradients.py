@@ -19,6 +19,7 @@ from tui_lab.core.doctor.loop.loss_course import loss_courses
 from tui_lab.core.doctor.loop.reading import some
 from tui_lab.core.doctor.program.target import PROBE_ROWS, Target, trial_rows
 from tui_lab.core.kernels.autograd_graph import graph_leaves
+from tui_lab.core.nonfinite.ranges import all_finite
 from tui_lab.core.training.optim_without_dynamo import Adam
 
 UPDATES = 12
@@ -44,6 +45,7 @@ def check(target: Target) -> Iterator[Finding]:
     if leaves:
         yield _unregistered(leaves)
     missing = _without_gradient(trial, loss)
+    is_finite = all_finite(p.grad for p in trial.model.parameters() if p.grad is not None)
     yield from embeddings.findings()
     if missing and target.record is not None and len(loss_courses(target.record)) > 1:
         raise NotJudged("the loop trains several losses, and others than the one that is tried may give gradients")
@@ -53,6 +55,8 @@ def check(target: Target) -> Iterator[Finding]:
     yield from _missing(trial, [name for name in missing if name not in unchosen])
     if unchosen:
         yield _unused_experts(unchosen)
+    if not is_finite:  # NaN spreads to where no gradient would come from the targets.
+        raise NotJudged("the gradient of the loss is not finite")
 
 
 def unregistered(loss: Tensor, model: nn.Module) -> list[Tensor]:
