@@ -5,7 +5,7 @@ import math
 import os
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,13 +84,19 @@ class NonFiniteWatch:
     """Looks at the loss before each backward pass and at one small gradient after it, and traces once a run.
 
     A GPU is not waited for: there, values are only looked at when it has nothing left to do. report: gets the origin.
+    uncounted: a context for what does not belong to the time of the script.
     """
 
-    def __init__(self, report: Callable[[Origin], None]) -> None:
+    def __init__(
+        self,
+        report: Callable[[Origin], None],
+        uncounted: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         mode = os.environ.get(TRACE_VARIABLE, "")
         self.is_active = mode != "off"
         self._waits = mode == "always"
         self._report = report
+        self._uncounted = uncounted
         self._call: ModelCall | None = None
         self._criterion: Criterion | None = None
         self._checked: weakref.ref[Tensor] | None = None
@@ -156,11 +162,12 @@ class NonFiniteWatch:
         self.is_active = False
         if call is None or is_sharded(call.model):
             return
-        try:
-            origin = self._origin(call, quantity, loss)
-        finally:
-            self.end_step()
-        self._report(origin)
+        with self._uncounted():
+            try:
+                origin = self._origin(call, quantity, loss)
+            finally:
+                self.end_step()
+            self._report(origin)
 
     def _origin(self, call: ModelCall, quantity: Quantity, loss: Tensor | None) -> Origin:
         model = unwrapped(call.model)

@@ -1,6 +1,7 @@
 """Records what became non-finite first in a script's step, and passes it on at once."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from tui_lab.core import events as ev
 from tui_lab.core.nonfinite.record import Origin
@@ -13,13 +14,19 @@ from tui_lab.data.tokenizers import Tokenizer
 class NonFiniteReport:
     """Owns the watch. on_found: called with the event when it happens; the front end sets it.
 
-    end_step: records the open step, if it is complete. n_complete: the number of complete steps.
+    end_step: records the open step, if it is complete. n_complete: the number of complete steps. uncounted: see
+    NonFiniteWatch.
     """
 
     def __init__(
-        self, log: RunLog, script: WatchedScript, end_step: Callable[[], None], n_complete: Callable[[], int]
+        self,
+        log: RunLog,
+        script: WatchedScript,
+        end_step: Callable[[], None],
+        n_complete: Callable[[], int],
+        uncounted: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        self.watch = NonFiniteWatch(self._report)
+        self.watch = NonFiniteWatch(self._report, uncounted)
         self.watch.tokenizer = self._tokenizer
         self.event: ev.NonFinite | None = None
         self.on_found: Callable[[ev.NonFinite], None] = lambda event: None

@@ -48,7 +48,9 @@ class Recorder:
         self._boundary = boundary
         self._now = clock
         self._measurements = Measurements(clock)
-        self.non_finite = NonFiniteReport(log, self.script, self.end_step, lambda: self.steps.n_complete)
+        self.non_finite = NonFiniteReport(
+            log, self.script, self.end_step, lambda: self.steps.n_complete, self.clock.pause
+        )
         self._pending = Pending()
         self.by_hand = UpdatesByHand()
         self._open: OpenStep | None = None

@@ -186,3 +186,26 @@ def test_it_can_be_turned_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with recording(tmp_path) as record:
         train(start(overflow))
     assert not any(isinstance(event, ev.NonFinite) for event in record.run.events())
+
+
+def test_time_of_the_replay_is_not_that_of_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    SECONDS = 3600.0
+    with recording(tmp_path) as record:
+        clock = record.recorder.clock
+        monkeypatch.setattr(clock, "_clock", lambda: next_second())
+        later = [0.0]
+
+        def next_second() -> float:
+            later[0] += 1e-3
+            return later[0]
+
+        trace = record.recorder.non_finite.watch._origin
+
+        def slow_trace(*arguments: Any) -> Origin:
+            later[0] += SECONDS
+            return trace(*arguments)
+
+        monkeypatch.setattr(record.recorder.non_finite.watch, "_origin", slow_trace)
+        train(start(overflow))
+    assert later[0] > SECONDS, "the step was traced"
+    assert all(event.seconds < 1.0 for event in record.run.events() if isinstance(event, ev.StepDone))
