@@ -25,6 +25,7 @@ BY_HAND = "by hand"
 """The `optim.name` of a script that changes its weights without a torch optimizer; no class has such a name."""
 OF_OPTIMIZERS = frozenset({"optim.lr_factor", "optim.weight_decay", "optim.grad_clip"})
 """What is changed through an optimizer of torch."""
+SEVERAL_PROCESSES = "a script with several processes cannot be changed from outside: only one of them would change"
 NO_OPTIMIZER = (
     "the script changes its weights without a torch optimizer, so this cannot be changed from outside; for the rate, "
     "call run.step and run.lr of tui_lab.watch in its loop"
@@ -80,6 +81,7 @@ class ScriptTrainConfig(Section):
 
     steps: int = setting(0, "Steps", "Optimizer steps in total; 0: unknown.", unit="steps", ge=0)
     unit: Unit = setting("tokens", "Unit", "What is counted per second.")
+    processes: int = setting(1, "Processes", "That train together, as torchrun starts them.", ge=1)
 
 
 class ScriptConfig(Section):
@@ -95,6 +97,11 @@ class ScriptConfig(Section):
     train: ScriptTrainConfig = ScriptTrainConfig()
     settings: dict[str, Captured] = {}
     """The script's own settings: simple globals, parsed arguments, fields of config objects."""
+
+    @property
+    def has_several_processes(self) -> bool:
+        """Whether several processes train, as torchrun starts them: what one changes, the others do not."""
+        return self.train.processes > 1
 
     @field_validator("settings", mode="before")
     @classmethod
@@ -188,6 +195,8 @@ def values_of(config: RunConfig) -> dict[str, Any]:
                 values[f"{section}.{name}"] = value
     if config.optim.is_by_hand:
         del values["optim.lr_factor"]
+    if not config.has_several_processes:
+        del values["train.processes"]
     return values | captured
 
 
@@ -215,6 +224,8 @@ def live_keys(config: RunConfig) -> list[str]:
     """The settings that can be changed while this run trains. What a script does not have is not among them."""
     if isinstance(config, Config):
         return [key for key in settings.fields() if settings.is_live(key)]
+    if config.has_several_processes:
+        return []
     return [key for key in values_of(config) if _is_live(key) and not _lacks_optimizer(config, key)]
 
 
@@ -222,6 +233,8 @@ def not_live(config: RunConfig, key: str) -> Problem:
     """Why a setting cannot be changed while this run trains."""
     if _lacks_optimizer(config, key):
         return Problem(code="unavailable", message=NO_OPTIMIZER, key=key)
+    if isinstance(config, ScriptConfig) and config.has_several_processes:
+        return Problem(code="unavailable", message=SEVERAL_PROCESSES, key=key)
     return Problem(code="needs_restart", message="cannot change while training; it needs a restart", key=key)
 
 

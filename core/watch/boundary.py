@@ -1,6 +1,5 @@
 """The commands that a script's run takes between two steps."""
 
-import os
 from typing import Any
 
 from torch import nn
@@ -20,7 +19,6 @@ from tui_lab.util.errors import ConfigError, RunError
 
 NOT_FOR_SCRIPTS = "a script evaluates when it wants to"
 SHARDED = "the model is spread over several processes, so one of them alone can neither save nor call it"
-ONE_RANK = "a script with several processes cannot be changed from outside: only one of them would change"
 
 
 class Boundary:
@@ -115,8 +113,6 @@ class Boundary:
     def _change(self, command: cmd.Change, recorder: Recorder) -> None:
         """Change a setting, or warn why not; do nothing if it has that value already."""
         log = recorder.log
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise ConfigError.of("unavailable", ONE_RANK)
         key, value = cmd.resolve(command, log.config, self.control.undo_stack)
         old = script.get(log.config, key)
         config = script.changed(log.config, key, value)

@@ -2,6 +2,7 @@
 
 import linecache
 import math
+import os
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -76,7 +77,8 @@ class Discovered:
             "weight_decay": max((float(group.get("weight_decay") or 0.0) for group in groups), default=0.0) or None,
             "grad_clip": self.grad_clip,
         }
-        train = {"steps": self.steps or total_steps(settings), "unit": unit}
+        steps = self.steps or total_steps(settings)
+        train = {"steps": steps, "unit": unit, "processes": n_processes()}
         tables = config.model_dump() | {"model": model, "optim": optim, "train": train, "settings": settings}
         return ScriptConfig.model_validate(tables)
 
@@ -103,6 +105,12 @@ class Discovered:
             threads=torch.get_num_threads(),
             resumed=False,
         )
+
+
+def n_processes() -> int:
+    """Return how many processes train, as torchrun tells them."""
+    size = os.environ.get("WORLD_SIZE", "")
+    return max(1, int(size)) if size.isdecimal() else 1
 
 
 def _name_of(optimizer: Optimizer) -> str:

@@ -17,17 +17,18 @@ from tui_lab.app import actions, shutdown
 from tui_lab.app.actions import COMMANDS
 from tui_lab.app.panes.config import ConfigPane
 from tui_lab.app.panes.doctor import DoctorPane
-from tui_lab.app.panes.setting_text import about_text
+from tui_lab.app.panes.edited_settings import NOT_STEERED, READ_ONLY
+from tui_lab.app.panes.setting_text import about_text, keys_of
 from tui_lab.app.screens.attention import AttentionScreen
 from tui_lab.app.screens.dialogs import Ask
-from tui_lab.app.screens.help import LIVE_SETTINGS, Help
+from tui_lab.app.screens.help import LIVE_SETTINGS, Help, script_page
 from tui_lab.app.session.doctor_thread import DoctorThread
 from tui_lab.app.session.messages import Printed, SessionFailed, Waiting
 from tui_lab.app.session.source import Role
 from tui_lab.app.widgets.chart import Chart
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
-from tui_lab.core.config.script import BY_HAND, OF_OPTIMIZERS
+from tui_lab.core.config.script import BY_HAND, OF_OPTIMIZERS, ScriptTrainConfig
 from tui_lab.core.inference.attention import AttentionMaps
 from tui_lab.core.inference.sampling import Generated
 from tui_lab.core.watch import answers
@@ -512,3 +513,36 @@ async def test_reply_is_not_repeated_before_the_script_has_answered(tmp_path: Pa
         await settle(it, lambda: it.screen.generation_pane.replies[0].done)
         await it.tell(update(33))
         assert len(it.source.sent) == 2
+
+
+async def test_border_offers_to_edit_only_what_can_be_changed(tmp_path: Path) -> None:
+    async with script_lab(tmp_path, size=(120, 40)) as it:
+        await it.press("1")
+        pane = it.screen.config_pane
+        assert "Enter edit" in str(pane.border_subtitle) and "p formula" not in str(pane.border_subtitle)
+        it.screen.query_one("#settings", DataTable).move_cursor(row=len(keys_of(CONFIG)) - 1)
+        await it.tell()
+        assert pane.key == "settings.compile"
+        assert "Enter edit" not in str(pane.border_subtitle) and "/ search" in str(pane.border_subtitle)
+        await it.press("plus")
+        assert READ_ONLY in " ".join(it.text("#problem").split())
+        it.screen.query_one("#settings", DataTable).move_cursor(row=0)
+        await it.tell()
+        assert "Enter edit" in str(pane.border_subtitle)
+        await it.tell(ev.Stopped(step=30, reason="done"))
+        assert "Enter edit" not in str(pane.border_subtitle)
+        await it.press("enter")
+        assert NOT_STEERED in " ".join(it.text("#problem").split()) and it.pilot.app.focused is not None
+        assert it.pilot.app.focused.id == "settings"
+
+
+async def test_script_of_several_processes_offers_no_change(tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"train": ScriptTrainConfig(processes=2)})
+    async with script_lab(tmp_path, config, size=(200, 50)) as it:
+        footer = it.painted().splitlines()[-1]
+        assert "Pause" in footer and "Generate" in footer and "lr" not in footer
+        await it.press("H", "D", "u")
+        assert it.source.sent == [] and len(notices(it)) == 3
+        await it.press("1")
+        assert "processes" in it.text("#settings") and "Enter edit" not in str(it.screen.config_pane.border_subtitle)
+        assert "No setting can be changed" in script_page(config)

@@ -33,11 +33,14 @@ class Command:
 
 NO_DROPOUT = "The script's model has no dropout layers."
 NO_OPTIMIZER = "The script changes its weights without a torch optimizer; change the rate in the script."
+SEVERAL_PROCESSES = "The script trains in several processes, and only one of them would change."
 ITS_DATA = "The script makes its own batches; change this in the script."
 ITS_MODEL = "Only the script can build its model and its data; start the script again instead."
 NO_MODEL = "This run was imported from a log: it has losses, but no model, weights or examples."
 NEED_MODEL = ("generate", "diagnose", "attention", "examples", "restart", "fork", "resume", "find_rate", "overfit")
 """Commands that an imported run does not have."""
+CHANGES = ("lr_down", "lr_up", "dropout_down", "dropout_up", "undo")
+"""Commands that change a live setting of a script."""
 ONLY_THE_SCRIPT = "Only the script can continue this run; start the script again."
 
 COMMANDS: tuple[Command, ...] = (
@@ -116,6 +119,8 @@ def why_not(command_id: str, config: RunConfig | None) -> str:
         return NO_MODEL if command_id in NEED_MODEL else BY_ID[command_id].not_for_scripts
     if not isinstance(config, ScriptConfig):
         return ""
+    if command_id in CHANGES and config.has_several_processes:
+        return SEVERAL_PROCESSES
     if command_id in ("dropout_down", "dropout_up") and config.model.dropout is None:
         return NO_DROPOUT
     if command_id in ("lr_down", "lr_up") and config.optim.is_by_hand:

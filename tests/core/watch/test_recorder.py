@@ -22,7 +22,8 @@ from tests.core.watch import loops
 from tests.core.watch.loops import STEPS, T, TinyModel, V, batch, start
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
-from tui_lab.core.config.script import ScriptConfig
+from tui_lab.core.config.script import ScriptConfig, live_keys
+from tui_lab.core.config.script import values_of as script_values
 from tui_lab.core.watch import batches, checkpoints
 from tui_lab.core.watch.recorded_batch import RecordedBatch, read_batch
 from tui_lab.core.watch.recording import Recording
@@ -630,3 +631,14 @@ def test_logits_that_the_script_has_changed_are_not_measured(tmp_path: Path) -> 
         optimizer.step()
     recorded = recorded_batch(record)
     assert recorded.step == STEPS and recorded.y is not None and recorded.losses is None
+
+
+def test_script_of_several_processes_is_not_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with recording(tmp_path, cmd.Scale("optim.lr_factor", 2.0), cmd.Shift("model.dropout", 0.1)) as record:
+        loops.plain()
+    config = record.run.config()
+    assert isinstance(config, ScriptConfig) and config.train.processes == 2
+    assert live_keys(config) == [] and script_values(config)["train.processes"] == 2
+    assert not changes_of(record)
+    assert len([event for event in record.run.events() if isinstance(event, ev.Warned)]) == 2

@@ -12,7 +12,7 @@ from textual.widgets import DataTable, Input
 
 from tui_lab.app.keymap import named
 from tui_lab.app.panes.copied import setting_line
-from tui_lab.app.panes.edited_settings import READ_ONLY, EditedSettings
+from tui_lab.app.panes.edited_settings import NOT_STEERED, READ_ONLY, EditedSettings
 from tui_lab.app.panes.pane import Pane
 from tui_lab.app.panes.setting_editor import SettingEditor
 from tui_lab.app.panes.setting_steps import step_of
@@ -86,12 +86,14 @@ class ConfigPane(Pane):
     def show(self, state: LabState, now: float) -> None:
         """Take over the settings that changed in the run; those that the user edited stay until they are reset."""
         if state.config is None or state.ready is None:
+            self._show_keys()
             return
         if self.settings is None:
             self.settings = EditedSettings(state.ready.config, state.config)
-        elif (state.config, state.started, state.requested.values) == self._shown:
+        shown = (state.config, state.started, state.requested.values, self.can_steer)
+        if shown == self._shown:
             return
-        self._shown = (state.config, state.started, state.requested.values)
+        self._shown = shown
         self.settings.follow(state.config)
         self.settings.await_changes(state.requested.values)
         self._started = state.started
@@ -131,9 +133,31 @@ class ConfigPane(Pane):
     def _show_about(self, highlighted: DataTable.RowHighlighted | None = None) -> None:
         if highlighted is not None and self.key == self._described_key:
             return  # On a busy machine it comes late, for a row that is described already: its problem must stay.
+        self._show_keys()
         if self.key is not None and self.settings is not None:
             self._described_key = self.key
             self._editor.show_setting(self.settings, self.key)
+
+    def _show_keys(self) -> None:
+        """Say on the border what can be done with the selected setting."""
+        if self.settings is None:
+            self.hints = ()
+        elif not self.settings.of_script:
+            self.hints = ConfigPane.hints
+        else:
+            can_edit = self.key is not None and not self._why_fixed(self.key)
+            edit = ("Enter edit", "+ - change") if can_edit else ()
+            reset = ("x reset",) if can_edit else ()
+            self.hints = (*edit, "/ search", *reset, "v changed only")
+        self.show_hints()
+
+    def _why_fixed(self, key: str) -> str:
+        """Return why a setting of a script cannot be changed; empty if it can, and for our own runs."""
+        if self.settings is None or not self.settings.of_script:
+            return ""
+        if not self.settings.is_live(key):
+            return READ_ONLY
+        return "" if self.can_steer else NOT_STEERED
 
     def _show_parameters(self, config: RunConfig | None) -> None:
         if config is not None and self._started is not None:
@@ -143,8 +167,8 @@ class ConfigPane(Pane):
     def _edit(self) -> None:
         if self.key is None or self.settings is None:
             return
-        if self.settings.is_read_only(self.key):
-            self._editor.show_problem(READ_ONLY)
+        if reason := self._why_fixed(self.key):
+            self._editor.show_problem(reason)
             return
         self.focus_now(self._editor.field)
 
@@ -211,7 +235,7 @@ class ConfigPane(Pane):
             self._editor.show_value(self.settings, self.key)
 
     def action_reset(self) -> None:
-        if self.key is None or self.settings is None or self.settings.is_read_only(self.key):
+        if self.key is None or self.settings is None or self._why_fixed(self.key):
             return
         self._reset(self.settings, self.key)
 
@@ -235,10 +259,10 @@ class ConfigPane(Pane):
         if key is None or settings is None:
             return
         command = step_of(settings.edited, key, direction)
-        if command is None:
+        if reason := self._why_fixed(key):
+            self._editor.show_problem(reason)
+        elif command is None:
             self._editor.show_problem("has no order: press Enter and type a value")
-        elif settings.is_read_only(key):
-            self._editor.show_problem(READ_ONLY)
         elif self.can_steer and settings.is_live(key):
             settings.end_edit(key)
             self._send(command)

@@ -10,6 +10,7 @@ from tui_lab.core.config.script import RunConfig
 
 READ_ONLY = "read only: the script or the log sets it"
 """Of a setting that only the script can change, or nothing."""
+NOT_STEERED = "read only: the script has ended, or takes no commands"
 
 
 class EditedSettings:
@@ -103,10 +104,6 @@ class EditedSettings:
     def is_live(self, key: str) -> bool:
         """Return whether the setting can change while the run trains."""
         return is_live(self.edited, key)
-
-    def is_read_only(self, key: str) -> bool:
-        """Return whether only the script can change the setting."""
-        return self.of_script and not self.is_live(key)
 
 
 def _differ(one: RunConfig, other: RunConfig, key: str) -> bool:
