@@ -192,6 +192,7 @@ class Recorder:
         if inputs.x is None:
             return
         self.script.model_called(args, kwargs, inputs)
+        self._pending.n_calls += 1
         self._pending.n_samples += int(inputs.x.shape[0]) if inputs.x.dim() else 1
         self._pending.n_tokens += inputs.x.numel() if inputs.has_tokens else 0
 
@@ -279,6 +280,7 @@ class Recorder:
         self._open = None
         if step is not None and step.optimizers:
             step.extra |= self._extra(step)
+            step.count_as(self._pending)
             self.steps.add(step)
         self.steps.record(wait=wait)
 

@@ -24,6 +24,8 @@ class Pending:
     loss_scale: Tensor | None = None
     unscaled: tuple[Tensor, Tensor] | None = None
     """The loss and the product that GradScaler made of it."""
+    n_calls: int = 0
+    """Calls of the model."""
     n_tokens: int = 0
     n_samples: int = 0
     data_seconds: float = 0.0
@@ -42,6 +44,7 @@ class OpenStep:
     losses: list[LossSum] = field(default_factory=list)
     lrs: list[float] = field(default_factory=list)
     script_lr: float = math.nan
+    n_calls: int = 0
     n_tokens: int = 0
     n_samples: int = 0
     seconds: float = 0.0
@@ -65,6 +68,7 @@ class OpenStep:
             pending.losses.add(pending.criterion, None)
         if pending.losses.n:
             self.losses.append(pending.losses)
+        self.n_calls += pending.n_calls
         self.n_tokens += pending.n_tokens
         self.n_samples += pending.n_samples
         self.data_seconds += pending.data_seconds
@@ -72,6 +76,12 @@ class OpenStep:
             self.to_read[f"norm/{len(self.to_read)}"] = norm
         if pending.loss_scale is not None:
             self.to_read["loss_scale"] = pending.loss_scale.clone()  # GradScaler changes it in place after the step.
+
+    def count_as(self, following: Pending) -> None:
+        """Count what the next step counts if no call of the model was seen in this one, whose model was not known."""
+        if not self.n_calls and following.n_calls:
+            self.n_tokens = following.n_tokens
+            self.n_samples = following.n_samples
 
     @property
     def micro_batches(self) -> int:

@@ -62,7 +62,25 @@ def test_of_a_script(tmp_path: Path) -> None:
 
 
 def test_of_a_function(tmp_path: Path) -> None:
-    assert run(FUNCTION, tmp_path / "train.py", {}) == {"epoch", "count"}
+    assert run(FUNCTION, tmp_path / "train.py", {}) == {"epoch", "n", "count"}
+
+
+COUNTING = """
+total = 0
+for fold in range(1):
+    for seed, width in enumerate((8,)):
+        for depth in range(2, 3):
+            for epoch_i, _ in enumerate(shown(range(1))):
+                for step in tqdm(range(1)):
+                    total += 1
+                    look()
+"""
+
+
+def test_loops_around_that_only_count(tmp_path: Path) -> None:
+    """A seed, a width and a depth may be settings."""
+    names = run(COUNTING, tmp_path / "train.py", {"tqdm": iter, "shown": iter})
+    assert names == {"fold", "epoch_i", "step", "total"}
 
 
 def test_source_that_is_not_there(tmp_path: Path) -> None:

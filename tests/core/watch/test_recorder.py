@@ -633,6 +633,24 @@ def test_logits_that_the_script_has_changed_are_not_measured(tmp_path: Path) -> 
     assert recorded.step == STEPS and recorded.y is not None and recorded.losses is None
 
 
+class Classifier(TinyModel):
+    """Token ids [B, T] → logits of one class for each row [B, V]."""
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Any:
+        return self.head(self.hidden(self.embedding(x)).mean(dim=1))
+
+
+def test_first_step_counts_tokens_where_its_loss_has_a_target_for_each_row(tmp_path: Path) -> None:
+    with recording(tmp_path) as record:
+        model = Classifier()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for step in range(3):
+            x, y = batch(step)
+            F.cross_entropy(model(x), y[:, 0]).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    assert [step.tokens for step in steps_of(record)] == [4 * T, 8 * T, 12 * T]
+
+
 def test_script_of_several_processes_is_not_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with recording(tmp_path, cmd.Scale("optim.lr_factor", 2.0), cmd.Shift("model.dropout", 0.1)) as record:
