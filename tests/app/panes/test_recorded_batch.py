@@ -1,5 +1,6 @@
 """The batch pane over the batch that was recorded from a script."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from tests.app.fake import Lab
 from tests.app.script import batch, history, script_lab
+from tests.app.session.helpers import MAX_TURNS
 from tui_lab.app.panes.recorded_batch import (
     NO_BATCH,
     NO_FIRST_BATCH,
@@ -136,3 +138,16 @@ async def test_title_of_a_batch_that_is_older_than_the_pause_stands_out(
         title = batch_title(batch(step), it.screen.state)
         assert ("3 steps ago" in title.plain) == is_old
         assert any("reverse" in str(span.style) for span in title.spans) == is_old
+
+
+async def test_batch_of_a_pause_is_shown_without_another_round_of_drawing(tmp_path: Path) -> None:
+    async with script_lab(tmp_path) as it:
+        await it.press("3")
+        await show(it, tmp_path, batch(26))
+        write_batch(tmp_path, batch(29))
+        await it.tell(ev.Paused(step=30))
+        for _ in range(MAX_TURNS):
+            if "step 30" in it.text("#recorded"):
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError("it was not shown")

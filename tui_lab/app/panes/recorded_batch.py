@@ -25,7 +25,10 @@ from tui_lab.data.tokenizers import Tokenizer
 from tui_lab.util.escape import printable
 
 NO_BATCH = "No batch is recorded yet."
-NO_FIRST_BATCH = "The batch of step 1 is not recorded: until its end it is not known which model trains."
+NO_FIRST_BATCH = (
+    "The batch of step 1 is not recorded: until its end it is not known which model trains. "
+    "The next step shows its own."
+)
 NEVER_A_BATCH = "This run was imported from a log, which has no batches."
 NO_TOKENS = "The model does not take token ids, so there are no cells or attention maps."
 
@@ -92,8 +95,8 @@ class RecordedBatchView(Vertical):
             self._tokenizer = state.ready.tokenizer
         if (reading := self.reader.poll(now, running=state.phase == "running")) is not None:
             self.reading = reading
-        elif self.reading is None and self.reader.busy:
-            # The first batch is shown as soon as it is read, not at the next round of drawing.
+        elif self.reader.busy and (self.reading is None or state.phase == "paused"):
+            # The first batch, and that of a pause, is shown as soon as it is read, not at the next round of drawing.
             self.set_timer(SECONDS_BETWEEN_LOOKS, lambda: self.show(state, now))
         drawn = (self.reading, self.size)
         self._state = state
