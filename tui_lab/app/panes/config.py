@@ -12,7 +12,7 @@ from textual.widgets import DataTable, Input
 
 from tui_lab.app.keymap import named
 from tui_lab.app.panes.copied import setting_line
-from tui_lab.app.panes.edited_settings import NOT_STEERED, READ_ONLY, EditedSettings
+from tui_lab.app.panes.edited_settings import EditedSettings
 from tui_lab.app.panes.pane import Pane
 from tui_lab.app.panes.setting_editor import SettingEditor
 from tui_lab.app.panes.setting_steps import step_of
@@ -86,7 +86,8 @@ class ConfigPane(Pane):
     def show(self, state: LabState, now: float) -> None:
         """Take over the settings that changed in the run; those that the user edited stay until they are reset."""
         if state.config is None or state.ready is None:
-            self._show_keys()
+            self.hints = ()
+            self.show_hints()
             return
         if self.settings is None:
             self.settings = EditedSettings(state.ready.config, state.config)
@@ -133,31 +134,11 @@ class ConfigPane(Pane):
     def _show_about(self, highlighted: DataTable.RowHighlighted | None = None) -> None:
         if highlighted is not None and self.key == self._described_key:
             return  # On a busy machine it comes late, for a row that is described already: its problem must stay.
-        self._show_keys()
+        self.hints = _keys(self.settings, self.key, can_steer=self.can_steer)
+        self.show_hints()
         if self.key is not None and self.settings is not None:
             self._described_key = self.key
             self._editor.show_setting(self.settings, self.key)
-
-    def _show_keys(self) -> None:
-        """Say on the border what can be done with the selected setting."""
-        if self.settings is None:
-            self.hints = ()
-        elif not self.settings.of_script:
-            self.hints = ConfigPane.hints
-        else:
-            can_edit = self.key is not None and not self._why_fixed(self.key)
-            edit = ("Enter edit", "+ - change") if can_edit else ()
-            reset = ("x reset",) if can_edit else ()
-            self.hints = (*edit, "/ search", *reset, "v changed only")
-        self.show_hints()
-
-    def _why_fixed(self, key: str) -> str:
-        """Return why a setting of a script cannot be changed; empty if it can, and for our own runs."""
-        if self.settings is None or not self.settings.of_script:
-            return ""
-        if not self.settings.is_live(key):
-            return READ_ONLY
-        return "" if self.can_steer else NOT_STEERED
 
     def _show_parameters(self, config: RunConfig | None) -> None:
         if config is not None and self._started is not None:
@@ -167,7 +148,7 @@ class ConfigPane(Pane):
     def _edit(self) -> None:
         if self.key is None or self.settings is None:
             return
-        if reason := self._why_fixed(self.key):
+        if reason := self.settings.why_fixed(self.key, can_steer=self.can_steer):
             self._editor.show_problem(reason)
             return
         self.focus_now(self._editor.field)
@@ -235,7 +216,9 @@ class ConfigPane(Pane):
             self._editor.show_value(self.settings, self.key)
 
     def action_reset(self) -> None:
-        if self.key is None or self.settings is None or self._why_fixed(self.key):
+        if self.key is None or self.settings is None:
+            return
+        if self.settings.why_fixed(self.key, can_steer=self.can_steer):
             return
         self._reset(self.settings, self.key)
 
@@ -259,7 +242,7 @@ class ConfigPane(Pane):
         if key is None or settings is None:
             return
         command = step_of(settings.edited, key, direction)
-        if reason := self._why_fixed(key):
+        if reason := settings.why_fixed(key, can_steer=self.can_steer):
             self._editor.show_problem(reason)
         elif command is None:
             self._editor.show_problem("has no order: press Enter and type a value")
@@ -284,3 +267,15 @@ class ConfigPane(Pane):
 def _with_typed(config: RunConfig, key: str, text: str) -> RunConfig:
     """Return the settings with what the user typed as the value of `key`. Raises ConfigError."""
     return script.changed(config, key, parse_value(config, key, text))
+
+
+def _keys(settings: EditedSettings | None, key: str | None, *, can_steer: bool) -> Sequence[str]:
+    """Return what the border says can be done with a setting. settings: None before the run is open."""
+    if settings is None:
+        return ()
+    if not settings.of_script:
+        return ConfigPane.hints
+    can_edit = key is not None and not settings.why_fixed(key, can_steer=can_steer)
+    edit = ("Enter edit", "+ - change") if can_edit else ()
+    reset = ("x reset",) if can_edit else ()
+    return (*edit, "/ search", *reset, "v changed only")

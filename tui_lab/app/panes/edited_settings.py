@@ -105,6 +105,17 @@ class EditedSettings:
         """Return whether the setting can change while the run trains."""
         return is_live(self.edited, key)
 
+    def why_fixed(self, key: str, *, can_steer: bool) -> str:
+        """Return why a setting of a script cannot be changed; empty if it can, and for our own runs.
+
+        can_steer: whether the script takes commands.
+        """
+        if not self.of_script:
+            return ""
+        if not self.is_live(key):
+            return READ_ONLY
+        return "" if can_steer else NOT_STEERED
+
 
 def _differ(one: RunConfig, other: RunConfig, key: str) -> bool:
     """Return whether two configs have different values of a setting."""
