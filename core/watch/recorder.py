@@ -23,6 +23,9 @@ from tui_lab.core.watch.steps import OpenStep, Pending
 from tui_lab.core.watch.updates_by_hand import ByHand, UpdatesByHand
 from tui_lab.core.watch.watched_script import Given, WatchedScript
 
+MANY_SKIPPED = 20
+"""Steps in a row that GradScaler skips: from its usual scale of 65,536, the scale has then fallen far below 1."""
+
 
 class Recorder:
     """Listens to the hooks. boundary: called between two steps, when commands may run.
@@ -57,6 +60,7 @@ class Recorder:
         self._is_stepping = False
         self._losses_inside = 0
         self._n_skipped = 0
+        self._n_skipped_in_a_row = 0
 
     # What the hooks see
 
@@ -127,9 +131,15 @@ class Recorder:
         self.non_finite.watch.skipped(self._pending.loss_scale)
         self._pending = Pending()
         self.batches.end_step(self.steps.n_complete, 0)
+        self._n_skipped_in_a_row += 1
         if self._n_skipped == 1:
             self.log.warn(
                 "GradScaler skipped a step: a gradient was not finite. It tries again with a smaller loss scale"
+            )
+        if self._n_skipped_in_a_row == MANY_SKIPPED:
+            self.log.warn(
+                f"GradScaler has skipped {MANY_SKIPPED} steps in a row, so that no weight has changed since step "
+                f"{self.steps.n_complete}"
             )
 
     def waited(self, seconds: float) -> None:
@@ -143,6 +153,7 @@ class Recorder:
         if not self.script.watches(optimizer):
             return
         self._training()
+        self._n_skipped_in_a_row = 0
         if self._open is not None and (
             self._open.has_stepped(optimizer) or self._open.is_ended(self.script.optimizers)
         ):

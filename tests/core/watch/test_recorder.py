@@ -26,6 +26,7 @@ from tui_lab.core.config.script import ScriptConfig, live_keys
 from tui_lab.core.config.script import values_of as script_values
 from tui_lab.core.watch import batches, checkpoints
 from tui_lab.core.watch.recorded_batch import RecordedBatch, read_batch
+from tui_lab.core.watch.recorder import MANY_SKIPPED
 from tui_lab.core.watch.recording import Recording
 from tui_lab.core.watch.steering import StopRequested
 from tui_lab.core.watch.watched_script import Given
@@ -303,6 +304,22 @@ def test_skipped_step_is_no_step(tmp_path: Path) -> None:
     assert all(math.isfinite(step.loss) for step in steps)
     assert steps[-1].extra is not None and steps[-1].extra["skipped_steps"] == 1
     assert steps[-1].extra["loss_scale"] == 2.0**3
+
+
+def test_steps_that_are_always_skipped_are_warned_of_twice(tmp_path: Path) -> None:
+    with recording(tmp_path) as record:
+        model = start()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        scaler = torch.amp.GradScaler("cpu")
+        for step in range(MANY_SKIPPED + 5):
+            _, loss = model(*batch(step))
+            scaler.scale(loss * (math.inf if step >= 3 else 1.0)).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+    warnings = [event for event in record.run.events() if isinstance(event, ev.Warned)]
+    assert [warning.step for warning in warnings] == [3, 3]
+    assert str(MANY_SKIPPED) in warnings[1].message
 
 
 def test_error_in_a_hook_is_recorded_once_and_the_script_goes_on(
