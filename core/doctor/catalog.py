@@ -502,7 +502,7 @@ _ALL = [
         gradient_not_finite=(
             "The loss is finite, but its gradient is infinite or NaN.",
             "All weights are NaN after the first step.",
-            "The gradients that the first step receives.",
+            "The gradients that the first step receives, or that GradScaler skips steps down to a loss scale of 1.",
             "Between the named module and the loss, look for a division by zero, the square root or logarithm of zero, "
             "or rows whose attention is masked everywhere.",
         ),
@@ -594,7 +594,8 @@ _ALL = [
         loss_not_finite=(
             "The loss of the loop is infinite or NaN.",
             "The printed loss is inf or nan. After a step with NaN every weight is NaN.",
-            "The losses that backward() got: the last ones, or half of them, are not finite. Fewer are not reported.",
+            "The losses that backward() got, also in steps that GradScaler skipped: the last ones, or half of them, "
+            "are not finite. Fewer are not reported.",
             "Look for the logarithm or square root of a number that is not positive, a division by zero, a mean over "
             "no element, or a target whose score is -inf; if it begins later, for a learning rate that is too high.",
         ),

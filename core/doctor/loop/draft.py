@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from tui_lab.core.doctor.loop.gradients import UpdateGradients
 from tui_lab.core.doctor.loop.lines import user_line
-from tui_lab.core.doctor.loop.record import LoopEvent, Operation, UpdateRecord
+from tui_lab.core.doctor.loop.record import LoopEvent, Operation, SkippedStep, UpdateRecord
 
 MAX_EVENTS = 4000
 """Events that are kept, for a loop that never steps."""
@@ -119,6 +119,11 @@ class Draft:
         self.n_backwards_in_step = 0
         self.stepped.append(optimizer)
         self.n_events_of_update = len(self.events) if self._n_events_by_hand is None else self._n_events_by_hand
+
+    def skipped(self, n_updates: int) -> SkippedStep:
+        """Return the record of a step that is skipped after `n_updates` updates."""
+        line = next((event.line for event in reversed(self.events) if event.operation == "backward"), "")
+        return SkippedStep(n_updates, tuple(self.losses), self.loss_scale, line)
 
     def numbers_of_stepped(self, optimizers: Sequence[Optimizer]) -> tuple[int, ...]:
         """Return the numbers of those of `optimizers` that stepped in this update."""

@@ -108,6 +108,20 @@ class UpdateRecord:
 
 
 @dataclass(frozen=True)
+class SkippedStep:
+    """A step that a GradScaler skipped, since a gradient was not finite.
+
+    n_updates: how many updates there were before it. losses: of the backward calls, before they were multiplied by the
+    loss scale. line: of the last of these calls.
+    """
+
+    n_updates: int
+    losses: tuple[float, ...]
+    loss_scale: float
+    line: str = ""
+
+
+@dataclass(frozen=True)
 class LoopRecord:
     """All updates that were recorded.
 
@@ -121,7 +135,7 @@ class LoopRecord:
         loop has created no optimizer; their `lrs` are empty where an update was no multiple of the gradient.
     left_out: names of parameters that no update by hand changed, though the rule of the others would have.
     rates_by_hand: the highest rate of each parameter in updates by hand, if they have the same ratios in all of them.
-    n_skipped: steps that a GradScaler skipped, since a gradient was not finite.
+    skipped: the steps that a GradScaler skipped.
     n_rebuilt: how often another optimizer stepped weights that one had stepped before, in its place. rebuilt_at: the
         line that created the last of them.
     created_at: the line that created the last optimizer.
@@ -141,7 +155,7 @@ class LoopRecord:
     moves_by_hand: bool = False
     left_out: tuple[str, ...] = ()
     rates_by_hand: tuple[tuple[Tensor, float], ...] = ()
-    n_skipped: int = 0
+    skipped: tuple[SkippedStep, ...] = ()
     n_rebuilt: int = 0
     rebuilt_at: str = ""
     created_at: str = ""
@@ -149,6 +163,11 @@ class LoopRecord:
     is_rehearsal: bool = False
     notes: tuple[str, ...] = ()
     observed: Observed = field(default_factory=Observed)
+
+    @property
+    def skipped_last(self) -> tuple[SkippedStep, ...]:
+        """The skipped steps after the last update."""
+        return tuple(step for step in self.skipped if step.n_updates == len(self.updates))
 
     @property
     def is_plain_by_hand(self) -> bool:

@@ -19,7 +19,7 @@ from tui_lab.core.doctor.loop.lines import user_line
 from tui_lab.core.doctor.loop.logits import LogitsGradients
 from tui_lab.core.doctor.loop.loss_graph import is_detached, when_reached
 from tui_lab.core.doctor.loop.observer import ObservedHooks
-from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
+from tui_lab.core.doctor.loop.record import LoopRecord, SkippedStep, UpdateRecord
 from tui_lab.core.doctor.loop.row_hashes import RowHashes
 from tui_lab.core.doctor.loop.steps_by_hand import StepsByHand
 from tui_lab.core.watch.model_calls import unwrapped
@@ -57,7 +57,7 @@ class RecordBuilder(ObservedHooks):
         self._scale = 1.0
         self.moves_by_hand = False
         """Whether the weights have changed without a step of any optimizer."""
-        self._n_skipped = 0
+        self._skipped: list[SkippedStep] = []
         self._trained_rows: tuple[list[int], Callable[[], None]] = [], lambda: None
         """Of the module that is being called: hashes of its rows, and what keeps the rows."""
         self._notes: dict[str, None] = {}
@@ -83,7 +83,7 @@ class RecordBuilder(ObservedHooks):
             moves_by_hand=self.moves_by_hand,
             left_out=self._book.left_out,
             rates_by_hand=self._book.rates_by_hand,
-            n_skipped=self._n_skipped,
+            skipped=tuple(self._skipped),
             n_rebuilt=self.optimizers.n_rebuilt,
             created_at=self.optimizers.created_at,
             rebuilt_at=self.optimizers.rebuilt_at,
@@ -220,7 +220,7 @@ class RecordBuilder(ObservedHooks):
 
     def skipped(self) -> None:
         """The gradients were not finite, so there is no step, and they do not belong to the next one."""
-        self._n_skipped += 1
+        self._skipped.append(self._draft.skipped(len(self._updates)))
         self._draft = Draft()
         self._book.end_update()
 

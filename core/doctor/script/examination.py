@@ -207,8 +207,9 @@ class Examination(CallCapture):
         is_trained = trained or self._loads.trained
         target = target_from_script(training.capture, record, model, optimizers, trained=is_trained)
         report = examine(target, on_check=self._progress, deadline=self._last_check)
-        waited = (record.has_ended or self._n_backwards > MAX_BACKWARDS) and not record.moves_by_hand
-        if not record.updates and waited and not any(finding.code == "no_step" for finding in report.findings):
+        waited = record.has_ended or self._n_backwards > MAX_BACKWARDS
+        has_stepped = bool(record.updates or record.skipped) or record.moves_by_hand
+        if waited and not has_stepped and not any(finding.code == "no_step" for finding in report.findings):
             report = replace(report, findings=(_no_step(self._n_backwards, record), *report.findings))
         return report if record.updates else replace(report, without_updates=_why_no_updates(record))
 
@@ -216,6 +217,8 @@ class Examination(CallCapture):
 def _why_no_updates(record: LoopRecord) -> str:
     if record.moves_by_hand:
         return f"it changes its weights by hand, and {BY_HAND_BESIDES}"
+    if record.skipped:
+        return f"GradScaler skipped all of its {len(record.skipped)} steps, since a gradient was not finite"
     return "it made no step of an optimizer"
 
 

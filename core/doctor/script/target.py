@@ -93,7 +93,9 @@ def _recorded(record: LoopRecord, factor: float = 1.0) -> tuple[str, ...]:
     if len(courses) == 1 and constant and courses[0].last > NEAR_CONSTANT * constant:
         named = [f"{named[0]}, where a constant prediction has {constant * factor:.4g}"]
     n = len(record.updates)
-    return (f"{n} updates of the script{_by_hand(record)}" if n else "no update of the script", *named)
+    skipped = f"{len(record.skipped)} steps skipped by GradScaler"
+    counted = f"{n} updates of the script{_by_hand(record)}" if n else "no update of the script"
+    return (counted, *([skipped] if record.skipped else []), *named)
 
 
 def _by_hand(record: LoopRecord) -> str:

@@ -10,6 +10,7 @@ import torch
 
 from tui_lab.core.doctor.findings import Finding, FindingCode
 from tui_lab.core.doctor.loop.reading import (
+    MIN_LAST,
     and_others,
     between,
     line_of,
@@ -19,7 +20,7 @@ from tui_lab.core.doctor.loop.reading import (
     some,
     target_weights,
 )
-from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
+from tui_lab.core.doctor.loop.record import LoopRecord, SkippedStep, UpdateRecord
 from tui_lab.core.doctor.program.target import Target
 
 MIN_UPDATES = 2
@@ -52,6 +53,8 @@ EXPLAINS: tuple[FindingCode, ...] = (
 
 def check(target: Target) -> Iterator[Finding]:
     record = target.loop
+    if skipped := _skipped_at_any_scale(record):
+        yield _never_finite(skipped)
     updates = [update for update in record.updates if update.losses and not update.searches]
     require_updates(updates, MIN_UPDATES, "with a backward call")
     yield from _idle_optimizers(target, record)
@@ -68,6 +71,14 @@ def check(target: Target) -> Iterator[Finding]:
         yield _not_divided(target, updates, undivided)
     yield from _never_moved(target, record)
     require_finite_gradients(updates)
+
+
+def _skipped_at_any_scale(record: LoopRecord) -> Sequence[SkippedStep]:
+    """Return the steps that a GradScaler skipped after the last update, if no smaller scale will end that."""
+    steps = record.skipped_last
+    has_losses = all(math.isfinite(loss) for step in steps for loss in step.losses)
+    is_lasting = len(steps) >= MIN_LAST and all(step.loss_scale <= 1 for step in steps[-MIN_LAST:])
+    return steps if has_losses and is_lasting else ()
 
 
 def _idle_optimizers(target: Target, record: LoopRecord) -> Iterator[Finding]:
@@ -173,6 +184,22 @@ def _not_finite(target: Target, update: UpdateRecord) -> Finding:
         "logarithm of zero, or rows whose attention is masked everywhere; torch.autograd.set_detect_anomaly(True) "
         "names the operation.",
         location=line_of(update, "backward"),
+        explains=EXPLAINS,
+    )
+
+
+def _never_finite(steps: Sequence[SkippedStep]) -> Finding:
+    first, last = steps[0], steps[-1]
+    return Finding(
+        code="gradient_not_finite",
+        title="The gradients are not finite at any loss scale, so GradScaler skips every step"
+        + (f" after update {first.n_updates}." if first.n_updates else "."),
+        evidence=f"{len(steps)} steps in a row were skipped, down to a loss scale of {last.loss_scale:g}; their losses "
+        f"are finite, the last is {last.losses[-1] if last.losses else math.nan:.4g}",
+        why="A skipped step changes no weight: the training stands still.",
+        fix="Look for a division by zero, the square root or logarithm of zero, or numbers above 65,504, which float16 "
+        "does not have; torch.autograd.set_detect_anomaly(True) names the operation.",
+        location=last.line,
         explains=EXPLAINS,
     )
 

@@ -43,7 +43,7 @@ def check(target: Target) -> Iterator[Finding]:
         yield from check_course(record)
     if not record.is_rehearsal:
         yield from _changes(record)
-    if not record.n_skipped and record.updates[0].events_of("schedule"):
+    if not record.skipped and record.updates[0].events_of("schedule"):
         yield _before_step(record.updates[0])
 
 

@@ -186,7 +186,7 @@ def _planned_updates(record: LoopRecord) -> int:
     It is known if the loop has come to its end, and from the state of a Hugging Face Trainer.
     """
     if record.has_ended:
-        return len(record.updates) + record.n_skipped
+        return len(record.updates) + len(record.skipped)
     module = sys.modules.get("transformers.trainer_callback")
     kind = getattr(module, "TrainerState", None)
     states = [thing for thing in gc.get_objects() if type(thing) is kind] if kind is not None else []
