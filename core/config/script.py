@@ -17,6 +17,7 @@ from tui_lab.util.errors import ConfigError, Problem, nearest, shortened
 LARGEST_FACTOR = 1e6
 Captured = bool | int | Annotated[float, Field(allow_inf_nan=True)] | str
 """The value of a captured setting. A script may well begin with best_loss = float("inf")."""
+Parallelism = Literal["none", "ddp", "sharded"]
 Unit = Literal["tokens", "samples"]
 """What a run counts: the `tokens` of its steps and of its summary."""
 CAPTURED = "settings."
@@ -25,7 +26,11 @@ BY_HAND = "by hand"
 """The `optim.name` of a script that changes its weights without a torch optimizer; no class has such a name."""
 OF_OPTIMIZERS = frozenset({"optim.lr_factor", "optim.weight_decay", "optim.grad_clip"})
 """What is changed through an optimizer of torch."""
-SEVERAL_PROCESSES = "a script with several processes cannot be changed from outside: only one of them would change"
+APART = (
+    "its processes do not train one model together, with DistributedDataParallel or FSDP, so it cannot be changed in all "
+    "of them after the same step"
+)
+IN_PARTS = "each process has a part of the gradient only, so clipping cannot be changed from outside"
 NO_OPTIMIZER = (
     "the script changes its weights without a torch optimizer, so this cannot be changed from outside; for the rate, "
     "call run.step and run.lr of tui_lab.watch in its loop"
@@ -81,7 +86,13 @@ class ScriptTrainConfig(Section):
 
     steps: int = setting(0, "Steps", "Optimizer steps in total; 0: unknown.", unit="steps", ge=0)
     unit: Unit = setting("tokens", "Unit", "What is counted per second.")
-    processes: int = setting(1, "Processes", "That train together, as torchrun starts them.", ge=1)
+    processes: int = setting(1, "Processes", "As torchrun starts them.", ge=1)
+    parallel: Parallelism = setting(
+        "none",
+        "Parallelism",
+        "How several processes train one model: `ddp`: each has a copy; `sharded`: each has a part, as with FSDP; `none`: "
+        "each has its own model, as far as is known.",
+    )
 
 
 class ScriptConfig(Section):
@@ -99,9 +110,9 @@ class ScriptConfig(Section):
     """The script's own settings: simple globals, parsed arguments, fields of config objects."""
 
     @property
-    def has_several_processes(self) -> bool:
-        """Whether several processes train, as torchrun starts them: what one changes, the others do not."""
-        return self.train.processes > 1
+    def trains_apart(self) -> bool:
+        """Whether there are several processes with a model each: what one changes, the others do not."""
+        return self.train.processes > 1 and self.train.parallel == "none"
 
     @field_validator("settings", mode="before")
     @classmethod
@@ -195,8 +206,8 @@ def values_of(config: RunConfig) -> dict[str, Any]:
                 values[f"{section}.{name}"] = value
     if config.optim.is_by_hand:
         del values["optim.lr_factor"]
-    if not config.has_several_processes:
-        del values["train.processes"]
+    if config.train.processes == 1:
+        del values["train.processes"], values["train.parallel"]
     return values | captured
 
 
@@ -224,17 +235,13 @@ def live_keys(config: RunConfig) -> list[str]:
     """The settings that can be changed while this run trains. What a script does not have is not among them."""
     if isinstance(config, Config):
         return [key for key in settings.fields() if settings.is_live(key)]
-    if config.has_several_processes:
-        return []
-    return [key for key in values_of(config) if _is_live(key) and not _lacks_optimizer(config, key)]
+    return [key for key in values_of(config) if _is_live(key) and not _why_fixed(config, key)]
 
 
 def not_live(config: RunConfig, key: str) -> Problem:
     """Why a setting cannot be changed while this run trains."""
-    if _lacks_optimizer(config, key):
-        return Problem(code="unavailable", message=NO_OPTIMIZER, key=key)
-    if isinstance(config, ScriptConfig) and config.has_several_processes:
-        return Problem(code="unavailable", message=SEVERAL_PROCESSES, key=key)
+    if reason := _why_fixed(config, key):
+        return Problem(code="unavailable", message=reason, key=key)
     return Problem(code="needs_restart", message="cannot change while training; it needs a restart", key=key)
 
 
@@ -279,12 +286,19 @@ def _field(key: str) -> FieldInfo:
     return (SourceConfig if section == "source" else _SECTIONS[section]).model_fields[name]
 
 
-def _lacks_optimizer(config: RunConfig, key: str) -> bool:
-    return isinstance(config, ScriptConfig) and config.optim.is_by_hand and key in OF_OPTIMIZERS
+def _why_fixed(config: RunConfig, key: str) -> str:
+    """Return why a live setting cannot be changed in this run; empty if it can."""
+    if not isinstance(config, ScriptConfig):
+        return ""
+    if config.optim.is_by_hand and key in OF_OPTIMIZERS:
+        return NO_OPTIMIZER
+    if config.trains_apart:
+        return APART
+    return IN_PARTS if config.train.parallel == "sharded" and key == "optim.grad_clip" else ""
 
 
 def _unknown_key(config: RunConfig, key: str) -> Problem:
-    if _lacks_optimizer(config, key):
+    if isinstance(config, ScriptConfig) and config.optim.is_by_hand and key in OF_OPTIMIZERS:
         return not_live(config, key)
     values = values_of(config)
     # A name without its section: `dropout` for `model.dropout`.

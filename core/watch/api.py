@@ -17,6 +17,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.watch import script_process
 from tui_lab.core.watch.find_tokenizer import from_object
 from tui_lab.core.watch.model_search import Inputs
+from tui_lab.core.watch.ranks.following_rank import FollowingRank
 from tui_lab.core.watch.recording import Recording
 from tui_lab.core.watch.watched_script import Given
 from tui_lab.util.errors import ConfigError
@@ -146,7 +147,10 @@ def watch(
         watched = active.recorder.script
         watched.given = _merged(watched.given, given)
         return WatchedRun(active, owns=False)
-    if os.environ.get("RANK", "0") != "0" or script_process.is_examined:
+    if script_process.is_examined:
+        return WatchedRun(None, owns=False)
+    if os.environ.get("RANK", "0") != "0":
+        FollowingRank.start().optimizers = optimizers
         return WatchedRun(None, owns=False)
     script = Path(sys.argv[0]).name if sys.argv and sys.argv[0] not in ("", "-c") else "notebook"
     recording = Recording.start(name or script, sys.argv, None if out is None else Path(out), given)

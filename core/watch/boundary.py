@@ -1,18 +1,16 @@
 """The commands that a script's run takes between two steps."""
 
-from typing import Any
-
 from torch import nn
 
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
-from tui_lab.core.config import script
-from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.training.control import TrainControl
 from tui_lab.core.training.distributed import SINGLE_PROCESS
 from tui_lab.core.watch import checkpoints
 from tui_lab.core.watch.answering import Answering
+from tui_lab.core.watch.changes import ScriptChanges
 from tui_lab.core.watch.model_calls import is_sharded
+from tui_lab.core.watch.ranks.leading_rank import LeadingRank
 from tui_lab.core.watch.recorder import Recorder
 from tui_lab.core.watch.steering import StopRequested
 from tui_lab.util.errors import ConfigError, RunError
@@ -29,8 +27,8 @@ class Boundary:
         self.recorder: Recorder | None = None
         self._answering = answering
         self._commands = commands
-        self._own: dict[str, Any] = {}
-        """The script's own value of each setting that was changed."""
+        self._changes = ScriptChanges(self.control, self._model)
+        self._ranks = LeadingRank(self._changes) if n_processes() > 1 else None
 
     def __call__(self) -> None:
         """Execute what has arrived. Raises StopRequested if the user asked to stop."""
@@ -111,34 +109,14 @@ class Boundary:
         return None if model is None or is_sharded(model) else model
 
     def _change(self, command: cmd.Change, recorder: Recorder) -> None:
-        """Change a setting, or warn why not; do nothing if it has that value already."""
-        log = recorder.log
-        key, value = cmd.resolve(command, log.config, self.control.undo_stack)
-        old = script.get(log.config, key)
-        config = script.changed(log.config, key, value)
-        new = script.get(config, key)
-        if new == old or not isinstance(config, ScriptConfig):
-            return
-        self._own.setdefault(key, old)
-        self._apply(key, new, recorder)
-        log.config = config
-        change = ev.Changed(step=log.n_steps, key=key, old=old, new=new)
-        self.control.record_change(change, undone=isinstance(command, cmd.Undo))
-        log.put(change)
+        """Change a setting, now or after the step that all processes agree on. Raises ConfigError."""
+        change = self._changes.resolve(command, recorder)
+        if self._ranks is not None:
+            self._ranks.add(command)
+        elif change is not None:
+            self._changes.make(change, recorder)
 
-    def _apply(self, key: str, value: float, recorder: Recorder) -> None:
-        """Put a value into force; the script's own value ends the change."""
-        steering = recorder.steering
-        changed_value = None if value == self._own[key] else value
-        match key:
-            case "optim.lr_factor":
-                steering.lr_factor = value
-            case "optim.weight_decay":
-                steering.weight_decay = changed_value
-            case "optim.grad_clip":
-                steering.grad_clip = changed_value
-                recorder.hooks.max_norm = steering.max_norm
-            case "model.dropout":
-                model = self._model(recorder)
-                if model is not None:
-                    steering.set_dropout(model, changed_value)
+    def optimizer_stepped(self) -> None:
+        """Called after each step of an optimizer, and after the commands that were executed there."""
+        if self._ranks is not None and self.recorder is not None:
+            self._ranks.stepped(self.recorder)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tui_lab.core.config.script import Parallelism
 from tui_lab.core.watch.hidden_state import HiddenState, hidden_state
 from tui_lab.core.watch.model_search import Inputs
 from tui_lab.core.watch.unchanged_rng import unchanged_rng
@@ -146,6 +147,15 @@ def is_sharded(tensor_or_module: Tensor | nn.Module) -> bool:
     if any(type(module).__name__ == "FullyShardedDataParallel" for module in tensor_or_module.modules()):
         return True
     return any(is_sharded(parameter) for parameter in tensor_or_module.parameters())
+
+
+def parallelism(model: nn.Module) -> Parallelism:
+    """How several processes train this model together, as its class shows."""
+    compiled = getattr(model, "_orig_mod", None)
+    inner = compiled if isinstance(compiled, nn.Module) else model
+    if is_sharded(inner):
+        return "sharded"
+    return "ddp" if isinstance(inner, nn.parallel.DistributedDataParallel) else "none"
 
 
 def has_room_for_copy(model: nn.Module) -> bool:

@@ -49,6 +49,8 @@ class Recorder:
         self._evaluations = EvaluationRecorder()
         self.steps = StepLog(log, self.script, self.batches, self._evaluations, clock)
         self._boundary = boundary
+        self.on_optimizer_step: Callable[[], None] = lambda: None
+        """Called after each step of an optimizer, whether it is recorded or not."""
         self._now = clock
         self._measurements = Measurements(clock)
         self.non_finite = NonFiniteReport(
@@ -176,14 +178,13 @@ class Recorder:
         if not self.script.watches(optimizer):  # What led to this step is not recorded.
             self._pending = Pending()
             self.batches.end_step(self.steps.n_complete, 0)
-            return
-        step = self._open
-        if step is None or not self._is_stepping:
-            return
-        self._is_stepping = False
-        self._attach(step, optimizer)
-        if step.is_ended(self.script.optimizers):
-            self._boundary()
+        elif self._open is not None and self._is_stepping:
+            self._is_stepping = False
+            self._attach(self._open, optimizer)
+            if self._open.is_ended(self.script.optimizers):
+                self._boundary()
+        if not isinstance(optimizer, ByHand):
+            self.on_optimizer_step()
 
     def failed(self, hook: str, error: Exception) -> None:
         if hook in ("before_step", "after_step"):

@@ -55,6 +55,7 @@ class Recording:
         self.boundary = Boundary(commands, self.answering)
         self.recorder = Recorder(RunLog(run, config, self._writer), self.boundary, given)
         self.recorder.batches.is_awaited = self.boundary.is_awaited
+        self.recorder.on_optimizer_step = self.boundary.optimizer_stepped
         self.boundary.recorder = self.recorder
         self._code = code_recorder(run.path, self._writer.put)
         self._update_code()

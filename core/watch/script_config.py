@@ -2,7 +2,6 @@
 
 import linecache
 import math
-import os
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,13 +15,14 @@ from torch import nn
 from torch.optim import Optimizer
 
 from tui_lab.core import events as ev
-from tui_lab.core.config.script import BY_HAND, ScriptConfig
+from tui_lab.core.config.script import BY_HAND, Parallelism, ScriptConfig
 from tui_lab.core.watch.executed_files import names_in_code
 from tui_lab.core.watch.find_tokenizer import find_tokenizer
 from tui_lab.core.watch.frames import locals_of
 from tui_lab.core.watch.loop_variables import executed_loop_variables, loop_variables
-from tui_lab.core.watch.model_calls import unwrapped
+from tui_lab.core.watch.model_calls import parallelism, unwrapped
 from tui_lab.core.watch.model_search import Inputs, parameters_of
+from tui_lab.core.watch.ranks.group import n_processes
 from tui_lab.core.watch.script_settings import captured_settings, total_steps
 from tui_lab.core.watch.script_tokenizer import ScriptTokenizer
 from tui_lab.core.watch.steering import dropout_rates
@@ -78,7 +78,8 @@ class Discovered:
             "grad_clip": self.grad_clip,
         }
         steps = self.steps or total_steps(settings)
-        train = {"steps": steps, "unit": unit, "processes": n_processes()}
+        parallel: Parallelism = "none" if self.model is None else parallelism(self.model)
+        train = {"steps": steps, "unit": unit, "processes": n_processes(), "parallel": parallel}
         tables = config.model_dump() | {"model": model, "optim": optim, "train": train, "settings": settings}
         return ScriptConfig.model_validate(tables)
 
@@ -105,12 +106,6 @@ class Discovered:
             threads=torch.get_num_threads(),
             resumed=False,
         )
-
-
-def n_processes() -> int:
-    """Return how many processes train, as torchrun tells them."""
-    size = os.environ.get("WORLD_SIZE", "")
-    return max(1, int(size)) if size.isdecimal() else 1
 
 
 def _name_of(optimizer: Optimizer) -> str:

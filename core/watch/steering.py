@@ -1,6 +1,6 @@
 """What the keyboard changes in a script: put in before each optimizer step and taken out after it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -67,6 +67,20 @@ class Steering:
     def _set(self, group: dict[str, Any], name: str, value: Any) -> None:
         self._own_values.append((group, name, group[name]))
         group[name] = value
+
+    def change(self, key: str, value: float | None, model: Callable[[], nn.Module | None]) -> None:
+        """Put the value of a setting into force; None: the script's own. model: of which dropout is changed."""
+        match key:
+            case "optim.lr_factor":
+                self.lr_factor = 1.0 if value is None else value
+            case "optim.weight_decay":
+                self.weight_decay = value
+            case "optim.grad_clip":
+                self.grad_clip = value
+            case "model.dropout":
+                changed_model = model()
+                if changed_model is not None:
+                    self.set_dropout(changed_model, value)
 
     def set_dropout(self, model: nn.Module, rate: float | None) -> None:
         """Set every dropout rate of `model`; None gives each layer its own rate back."""

@@ -373,15 +373,23 @@ def test_a_closed_stdout_stays_closed(script: Callable[..., Path]) -> None:
     assert OWN_LINES.sub(b"", run([*shell, *HEADLESS, "train.py"], folder)[2]) == b"None\n"
 
 
-@pytest.mark.parametrize(("rank", "is_recorded"), [("0", True), ("1", False)])
-def test_only_the_first_rank_is_recorded(rank: str, is_recorded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The others become the plain script."""
+@pytest.mark.parametrize(("rank", "begin"), [("0", "tui_lab.cli.watch"), ("1", "tui_lab.cli.watch_rank")])
+def test_the_first_rank_is_recorded_and_the_others_follow(
+    rank: str, begin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RANK", rank)
     with mock.patch.object(os, "execve") as become:
         run_headless(Target("train.py"), None)
     [(program, command, variables)] = [call.args for call in become.call_args_list]
     assert (program, command) == (sys.executable, Target("train.py").command_line)
-    assert (VARIABLE in variables) == is_recorded and (variables == os.environ) != is_recorded
+    assert json.loads(variables[VARIABLE])["begin"] == begin
+
+
+def test_a_rank_that_follows_is_the_plain_script(script: Callable[..., Path]) -> None:
+    path = script(INTROSPECTION)
+    second = ["env", "RANK=1"]
+    assert run([*second, *HEADLESS, "train.py"], path.parent) == run([*second, *PYTHON, "train.py"], path.parent)
+    assert list_runs() == []
 
 
 def test_out_names_the_folder_and_must_be_free(script: Callable[..., Path]) -> None:

@@ -33,7 +33,7 @@ class Command:
 
 NO_DROPOUT = "The script's model has no dropout layers."
 NO_OPTIMIZER = "The script changes its weights without a torch optimizer; change the rate in the script."
-SEVERAL_PROCESSES = "The script trains in several processes, and only one of them would change."
+TRAINS_APART = "The processes of the script do not train one model together, and only one of them would change."
 ITS_DATA = "The script makes its own batches; change this in the script."
 ITS_MODEL = "Only the script can build its model and its data; start the script again instead."
 NO_MODEL = "This run was imported from a log: it has losses, but no model, weights or examples."
@@ -119,8 +119,8 @@ def why_not(command_id: str, config: RunConfig | None) -> str:
         return NO_MODEL if command_id in NEED_MODEL else BY_ID[command_id].not_for_scripts
     if not isinstance(config, ScriptConfig):
         return ""
-    if command_id in CHANGES and config.has_several_processes:
-        return SEVERAL_PROCESSES
+    if command_id in CHANGES and config.trains_apart:
+        return TRAINS_APART
     if command_id in ("dropout_down", "dropout_up") and config.model.dropout is None:
         return NO_DROPOUT
     if command_id in ("lr_down", "lr_up") and config.optim.is_by_hand:

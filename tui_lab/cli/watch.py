@@ -152,14 +152,16 @@ def startup_settings(target: Target, out: Path | None, *, in_background: bool) -
 def run_headless(target: Target, out: Path | None) -> NoReturn:
     """Become the process of the script, which has this process's id, terminal, signals and environment.
 
-    Of the processes that torchrun starts, the first records.
+    Of the processes that torchrun starts, the first records, and the others make the changes that it proposes.
     """
-    is_recorded = os.environ.get("RANK", "0") == "0"
-    settings = startup_settings(target, out, in_background=False)
+    if os.environ.get("RANK", "0") == "0":
+        start = environment(STARTUP, startup_settings(target, out, in_background=False))
+    else:
+        start = environment(STARTUP, {"script": target.script, "is_module": target.is_module}, "tui_lab.cli.watch_rank")
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:  # It is None where its descriptor is closed.
             stream.flush()
-    os.execve(sys.executable, target.command_line, environment(STARTUP, settings) if is_recorded else dict(os.environ))
+    os.execve(sys.executable, target.command_line, start)
 
 
 def run_in_background(target: Target, out: Path | None) -> int:

@@ -14,6 +14,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.watch.api import WatchedRun
+from tui_lab.core.watch.ranks.following_rank import FollowingRank
 from tui_lab.core.watch.recording import Recording
 from tui_lab.core.watch.steering import StopRequested
 from tui_lab.data.tokenizers import TableTokenizer
@@ -103,12 +104,16 @@ def test_second_call_returns_the_run_that_is_recorded(tmp_path: Path) -> None:
 
 
 def test_only_the_first_process_of_torchrun_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others follow it."""
     monkeypatch.setenv("RANK", "1")
-    with tui_lab.watch(out=tmp_path / "r") as run:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))])
+    with tui_lab.watch(optimizer=optimizer, out=tmp_path / "r") as run:
         run.log(val_loss=1.0)
         run.step(loss=1.0)
         assert run.lr(0.5) == 0.5
     assert run.path is None and not (tmp_path / "r").exists()
+    assert FollowingRank.active is not None and FollowingRank.active.optimizers == (optimizer,)
+    FollowingRank.active.remove()
 
 
 def test_wrong_arguments_name_the_key(tmp_path: Path) -> None:
