@@ -27,8 +27,8 @@ BY_HAND = "by hand"
 OF_OPTIMIZERS = frozenset({"optim.lr_factor", "optim.weight_decay", "optim.grad_clip"})
 """What is changed through an optimizer of torch."""
 APART = (
-    "its processes do not train one model together, with DistributedDataParallel or FSDP, so it cannot be changed in all "
-    "of them after the same step"
+    "the processes do not train one model together, with DistributedDataParallel or FSDP, so it cannot be changed in "
+    "all of them after the same step"
 )
 IN_PARTS = "each process has a part of the gradient only, so clipping cannot be changed from outside"
 NO_OPTIMIZER = (
@@ -90,8 +90,8 @@ class ScriptTrainConfig(Section):
     parallel: Parallelism = setting(
         "none",
         "Parallelism",
-        "How several processes train one model: `ddp`: each has a copy; `sharded`: each has a part, as with FSDP; `none`: "
-        "each has its own model, as far as is known.",
+        "How several processes train one model: `ddp`: each has a copy; `sharded`: each has a part, as with FSDP; "
+        "`none`: each has its own model, as far as is known.",
     )
 
 

@@ -10,6 +10,7 @@ from tui_lab.core.watch import checkpoints
 from tui_lab.core.watch.answering import Answering
 from tui_lab.core.watch.changes import ScriptChanges
 from tui_lab.core.watch.model_calls import is_sharded
+from tui_lab.core.watch.ranks.group import n_processes
 from tui_lab.core.watch.ranks.leading_rank import LeadingRank
 from tui_lab.core.watch.recorder import Recorder
 from tui_lab.core.watch.steering import StopRequested
@@ -110,10 +111,9 @@ class Boundary:
 
     def _change(self, command: cmd.Change, recorder: Recorder) -> None:
         """Change a setting, now or after the step that all processes agree on. Raises ConfigError."""
-        change = self._changes.resolve(command, recorder)
-        if self._ranks is not None:
+        if self._ranks is not None and not recorder.log.config.trains_apart:
             self._ranks.add(command)
-        elif change is not None:
+        elif (change := self._changes.resolve(command, recorder)) is not None:
             self._changes.make(change, recorder)
 
     def optimizer_stepped(self) -> None:
