@@ -546,3 +546,11 @@ async def test_script_of_several_processes_offers_no_change(tmp_path: Path) -> N
         await it.press("1")
         assert "processes" in it.text("#settings") and "Enter edit" not in str(it.screen.config_pane.border_subtitle)
         assert "No setting can be changed" in script_page(config)
+
+
+async def test_processes_that_train_one_model_are_offered_changes(tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"train": ScriptTrainConfig(processes=2, parallel="ddp")})
+    async with script_lab(tmp_path, config, size=(200, 50)) as it:
+        assert "lr÷2" in it.painted().splitlines()[-1]
+        await it.press("H")
+        assert it.source.sent == [cmd.Scale("optim.lr_factor", 0.5)]

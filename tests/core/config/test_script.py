@@ -12,6 +12,7 @@ from tests.core.tiny import tiny
 from tui_lab.core.config import script, settings
 from tui_lab.core.config.script import (
     LARGEST_FACTOR,
+    Parallelism,
     ScriptConfig,
     ScriptModelConfig,
     ScriptOptimConfig,
@@ -194,3 +195,17 @@ def test_trainer_refuses_the_config_of_a_script() -> None:
         settings.build(tomllib.loads(script.to_toml(full())))
     [problem] = caught.value.problems
     assert (problem.key, problem.value) == ("kind", "script")
+
+
+@pytest.mark.parametrize(
+    ("parallel", "fixed"),
+    [("ddp", set()), ("sharded", {"optim.grad_clip"}), ("none", {"optim.lr_factor", "optim.grad_clip"})],
+)
+def test_what_several_processes_can_change(parallel: Parallelism, fixed: set[str]) -> None:
+    config = ScriptConfig(
+        optim=ScriptOptimConfig(grad_clip=1.0), train=ScriptTrainConfig(processes=2, parallel=parallel)
+    )
+    assert set(script.live_keys(config)) == {"optim.lr_factor", "optim.grad_clip"} - fixed
+    for key in fixed:
+        problem = script.not_live(config, key)
+        assert (problem.key, problem.code) == (key, "unavailable")
