@@ -32,7 +32,7 @@ LOOKS_TO_MEASURE = 5
 SECONDS_TO_WAIT = 10.0
 """For a decision, until a process cancels the proposal."""
 SECONDS_TO_ANSWER = 30.0
-"""For all answers, until the first process cancels its proposal."""
+"""For all answers, until the first process cancels its proposal; two windows of steps at least."""
 SECONDS_BETWEEN_LOOKS = 0.002
 MAX_PROPOSALS = 3
 """Of the same change, before it is given up."""
@@ -92,6 +92,7 @@ class Leader:
         self._number = 0
         self._n_proposals = 0
         self._proposed_at = 0.0
+        self._proposed_after = 0
         self._is_proposed = False
         self._decided_step: int | None = None
 
@@ -164,6 +165,7 @@ class Leader:
             self._n_proposals += 1
             self._number += 1
             self._proposed_at = self._now()
+            self._proposed_after = self._n_steps
             self._store.set(f"proposal/{self._number}", "")
 
     def _decide(self) -> None:
@@ -172,8 +174,12 @@ class Leader:
             steps = [int(self._store.get(answer)) for answer in answers]
             step = max(self._n_steps, max(steps) + _window(self._every))
             self._accept(_settle(self._store, self._number, _Outcome(step, self._change)))
-        elif self._now() - self._proposed_at > SECONDS_TO_ANSWER:
+        elif self._is_too_late():
             self._accept(_settle(self._store, self._number, _Outcome(0, None)))
+
+    def _is_too_late(self) -> bool:
+        n_steps = self._n_steps - self._proposed_after
+        return n_steps >= 2 * _window(self._every) and self._now() - self._proposed_at > SECONDS_TO_ANSWER
 
     def _accept(self, outcome: _Outcome) -> None:
         if outcome.change is None:

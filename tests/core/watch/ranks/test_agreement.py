@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from torch._C._distributed_c10d import HashStore
@@ -135,21 +136,30 @@ def test_ranks_that_run_ahead_never_differ(order: list[int], lead: int, turn_sec
         assert all(step in made for made in steps)
 
 
-def test_a_change_is_given_up_when_a_process_does_not_answer() -> None:
-    store = HashStore()
+def leader_alone(step_seconds: float) -> tuple[Leader, Callable[[], Change | None]]:
+    """A leader of two processes that knows its pace, and a function that makes a step."""
     now = 0.0
-    leader = Leader(store, 2, lambda: now)
-    for _ in range(20):
-        leader.stepped()
+    leader = Leader(HashStore(), 2, lambda: now)
+
+    def step() -> Change | None:
+        nonlocal now
+        now += step_seconds
+        return leader.stepped()
+
+    while not leader.knows_pace:
+        step()
+    return leader, step
+
+
+@pytest.mark.parametrize(("step_seconds", "steps"), [(1.0, 31), (100.0, 4)])
+def test_a_change_is_given_up_when_a_process_does_not_answer(step_seconds: float, steps: int) -> None:
+    leader, step = leader_alone(step_seconds)
     assert leader.absent() == [1]
     leader.propose(CHANGES[0])
-    for _ in range(MAX_PROPOSALS):
-        assert not leader.was_given_up()
-        now += 60.0
-        assert leader.stepped() is None
+    for _ in range(MAX_PROPOSALS * steps - 1):
+        assert step() is None and not leader.was_given_up()
+    assert step() is None
     assert leader.was_given_up() and leader.is_idle
-    store.set("answer/1/1", "20")
-    assert leader.stepped() is None
 
 
 def test_a_follower_cancels_a_proposal_that_nobody_decides() -> None:
