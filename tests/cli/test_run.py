@@ -7,8 +7,12 @@ from typing import Any
 import pytest
 
 from tests.command_line import CliError, RunCli
+from tests.core.tiny import tiny
 from tests.process import TINY
+from tui_lab.cli.run import train
+from tui_lab.core.runs import open_run
 from tui_lab.core.runs.folder import Run
+from tui_lab.util.exit_codes import INTERRUPTED
 
 
 def objects(stdout: str) -> list[dict[str, Any]]:
@@ -129,3 +133,17 @@ def test_generate_takes_the_best_weights_of_a_run_that_stops_early(run_cli: RunC
     assert exact == best.out and rounded != exact
     probabilities = [[record["probability"] for record in objects(out)[:3]] for out in (exact, rounded)]
     assert probabilities[1] == pytest.approx(probabilities[0], rel=0.1)
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_run_that_is_stopped_before_its_first_step_says_so(
+    steps: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = open_run.start("tiny", tiny("train.steps=2"), tmp_path / "run")
+    control = opened.trainer.control
+    if steps:
+        monkeypatch.setattr(control, "count_step", control.request_stop)
+    else:
+        control.request_stop()
+    assert train(opened, (), json_lines=False, quiet=False) == INTERRUPTED
+    assert ("first step" in capsys.readouterr().err) == (not steps)

@@ -143,7 +143,8 @@ def _exit_code(opened: OpenRun, requirements: Sequence[Requirement], summary: Su
             say("\n".join([*origin_lines(non_finite.origin), *before_lines(read_before(opened.run, non_finite))]))
         return FAILED
     if opened.summarizer.reason == "stopped":  # By a signal to this process or to another rank.
-        say(f"stopped and saved; resume with: tui-lab run --resume {opened.run.path}")
+        made = "stopped and saved" if summary.steps else "stopped before the first step"
+        say(f"{made}; resume with: tui-lab run --resume {opened.run.path}")
         return INTERRUPTED
     if not silent:
         for requirement in requirements:
