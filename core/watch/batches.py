@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,8 +29,7 @@ SECONDS_BETWEEN_BATCHES = 1.0
 Ids = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class HeldLogits:
+class HeldLogits(NamedTuple):
     """What a loss function got. version: that of the tensor, which counts its changes in place."""
 
     values: Tensor
