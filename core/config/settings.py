@@ -1,5 +1,6 @@
 """Read, change and write a Config by dotted keys; every problem of a config is reported at once."""
 
+import functools
 import importlib.resources
 import math
 import re
@@ -8,6 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_args
 
 import tomli_w
@@ -45,7 +47,8 @@ class Preset:
         return tuple(line.removeprefix("#").strip() for line in lines if line.startswith("#"))
 
 
-def fields() -> dict[str, FieldInfo]:
+@functools.cache
+def fields() -> Mapping[str, FieldInfo]:
     """Every setting by its dotted key, in the order of a form, without the options of plug-ins' tasks.
 
     `faults` belongs to no section and has no dot.
@@ -55,7 +58,7 @@ def fields() -> dict[str, FieldInfo]:
         section = getattr(info.annotation, "model_fields", None)
         settings |= {name: info} if section is None else {f"{name}.{key}": field for key, field in section.items()}
     del settings[OPTION.removesuffix(".")]
-    return settings
+    return MappingProxyType(settings)
 
 
 def keys_of(config: Config) -> list[str]:
