@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -99,11 +98,12 @@ def test_model_without_tokens_says_why(tmp_path: Path) -> None:
     assert answers.read_generation(recording.run.path, "text").error
 
 
-@pytest.mark.parametrize("bad_id", ["", "../x", "a/b", "a" * 65, "."])
-def test_answer_is_not_written_outside_its_folder(bad_id: str, tmp_path: Path) -> None:
-    recorded(tmp_path, Attention(), cmd.Attend(bad_id), cmd.Generate(bad_id, "1"))
+def test_answer_is_not_written_outside_its_folder(tmp_path: Path) -> None:
+    bad_ids = ("", "../x", "a/b", "a" * 65, ".")
+    commands = [command for bad_id in bad_ids for command in (cmd.Attend(bad_id), cmd.Generate(bad_id, "1"))]
+    recorded(tmp_path, Attention(), *commands)
     assert not list((tmp_path / "run").glob("answers/*"))
-    assert not (tmp_path / "x.safetensors").exists()
+    assert not list(tmp_path.rglob("x.*"))
 
 
 def test_unfinished_answer_is_read_as_far_as_it_goes(tmp_path: Path) -> None:

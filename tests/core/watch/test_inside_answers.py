@@ -189,10 +189,10 @@ def test_model_without_tokens_and_one_without_layers_say_why(tmp_path: Path) -> 
     assert answer is not None and isinstance(answer.result, str) and answer.x.size == 0
 
 
-@pytest.mark.parametrize("bad_id", ["", "../x", "a/b"])
-def test_answer_is_not_written_outside_its_folder(bad_id: str, tmp_path: Path) -> None:
+def test_answer_is_not_written_outside_its_folder(tmp_path: Path) -> None:
     recording = Recording.start("test", ["test.py"], tmp_path / "run")
-    recording.boundary.control.commands.put(cmd.LookInside(bad_id, "lens"))
+    for bad_id in ("", "../x", "a/b"):
+        recording.boundary.control.commands.put(cmd.LookInside(bad_id, "lens"))
     train(2)
     recording.end()
-    assert not list((tmp_path / "run").glob("answers/*")) and not list(tmp_path.glob("x*"))
+    assert not list((tmp_path / "run").glob("answers/*")) and not list(tmp_path.rglob("x.*"))
