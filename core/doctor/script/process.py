@@ -1,9 +1,10 @@
 """Run a script in a child process that examines it, and read its report."""
 
 import os
+import socket
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -61,15 +62,32 @@ def examine_run(config: RunConfig, on_check: OnCheck) -> Report:
     target = target_of(config.command)
     if not target.is_module and not os.path.exists(os.path.join(config.folder, target.script)):
         raise ConfigError.of("not_found", f"no such file in {config.folder}", value=target.script)
-    return examine_script(target, Limits(), on_check, folder=config.folder, quiet=True)
+    variables = one_process() if config.train.processes > 1 else {}
+    return examine_script(target, Limits(), on_check, folder=config.folder, variables=variables, quiet=True)
+
+
+def one_process() -> dict[str, str]:
+    """Return what torchrun tells the only process that it starts."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = {"RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
+    return {**ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
 
 def examine_script(
-    target: Target, limits: Limits, on_check: OnCheck, *, folder: str | None = None, quiet: bool = False
+    target: Target,
+    limits: Limits,
+    on_check: OnCheck,
+    *,
+    folder: str | None = None,
+    variables: Mapping[str, str] | None = None,
+    quiet: bool = False,
 ) -> Report:
     """Run a script for some updates and diagnose what it does.
 
-    folder: the current folder of the script; None: ours. Its output goes to our stderr, or nowhere if `quiet`.
+    folder: the current folder of the script; None: ours. variables: further ones of its environment. Its output goes to
+    our stderr, or nowhere if `quiet`.
     Raises ConfigError if the script cannot be examined: it fails, makes no step, or does not end in time.
     """
     if folder is not None and not os.path.isdir(folder):
@@ -78,7 +96,9 @@ def examine_script(
     with tempfile.TemporaryDirectory() as lines_folder:
         out = Path(lines_folder) / "report.jsonl"
         out.touch()
-        code = run_child(_command(target, limits, out, folder), out, limits.timeout or TIMEOUT, on_check, quiet=quiet)
+        command = _command(target, limits, out, folder)
+        command.environment.update(variables or {})
+        code = run_child(command, out, limits.timeout or TIMEOUT, on_check, quiet=quiet)
         report = last_value(out, "report")
         if report is None:
             raise _problem(target, limits, code, out)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tui_lab.core.config.script import ScriptConfig
+from tui_lab.core.config.script import ScriptConfig, ScriptTrainConfig
 from tui_lab.core.doctor.script.process import examine_run, target_of
 from tui_lab.util.errors import ConfigError
 
@@ -57,3 +57,21 @@ def test_script_of_a_run_is_examined_in_its_folder(tmp_path: Path, capfd: pytest
     report = examine_run(ScriptConfig(command=("train.py",), folder=str(tmp_path)), stages.append)
     assert report.findings == () and "5 updates" in report.examined[0]
     assert "running the script" in stages and capfd.readouterr() == ("", "")
+
+
+@pytest.mark.slow
+def test_script_of_several_processes_is_examined_in_one(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(
+        "import torch\n"
+        "torch.distributed.init_process_group('gloo')\n"
+        "model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(3, 1))\n"
+        "optimizer = torch.optim.SGD(model.parameters(), lr=0.1)\n"
+        "for _ in range(5):\n"
+        "    optimizer.zero_grad()\n"
+        "    model(torch.randn(4, 3)).pow(2).mean().backward()\n"
+        "    optimizer.step()\n",
+        "utf-8",
+    )
+    config = ScriptConfig(command=("train.py",), folder=str(tmp_path), train=ScriptTrainConfig(processes=2))
+    report = examine_run(config, lambda check: None)
+    assert report.findings == () and "5 updates" in report.examined[0]
