@@ -49,8 +49,10 @@ def check(target: Target) -> Iterator[Finding]:
         raise NotApplicable("no row ends with ignored targets, so none is padded")
     if len(ends) < MIN_ROWS:
         raise NotJudged(f"{len(ends)} rows are too few; {MIN_ROWS} are needed")
-    _, n_last = Counter(end.token for end in ends).most_common(1)[0]
-    is_common = n_last >= COMMON * len(ends)
+    # Rows that are cut off at the length of the context end anywhere.
+    padded = [end for end in ends if end.fill is not None] or ends
+    _, n_last = Counter(end.token for end in padded).most_common(1)[0]
+    is_common = n_last >= COMMON * len(padded)
     fills = {end.fill for end in ends if end.fill is not None}
     if len(fills) != 1:
         if is_common:

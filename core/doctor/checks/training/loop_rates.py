@@ -4,7 +4,8 @@ Cost: none beyond the record of the loop.
 """
 
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from torch import nn
 
@@ -44,7 +45,7 @@ def check(target: Target) -> Iterator[Finding]:
     if not record.is_rehearsal:
         yield from _changes(record)
     if not record.skipped and record.updates[0].events_of("schedule"):
-        yield _before_step(record.updates[0])
+        yield _before_step(record.updates)
 
 
 def _settings(target: Target) -> Iterator[Finding]:
@@ -90,15 +91,33 @@ def _changes(record: LoopRecord) -> Iterator[Finding]:
         )
 
 
-def _before_step(update: UpdateRecord) -> Finding:
+def _before_step(updates: Sequence[UpdateRecord]) -> Finding:
+    n_backwards = len(updates[0].losses)
+    per_update = min(_most_of_one_line(update) for update in updates[1:])
+    if per_update > 1 and per_update == n_backwards:
+        return Finding(
+            code="schedule_before_step",
+            title=f"The scheduler steps {per_update} times per update: with each micro-batch.",
+            evidence=f"each update has {n_backwards} backward calls and as many calls of scheduler.step(), the first "
+            "one before optimizer.step()",
+            why=f"The schedule advances {per_update} times as fast as the updates, so a warm-up is {per_update} times "
+            "shorter, and a schedule that counts updates is used up early.",
+            fix="Call scheduler.step() once per update, after optimizer.step().",
+            location=line_of(updates[0], "schedule"),
+        )
     return Finding(
         code="schedule_before_step",
         title="The scheduler steps before the optimizer does.",
         evidence="in the first update, scheduler.step() comes before optimizer.step()",
         why="The first value of the schedule is skipped, and all others come one step early.",
         fix="Call scheduler.step() after optimizer.step().",
-        location=line_of(update, "schedule"),
+        location=line_of(updates[0], "schedule"),
     )
+
+
+def _most_of_one_line(update: UpdateRecord) -> int:
+    """Return how often the scheduler steps in an update, of several lines of code that of the most frequent one."""
+    return max(Counter(event.line for event in update.events_of("schedule")).values(), default=0)
 
 
 def _dropout_too_high(dropout: float) -> Finding:

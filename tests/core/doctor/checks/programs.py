@@ -96,7 +96,7 @@ def there_and_back(step: int) -> tuple[Tensor, Tensor]:
 def padded(
     padding: int, *, end: int | None = 2, length: int | None = None, trained: bool = False
 ) -> Callable[[int], Any]:
-    """Return batches of rows of different lengths, padded to the longest or to `length` tokens."""
+    """Return batches of rows of different lengths, padded to the longest; or padded and cut to `length` tokens."""
 
     def batch(step: int) -> tuple[Tensor, Tensor]:
         generator = torch.Generator().manual_seed(step)
@@ -105,7 +105,7 @@ def padded(
             n = int(torch.randint(4, 14, (1,), generator=generator))
             rows.append([*torch.randint(3, V, (n,), generator=generator).tolist(), *([] if end is None else [end])])
         longest = length or max(map(len, rows))
-        ids = torch.tensor([row + [padding] * (longest - len(row)) for row in rows])
+        ids = torch.tensor([(row + [padding] * (longest - len(row)))[:longest] for row in rows])
         x, y = ids[:, :-1].contiguous(), ids[:, 1:].clone()
         if not trained:
             y[y == padding] = -100

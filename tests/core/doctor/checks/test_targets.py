@@ -178,6 +178,12 @@ def test_end_is_only_suspected_to_be_missing_if_nothing_shows_one() -> None:
     assert results(row_ends.check, pairs_case(batches=padded(0, end=None), loss=cross_entropy)) == found
 
 
+def test_rows_that_are_cut_off_need_no_end() -> None:
+    assert results(row_ends.check, pairs_case(batches=padded(0, length=10), loss=cross_entropy)) == []
+    found = [("hint", "end_never_target")]
+    assert results(row_ends.check, pairs_case(batches=padded(0, end=None, length=10), loss=cross_entropy)) == found
+
+
 def test_windows_of_a_text_have_no_row_ends() -> None:
     assert results(row_ends.check, pairs_case(loss=cross_entropy)) == [("not applicable", "")]
 

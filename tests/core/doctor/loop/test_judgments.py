@@ -483,6 +483,22 @@ def test_scheduler_before_the_optimizer_is_found() -> None:
     assert codes(judged(scheduled(lambda n: 1.0, first=True))) == ["schedule_before_step"]
 
 
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step:UserWarning")
+def test_scheduler_of_micro_batches_counts_too_fast() -> None:
+    def loop() -> None:
+        model, optimizer = sgd(0.1)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: 1.0)
+        for step in range(STEPS):
+            optimizer.zero_grad()
+            for part in range(3):
+                (loss_of(model, 3 * step + part) / 3).backward()  # type: ignore[no-untyped-call]
+                scheduler.step()
+            optimizer.step()
+
+    [finding] = judged(loop)
+    assert finding.code == "schedule_before_step" and "3 times" in finding.title
+
+
 def test_rates_far_from_the_usual_are_hints() -> None:
     def loop(lr: float) -> Loop:
         model, optimizer = sgd(lr)
