@@ -54,6 +54,12 @@ class TrainControl:
         """End training at the next step boundary; commands that are still pending are dropped."""
         self.stop_requested = True
 
+    def end_stop(self) -> None:
+        """A script was told to stop, and may go on as after Ctrl+C: nothing that was asked before is left."""
+        self.stop_requested = False
+        self._steps_left = 0
+        self._pending.clear()
+
     def pause(self) -> bool:
         """Pause. Returns whether the trainer was running."""
         was_running = not self.paused

@@ -26,22 +26,33 @@ class Boundary:
     def __init__(self, commands: cmd.CommandQueue, answering: Answering) -> None:
         self.control = TrainControl(commands)
         self.recorder: Recorder | None = None
+        self.was_stopped = False
+        """Whether StopRequested was raised and no step was made after it."""
         self._answering = answering
         self._commands = commands
         self._changes = ScriptChanges(self.control, self._model)
         self._ranks = LeadingRank(self._changes) if n_processes() > 1 else None
 
     def __call__(self) -> None:
-        """Execute what has arrived. Raises StopRequested if the user asked to stop."""
+        """Execute what has arrived. Raises StopRequested once if the user asked to stop."""
         control = self.control
         if self.recorder is None:
             return
+        if self.was_stopped:  # The script goes on.
+            self.was_stopped = False
+            self._resume(self.recorder)
         control.count_step()
         if not self.is_awaited():
             return
-        with self.recorder.clock.pause():
-            self._wait(self.recorder)
+        try:
+            with self.recorder.clock.pause():
+                self._wait(self.recorder)
+        except KeyboardInterrupt:  # Ctrl+C while the run is paused: the next step is not one of a paused run.
+            self._resume(self.recorder)
+            raise
         if control.stop_requested:
+            self.was_stopped = True
+            control.end_stop()
             raise StopRequested("stopped from tui-lab")
 
     def is_awaited(self) -> bool:
@@ -74,8 +85,7 @@ class Boundary:
                 if self.control.pause():
                     log.put(ev.Paused(step=log.n_steps))
             case cmd.Resume() | cmd.Step():
-                if self.control.resume(command.n if isinstance(command, cmd.Step) else 0):
-                    log.put(ev.Resumed(step=log.n_steps))
+                self._resume(recorder, command.n if isinstance(command, cmd.Step) else 0)
             case cmd.Set() | cmd.Scale() | cmd.Shift() | cmd.Cycle() | cmd.Undo():
                 self._change(command, recorder)
             case cmd.Save():
@@ -90,6 +100,11 @@ class Boundary:
                 self.control.request_stop()
             case _:
                 log.warn(NOT_FOR_SCRIPTS)
+
+    def _resume(self, recorder: Recorder, steps: int = 0) -> None:
+        """End a pause, if there is one. steps: after which the next one begins; 0: none."""
+        if self.control.resume(steps):
+            recorder.log.put(ev.Resumed(step=recorder.log.n_steps))
 
     def save(self, recorder: Recorder) -> None:
         """Write a checkpoint of the weights and the optimizers. Raises OSError."""

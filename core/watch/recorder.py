@@ -303,7 +303,7 @@ class Recorder:
         self.steps.validation(val_loss)
 
     def finish(self) -> None:
-        """Remove the hooks and record what is left."""
+        """Remove the hooks, record what is left, and give the script its own values back."""
         if (last := self.by_hand.update()) is not None:
             self.before_step(last)
             self._is_stepping = False
@@ -313,4 +313,5 @@ class Recorder:
         self.script.finder.remove()
         self._finish_evaluation()
         self.close_step(wait=True)
+        self.steering.release()
         self.non_finite.flush()

@@ -111,7 +111,7 @@ class Recording:
             self.recorder.log.warn(str(failure))
         except Exception as failure:  # A half-built model may raise anything when it is read.
             self.recorder.log.warn(f"the last state was not saved: {failure!r}")
-        if self.boundary.control.stop_requested and isinstance(error, SystemExit | None):
+        if self.boundary.was_stopped and isinstance(error, SystemExit | None):
             error = StopRequested()  # The script caught it and ended by itself, as Lightning does with exit code 1.
         self._update_code()
         self.recorder.log.put(ending(self.n_steps, error))

@@ -1,5 +1,6 @@
 """What the keyboard changes in a script: put in before each optimizer step and taken out after it."""
 
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -32,6 +33,8 @@ class Steering:
         """Whether the script has clipped the gradients of the present step itself."""
         self._own_values: list[tuple[dict[str, Any], str, Any]] = []
         self._own_dropout: list[tuple[nn.Module, str, float]] = []
+        self._dropout_model: weakref.ref[nn.Module] | None = None
+        """The model whose rates `_own_dropout` has."""
 
     @property
     def max_norm(self) -> float | None:
@@ -58,8 +61,9 @@ class Steering:
             group[name] = value
 
     def release(self) -> None:
-        """Change nothing any more."""
+        """Change nothing any more; every dropout layer has its own rate again."""
         self.after_step()
+        self._restore_dropout()
         self.lr_factor = 1.0
         self.weight_decay = None
         self.grad_clip = None
@@ -84,10 +88,18 @@ class Steering:
 
     def set_dropout(self, model: nn.Module, rate: float | None) -> None:
         """Set every dropout rate of `model`; None gives each layer its own rate back."""
-        if not self._own_dropout:
+        if self._dropout_model is None or self._dropout_model() is not model:
+            self._restore_dropout()
             self._own_dropout = list(dropout_rates(model))
+            self._dropout_model = weakref.ref(model)
         for module, name, own in self._own_dropout:
             setattr(module, name, own if rate is None else rate)
+
+    def _restore_dropout(self) -> None:
+        for module, name, own in self._own_dropout:
+            setattr(module, name, own)
+        self._own_dropout = []
+        self._dropout_model = None
 
 
 def dropout_rates(model: nn.Module) -> Iterable[tuple[nn.Module, str, float]]:
