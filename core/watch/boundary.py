@@ -9,6 +9,7 @@ from tui_lab.core.training.distributed import SINGLE_PROCESS
 from tui_lab.core.watch import checkpoints
 from tui_lab.core.watch.answering import Answering
 from tui_lab.core.watch.changes import ScriptChanges
+from tui_lab.core.watch.last_state import SHARDED, UNKNOWN
 from tui_lab.core.watch.model_calls import is_sharded
 from tui_lab.core.watch.ranks.group import n_processes
 from tui_lab.core.watch.ranks.leading_rank import LeadingRank
@@ -17,7 +18,6 @@ from tui_lab.core.watch.steering import StopRequested
 from tui_lab.util.errors import ConfigError, RunError
 
 NOT_FOR_SCRIPTS = "a script evaluates when it wants to"
-SHARDED = "the model is spread over several processes, so one of them alone can neither save nor call it"
 
 
 class Boundary:
@@ -107,17 +107,25 @@ class Boundary:
             recorder.log.put(ev.Resumed(step=recorder.log.n_steps))
 
     def save(self, recorder: Recorder) -> None:
-        """Write a checkpoint of the weights and the optimizers. Raises OSError."""
+        """Write a checkpoint of the weights and the optimizers. Raises OSError, and RunError if there is no model."""
         run = recorder.log.run
         model = self._model(recorder)
-        if model is not None and is_sharded(model):
+        if model is None:
+            raise RunError.of("unavailable", UNKNOWN)
+        if is_sharded(model):
             raise RunError.of("unavailable", SHARDED)
         path = checkpoints.save(run.checkpoints, recorder.log.n_steps, model, recorder.script.optimizers.present)
         recorder.log.put(ev.Saved(step=recorder.log.n_steps, path=str(path.relative_to(run.path))))
 
+    def save_last(self, recorder: Recorder) -> None:
+        """Write a checkpoint of the state after the last step. Raises OSError, and RunError if it is not known."""
+        run = recorder.log.run
+        recorder.last_state.watch(self._model(recorder), recorder.script.optimizers.present)
+        path = recorder.last_state.save(recorder.log.n_steps)
+        recorder.log.put(ev.Saved(step=recorder.log.n_steps, path=str(path.relative_to(run.path))))
+
     def _model(self, recorder: Recorder) -> nn.Module | None:
-        given = recorder.script.given.model
-        return recorder.script.finder.likely_model if given is None else given
+        return recorder.script.model
 
     def _callable_model(self, recorder: Recorder) -> nn.Module | None:
         """The model, unless all processes would have to call it together."""

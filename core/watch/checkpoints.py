@@ -18,7 +18,7 @@ LARGEST_STATE = 2**24
 """Bytes of the part of an optimizer's state that is not in tensors."""
 
 
-def save(folder: Path, step: int, model: nn.Module | None, optimizers: Sequence[Optimizer]) -> Path:
+def save(folder: Path, step: int, model: nn.Module, optimizers: Sequence[Optimizer]) -> Path:
     """Write `folder`/step-N; checkpoints of other steps stay. Raises OSError with the old ones intact.
 
     None is removed, since a script saves when the user asks and at its end. `model.load_state_dict(load_model(path))`
@@ -26,13 +26,38 @@ def save(folder: Path, step: int, model: nn.Module | None, optimizers: Sequence[
     """
     path = folder / name_of(step)
     with files.new_folder(path) as temporary:
-        if model is not None:
-            save_file(_copied(model.state_dict()), temporary / MODEL)
-        for i, optimizer in enumerate(optimizers):
-            tensors, numbers = _split(optimizer.state_dict())
-            save_file(tensors, temporary / f"optimizer-{i}.safetensors")
-            (temporary / f"optimizer-{i}.json").write_text(dumps(numbers, indent=1), "utf-8")
+        write_model(temporary, model.state_dict())
+        for number, optimizer in enumerate(optimizers):
+            write_optimizer(temporary, number, optimizer.state_dict())
     return path
+
+
+def write_model(checkpoint: Path, weights: Mapping[str, Any]) -> None:
+    """Write the weights of a checkpoint. Raises OSError."""
+    save_file(_copied(weights), checkpoint / MODEL)
+
+
+def write_optimizer(checkpoint: Path, number: int, state: Mapping[str, Any]) -> None:
+    """Write what the state_dict of the optimizer `number` holds. Raises OSError."""
+    tensors, numbers = _split(state)
+    name = optimizer_name(number)
+    save_file(tensors, checkpoint / f"{name}.safetensors")
+    (checkpoint / f"{name}.json").write_text(dumps(numbers, indent=1), "utf-8")
+
+
+def optimizer_name(number: int) -> str:
+    """The name of its files without the suffix."""
+    return f"optimizer-{number}"
+
+
+def optimizer_state(state: Mapping[Tensor, Any], groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What `state_dict` of an optimizer returns, which has this state of each parameter and these groups."""
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    numbers = {id(parameter): number for number, parameter in enumerate(parameters)}
+    return {
+        "state": {numbers[id(parameter)]: values for parameter, values in state.items() if id(parameter) in numbers},
+        "param_groups": [{**group, "params": [numbers[id(p)] for p in group["params"]]} for group in groups],
+    }
 
 
 def load_model(checkpoint: Path) -> dict[str, Tensor]:
@@ -43,8 +68,8 @@ def load_model(checkpoint: Path) -> dict[str, Tensor]:
 
 def load_optimizer(optimizer: Optimizer, checkpoint: Path, number: int = 0) -> None:
     """Load the state of the optimizer `number` of a checkpoint. Raises OSError or ValueError."""
-    tensors = load_file(checkpoint / f"optimizer-{number}.safetensors")
-    numbers = loads(files.read_text(checkpoint / f"optimizer-{number}.json", LARGEST_STATE))
+    tensors = load_file(checkpoint / f"{optimizer_name(number)}.safetensors")
+    numbers = loads(files.read_text(checkpoint / f"{optimizer_name(number)}.json", LARGEST_STATE))
     state: dict[int, dict[str, Any]] = {int(key): dict(value) for key, value in numbers["state"].items()}
     for key, tensor in tensors.items():
         parameter, _, name = key.partition("/")

@@ -30,10 +30,10 @@ class ScriptOptimizers:
         self._stepped = [weakref.ref(other) for other in [*present, optimizer]]
         return True
 
-    def set_last(self, optimizer: Optimizer) -> None:
+    def set_last(self, optimizer: weakref.ref[Optimizer]) -> None:
         """Note that this one has ended a step."""
-        self._last = weakref.ref(optimizer)
+        self._last = optimizer
 
-    def is_last(self, optimizer: Optimizer) -> bool:
+    def is_last(self, optimizer: weakref.ref[Optimizer]) -> bool:
         """Whether this is the one that ends a step."""
-        return self._last is not None and self._last() is optimizer
+        return self._last == optimizer

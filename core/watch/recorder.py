@@ -1,6 +1,7 @@
 """The recorder: turns what the hooks see of a script into steps and evaluations of a run."""
 
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch.optim import Optimizer
 from tui_lab.core.watch.batches import Batches
 from tui_lab.core.watch.evaluation_recorder import EvaluationRecorder
 from tui_lab.core.watch.hooks import OF_CLASSES, counted_targets
+from tui_lab.core.watch.last_state import LastState
 from tui_lab.core.watch.measurements import Measurements
 from tui_lab.core.watch.model_calls import is_sharded
 from tui_lab.core.watch.model_search import ModelFinder, inputs_of
@@ -58,6 +60,7 @@ class Recorder:
         )
         self._pending = Pending()
         self.by_hand = UpdatesByHand()
+        self.last_state = LastState(log.run.checkpoints)
         self._open: OpenStep | None = None
         self._is_stepping = False
         self._losses_inside = 0
@@ -159,9 +162,9 @@ class Recorder:
         if self._open is not None and (
             self._open.has_stepped(optimizer) or self._open.is_ended(self.script.optimizers)
         ):
-            self._end_cycle(self._open.optimizers[-1], wait=False)
+            self._end_cycle(self._open.stepped[-1], wait=False)
         step = self._open = self._open or OpenStep(self.steps.n_complete)
-        is_first = not step.optimizers
+        is_first = not step.stepped
         if self.script.optimizers.add(optimizer) and is_first and not is_by_hand:
             self._begin_training(optimizer)
         if is_first:
@@ -181,6 +184,7 @@ class Recorder:
         elif self._open is not None and self._is_stepping:
             self._is_stepping = False
             self._attach(self._open, optimizer)
+            self.last_state.updated(self.script.model, self.script.optimizers.present)
             if self._open.is_ended(self.script.optimizers):
                 self._boundary()
         if not isinstance(optimizer, ByHand):
@@ -232,17 +236,18 @@ class Recorder:
             self._finish_evaluation()
 
     def _finish_evaluation(self) -> None:
-        has_open_step = self._open is not None and bool(self._open.optimizers)
+        has_open_step = self._open is not None and bool(self._open.stepped)
         self._evaluations.finish(self.steps.n_complete + has_open_step)
 
     def _begin_training(self, optimizer: Optimizer) -> None:
         """Another training begins with this optimizer: look for its model."""
         began = self._now()
         self.steps.forget_batch()
+        self.last_state.begin()
         self.script.find_model_of(optimizer)
         self.clock.exclude(self._now() - began)
 
-    def _end_cycle(self, last: Optimizer, *, wait: bool) -> None:
+    def _end_cycle(self, last: weakref.ref[Optimizer], *, wait: bool) -> None:
         """The open step is complete: `last` was the last optimizer in it."""
         is_first = not self.script.optimizers.has_last
         self.script.optimizers.set_last(last)
@@ -255,8 +260,8 @@ class Recorder:
         pending = self._pending
         self._pending = Pending()
         self.non_finite.watch.end_step()
-        is_first = not step.optimizers
-        step.optimizers.append(optimizer)
+        is_first = not step.stepped
+        step.stepped.append(weakref.ref(optimizer))
         step.take(pending)
         if is_first:
             self._measurements.after_step(step, has_norm=bool(pending.norms))
@@ -281,16 +286,16 @@ class Recorder:
     def end_step(self) -> None:
         """Record the open step if it is complete, before what the script logs after it."""
         step = self._open
-        if step is None or not step.optimizers or self._is_stepping:
+        if step is None or not step.stepped or self._is_stepping:
             return
         if not self.script.optimizers.has_last or step.is_ended(self.script.optimizers):
-            self._end_cycle(step.optimizers[-1], wait=True)
+            self._end_cycle(step.stepped[-1], wait=True)
 
     def close_step(self, *, wait: bool) -> None:
         """End the open step, and record the steps whose values are there; with `wait` all of them."""
         step = self._open
         self._open = None
-        if step is not None and step.optimizers:
+        if step is not None and step.stepped:
             step.extra |= self._extra(step)
             step.count_as(self._pending)
             self.steps.add(step)

@@ -106,9 +106,9 @@ class Recording:
         try:
             self.recorder.finish()
             if self.n_steps:
-                self.boundary.save(self.recorder)
+                self.boundary.save_last(self.recorder)
         except RunError as failure:
-            self.recorder.log.warn(str(failure))
+            self.recorder.log.warn(f"the last state was not saved: {failure}")
         except Exception as failure:  # A half-built model may raise anything when it is read.
             self.recorder.log.warn(f"the last state was not saved: {failure!r}")
         if self.boundary.was_stopped and isinstance(error, SystemExit | None):

@@ -51,7 +51,6 @@ class StepLog:
 
     def add(self, step: OpenStep) -> None:
         """Add a complete step."""
-        step.optimizers = []  # A queued step must not keep a model of the script alive.
         self._queue.add(step)
 
     def record(self, *, wait: bool) -> None:

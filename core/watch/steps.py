@@ -1,6 +1,7 @@
 """The step that a script is making: what the hooks have seen of it so far."""
 
 import math
+import weakref
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -40,7 +41,8 @@ class OpenStep:
     """
 
     number: int
-    optimizers: list[Optimizer] = field(default_factory=list)
+    stepped: list[weakref.ref[Optimizer]] = field(default_factory=list)
+    """The optimizers that have stepped. None is kept alive, since the last step stays open until another one begins."""
     losses: list[LossSum] = field(default_factory=list)
     lrs: list[float] = field(default_factory=list)
     script_lr: float = math.nan
@@ -56,11 +58,16 @@ class OpenStep:
     row_hashes: Tensor | list[int] | None = None
 
     def has_stepped(self, optimizer: Optimizer) -> bool:
-        return any(optimizer is other for other in self.optimizers)
+        return any(optimizer is ref() for ref in self.stepped)
 
     def is_ended(self, optimizers: ScriptOptimizers) -> bool:
         """Whether the optimizer that stepped last is the one that ends a step."""
-        return bool(self.optimizers) and optimizers.is_last(self.optimizers[-1])
+        return bool(self.stepped) and optimizers.is_last(self.stepped[-1])
+
+    @property
+    def optimizers(self) -> list[Optimizer]:
+        """Those of `stepped` that the script still has."""
+        return [optimizer for ref in self.stepped if (optimizer := ref()) is not None]
 
     def take(self, pending: Pending) -> None:
         """Add what has happened before the step of an optimizer."""

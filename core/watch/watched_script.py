@@ -47,6 +47,11 @@ class WatchedScript:
         """How the model is called with token ids; None until it was."""
         return None if self._form is None else replace(self._form, time_first=self.is_time_first)
 
+    @property
+    def model(self) -> nn.Module | None:
+        """The model that the script passed, or the one that is found."""
+        return self.finder.likely_model if self.given.model is None else self.given.model
+
     def watches(self, optimizer: Optimizer) -> bool:
         """Whether the steps of this optimizer are recorded."""
         return not self.given.optimizers or any(optimizer is given for given in self.given.optimizers)

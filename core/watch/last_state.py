@@ -1,0 +1,224 @@
+"""The last state of a script's model and optimizers, which are gone before the script ends where they live in `main()`.
+
+What the script drops is written to disk at that moment. Nothing is kept alive for it but the dictionaries that hold the
+tensors of an optimizer and the model's own ones, until their owner is dropped or another training begins.
+"""
+
+import os
+import shutil
+import tempfile
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from tui_lab.core.training.checkpoint_names import name_of
+from tui_lab.core.watch import checkpoints
+from tui_lab.core.watch.model_calls import is_sharded
+from tui_lab.util import files
+from tui_lab.util.errors import RunError
+
+SHARDED = "the model is spread over several processes, so one of them alone can neither save nor call it"
+UNKNOWN = "the script's model is not known, or the script has dropped it"
+
+T = TypeVar("T", nn.Module, Optimizer)
+
+
+class _Part(ABC, Generic[T]):
+    """An object of the script. count: returns the updates so far, which show whether its state is the last one."""
+
+    def __init__(self, thing: T, folder: Path, count: Callable[[], int]) -> None:
+        self._ref: weakref.ref[T] = weakref.ref(thing, self._dropped)
+        self._folder = folder
+        self._count = count
+        self._pid = os.getpid()
+        self._written: Path | None = None
+        """A temporary folder with its state from when it was dropped."""
+        self._written_at = -1
+        self.problem = UNKNOWN
+        """Why the state is not known, if it is not."""
+
+    @property
+    def thing(self) -> T | None:
+        """The object; None once the script has dropped it."""
+        return self._ref()
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its state after the last update is there, or was written when it was dropped."""
+        return self.thing is not None or (self._written is not None and self._written_at == self._count())
+
+    def write(self, folder: Path, number: int = 0) -> None:
+        """Write the last state, which is known, into `folder`. number: of an optimizer. Raises OSError."""
+        thing = self.thing
+        if thing is not None:
+            self._write(folder, thing, number)
+        elif self._written is not None:
+            for file in self._written.iterdir():
+                shutil.move(file, folder / self._name_of(file, number))
+
+    def forget(self) -> None:
+        """Remove what was written, and write nothing from now on."""
+        self._pid = -1
+        self._release()
+        if self._written is not None:
+            shutil.rmtree(self._written, ignore_errors=True)
+            self._written = None
+
+    def _dropped(self, ref: object) -> None:
+        """May be called in any thread, by the garbage collector."""
+        if os.getpid() != self._pid:  # Forgotten, or in a forked child.
+            return
+        try:
+            self._folder.mkdir(exist_ok=True)
+            self._written = Path(tempfile.mkdtemp(prefix=files.TEMPORARY, dir=self._folder))
+            self._write(self._written, None, 0)
+            self._written_at = self._count()
+        except Exception as error:  # It may be half gone. What the script does then must go on.
+            self._written_at = -1
+            self.problem = str(error)
+        self._release()
+
+    @abstractmethod
+    def _write(self, folder: Path, thing: T | None, number: int) -> None:
+        """Write the state of `thing`; None: of the object that is being dropped."""
+
+    def _name_of(self, written: Path, number: int) -> str:
+        """The name in the checkpoint of a file that was written with the number 0."""
+        return written.name
+
+    @abstractmethod
+    def _release(self) -> None:
+        """Keep no tensor alive."""
+
+
+class _ModelPart(_Part[nn.Module]):
+    """While a model is dropped, its submodules are still there."""
+
+    def __init__(self, model: nn.Module, folder: Path, count: Callable[[], int]) -> None:
+        super().__init__(model, folder, count)
+        self._own: list[tuple[dict[str, Tensor | None], dict[str, Tensor | None], set[str]]] = [
+            (model._parameters, model._buffers, model._non_persistent_buffers_set)  # type: ignore[list-item]
+        ]
+        modules = model._modules.items()
+        self._submodules = {name: weakref.ref(module) for name, module in modules if module is not None}
+
+    def _write(self, folder: Path, thing: nn.Module | None, number: int) -> None:
+        model = self._assembled() if thing is None else thing
+        if is_sharded(model):
+            raise RunError.of("unavailable", SHARDED)
+        checkpoints.write_model(folder, model.state_dict())
+
+    def _assembled(self) -> nn.Module:
+        """A module with the same parts. Raises RunError if one is gone."""
+        assembled = nn.Module()
+        for parameters, buffers, non_persistent in self._own:
+            vars(assembled).update(_parameters=parameters, _buffers=buffers, _non_persistent_buffers_set=non_persistent)
+        for name, ref in self._submodules.items():
+            module = ref()
+            if module is None:
+                raise RunError.of("unavailable", UNKNOWN)
+            assembled._modules[name] = module
+        return assembled
+
+    def _release(self) -> None:
+        self._own = []
+
+
+class _OptimizerPart(_Part[Optimizer]):
+    def __init__(self, optimizer: Optimizer, folder: Path, count: Callable[[], int]) -> None:
+        super().__init__(optimizer, folder, count)
+        self._state: dict[Tensor, Any] = {}
+        self._groups: list[dict[str, Any]] = []
+        self.refresh(optimizer)
+
+    def refresh(self, optimizer: Optimizer) -> None:
+        """Take the dictionaries that it has now: `load_state_dict` replaces them."""
+        self._state = optimizer.state
+        self._groups = optimizer.param_groups
+
+    def _write(self, folder: Path, thing: Optimizer | None, number: int) -> None:
+        state = checkpoints.optimizer_state(self._state, self._groups) if thing is None else thing.state_dict()
+        checkpoints.write_optimizer(folder, number, state)
+
+    def _name_of(self, written: Path, number: int) -> str:
+        return f"{checkpoints.optimizer_name(number)}{written.suffix}"
+
+    def _release(self) -> None:
+        self._state = {}
+        self._groups = []
+
+
+class LastState:
+    """Told of every update of the weights; `save` writes the state after the last one.
+
+    folder: of the checkpoints, where the state of what is dropped waits, too.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._model: _ModelPart | None = None
+        self._optimizers: list[_OptimizerPart] = []
+        self._n_updates = 0
+
+    def updated(self, model: nn.Module | None, optimizers: Sequence[Optimizer]) -> None:
+        """One of the optimizers has changed the weights of the model."""
+        self._n_updates += 1
+        self.watch(model, optimizers)
+
+    def watch(self, model: nn.Module | None, optimizers: Sequence[Optimizer]) -> None:
+        """Write the states of these when they are dropped. None: the model is not known, or was dropped."""
+        if model is not None and (self._model is None or self._model.thing is not model):
+            if self._model is not None:
+                self._model.forget()
+            self._model = _ModelPart(model, self._folder, self._count)
+        for optimizer in optimizers:
+            part = next((part for part in self._optimizers if part.thing is optimizer), None)
+            if part is None:
+                self._optimizers.append(_OptimizerPart(optimizer, self._folder, self._count))
+            else:
+                part.refresh(optimizer)
+
+    def begin(self) -> None:
+        """Another training begins: what was dropped before belongs to the one before."""
+        if self._model is not None:
+            self._model.forget()
+            self._model = None
+        for part in self._optimizers:
+            if part.thing is None:
+                part.forget()
+        self._optimizers = [part for part in self._optimizers if part.thing is not None]
+
+    def save(self, step: int) -> Path:
+        """Write a checkpoint of the last state, and forget it.
+
+        An optimizer whose last state is not known is left out. Raises RunError if the weights are not known, OSError.
+        """
+        try:
+            model = self._model
+            if model is None or not model.is_known:
+                raise RunError.of("unavailable", UNKNOWN if model is None else model.problem)
+            path = self._folder / name_of(step)
+            with files.new_folder(path) as temporary:
+                model.write(temporary)
+                for number, part in enumerate(part for part in self._optimizers if part.is_known):
+                    part.write(temporary, number)
+            return path
+        finally:
+            self.forget()
+
+    def forget(self) -> None:
+        """Keep nothing."""
+        if self._model is not None:
+            self._model.forget()
+        for part in self._optimizers:
+            part.forget()
+        self._model = None
+        self._optimizers = []
+
+    def _count(self) -> int:
+        return self._n_updates

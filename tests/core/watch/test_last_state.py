@@ -1,0 +1,161 @@
+"""The checkpoint at the end of a script, whose model and optimizer may be gone by then, as those in `main()`."""
+
+import gc
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+import tui_lab
+from tests.core.watch.loops import batch, start
+from tui_lab.core import events as ev
+from tui_lab.core.watch import checkpoints
+from tui_lab.core.watch.recording import Recording
+
+State = dict[str, Tensor]
+
+
+def train(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    for step in range(3):
+        _, loss = model(*batch(step))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def model_first() -> tuple[State, State]:
+    model = start()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    train(model, optimizer)
+    return copied(model.state_dict()), first_state(optimizer)
+
+
+def optimizer_first() -> tuple[State, State]:
+    optimizer: torch.optim.Optimizer | None = None
+    model = start()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    train(model, optimizer)
+    return copied(model.state_dict()), first_state(optimizer)
+
+
+def with_schedule() -> tuple[State, State]:
+    """A schedule makes the optimizer part of a reference cycle, which the garbage collector frees."""
+    model = start()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+    train(model, optimizer)
+    return copied(model.state_dict()), first_state(optimizer)
+
+
+def with_own_parameters() -> tuple[State, State]:
+    """The model itself has a parameter and buffers, of which one is not saved."""
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = start()
+            self.scale = nn.Parameter(torch.ones(1))
+            self.register_buffer("saved", torch.ones(2))
+            self.register_buffer("unsaved", torch.ones(2), persistent=False)
+
+        def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+            logits, loss = self.inner(x, y)
+            return logits, loss * self.scale.sum()
+
+    model = Model()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    train(model, optimizer)
+    return copied(model.state_dict()), first_state(optimizer)
+
+
+def copied(weights: State) -> State:
+    return {name: tensor.clone() for name, tensor in weights.items()}
+
+
+def first_state(optimizer: torch.optim.Optimizer) -> State:
+    return copied(optimizer.state_dict()["state"][0])
+
+
+def saved(record: Recording) -> list[ev.Saved]:
+    return [event for event in record.run.events() if isinstance(event, ev.Saved)]
+
+
+def leftovers(record: Recording) -> list[Path]:
+    return [path for path in record.run.checkpoints.iterdir() if not path.name.startswith("step-")]
+
+
+@pytest.mark.parametrize("main", [model_first, optimizer_first, with_schedule, with_own_parameters])
+@pytest.mark.parametrize("collects", [False, True])
+def test_state_of_a_model_that_is_gone_is_saved(
+    main: Callable[[], tuple[State, State]], collects: bool, tmp_path: Path
+) -> None:
+    record = Recording.start("test", ["test.py"], tmp_path / "run")
+    weights, state = main()
+    if collects:
+        gc.collect()
+    record.end()
+    (event,) = saved(record)
+    path = record.run.path / event.path
+    loaded = checkpoints.load_model(path)
+    assert event.step == 3
+    assert loaded.keys() == weights.keys()
+    assert all(torch.equal(loaded[name], weights[name]) for name in weights)
+    tensors = load_file(path / "optimizer-0.safetensors")
+    assert all(torch.equal(tensors[f"0/{name}"], state[name]) for name in state)
+    assert not leftovers(record)
+
+
+def test_nothing_is_kept_alive(tmp_path: Path) -> None:
+    record = Recording.start("test", ["test.py"], tmp_path / "run")
+    parameters = []
+    for _ in range(2):
+        model = start()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+        train(model, optimizer)
+        parameters += [weakref.ref(parameter) for parameter in model.parameters()]
+        del model, optimizer
+        gc.collect()
+    assert not any(parameter() is not None for parameter in parameters)
+    record.end()
+    assert [event.step for event in saved(record)] == [6]
+    assert not leftovers(record)
+
+
+def test_weights_before_the_last_step_are_not_the_last_ones(tmp_path: Path) -> None:
+    """The wrapper that is the model for us is dropped, and the script trains what it wrapped."""
+
+    class Wrapper(nn.Module):
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+            logits, loss = self.inner(x, y)
+            return logits, loss
+
+    record = Recording.start("test", ["test.py"], tmp_path / "run")
+    inner = start()
+    wrapper = Wrapper(inner)
+    optimizer = torch.optim.AdamW(inner.parameters(), lr=1e-2)
+    train(wrapper, optimizer)
+    del wrapper
+    train(inner, optimizer)
+    record.end()
+    assert not saved(record)
+    assert any(isinstance(event, ev.Warned) for event in record.run.events())
+    assert not list(record.run.checkpoints.iterdir())
+
+
+def test_model_that_cannot_be_saved_is_reported(tmp_path: Path) -> None:
+    """The steps of a loop without optimizer and model are recorded, but no state is known."""
+    with tui_lab.watch(out=tmp_path / "run") as run:
+        run.step(loss=1.0)
+    record = tmp_path / "run"
+    events = [ev.parse_event(line) for line in (record / "events.jsonl").read_text("utf-8").splitlines()]
+    assert not any(isinstance(event, ev.Saved) for event in events)
+    assert any(isinstance(event, ev.Warned) for event in events)
+    assert not list((record / "checkpoints").glob("*"))
