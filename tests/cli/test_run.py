@@ -33,6 +33,8 @@ def test_json_is_one_object_per_line_with_the_summary_last(run_cli: RunCli, tmp_
 def test_results_go_to_stdout_and_progress_to_stderr(run_cli: RunCli) -> None:
     result = run_cli("run", "reverse", *TINY, "--steps", "3")
     assert "exact match" in result.out and "step 3" in result.err and "step 3" not in result.out
+    [train_loss] = [line for line in result.out.splitlines() if line.startswith("train loss")]
+    assert "mean" in train_loss, "it is not that of the last step"
     assert run_cli("run", "reverse", *TINY, "--steps", "3", "--quiet").err == ""
 
 

@@ -16,7 +16,7 @@ WIDTH = 16
 
 _NUMBERS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("parameters", "parameters", lambda n: f"{n:,}"),
-    ("train_loss", "train loss", short_number),
+    ("train_loss", "train loss", lambda x: f"{short_number(x)} (running mean)"),
     ("val_loss", "validation loss", short_number),
     ("perplexity", "perplexity", short_number),
     ("tokens_per_s", "{unit}/s", lambda x: f"{x:,.0f} (mean of the whole run)"),
