@@ -1,8 +1,9 @@
 """Which part of the data running functions work on: by the names and strings that they use for it."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from types import CodeType, FrameType
 from typing import Any
 
@@ -16,7 +17,7 @@ from tui_lab.core.watch.tensor_memory import named_regions, region_of, smallest_
 
 SPLIT_NAMES = ("split", "phase", "mode", "stage", "subset", "partition")
 """Names of the local variable in which evaluation functions keep the part of the data."""
-VALIDATION = ("val", "valid", "validation", "dev", "eval", "evaluation", "held_out", "test")
+VALIDATION = ("val", "vali", "valid", "validation", "dev", "eval", "evaluation", "held_out", "test")
 """Names of validation parts. Of several in one evaluation, the first of these counts."""
 TRAINING = ("train", "training", "trn")
 MAX_DEPTH = 64
@@ -24,7 +25,7 @@ MAX_DEPTH = 64
 MAX_LENGTH = 40
 """Characters of the name of a part."""
 _IN_NAME = re.compile(
-    r"(?<![a-z])(val|valid|validation|dev|test|held_?out|hold_?out|train|training"
+    r"(?<![a-z])(val|vali|valid|validation|dev|test|held_?out|hold_?out|train|training"
     r"|eval(?=_?(?:set|data|loader|dl|ds)))"
     r"(?=$|[^a-z]|set|data|loader|dl(?![a-z])|ds(?![a-z]))",
     re.IGNORECASE,
@@ -127,13 +128,25 @@ def _name_in_calls(frames: list[FrameType]) -> str:
     A name of the training part counts in the functions of the evaluation and in the call of the outermost of them.
     Further out, it may well be that of a training in which the evaluation takes place.
     """
-    for frame, place, depth in _calls(frames):
-        name = _in_variables(frame, place) or _in_names(place, is_inside=depth == 0)
+    calls = list(_calls(frames))
+    for number, (frame, place, depth) in enumerate(calls):
+        name = _in_variables(frame, place)
+        if not name and (name := _in_names(place, is_inside=depth == 0)):
+            name = _as_given(name, calls[number:])
         if not name:
             name = _STEPS.get(frame.f_code.co_name, "")
         if name and not (is_training(name) and depth > 1):
             return name
     return ""
+
+
+def _as_given(name: str, calls: Sequence[tuple[FrameType, CallPlace, int]]) -> str:
+    """Return the part that the first of some calls is given, if its own name for it is only that of a parameter."""
+    for (frame, _, _), (_, caller, _) in pairwise(calls):
+        if not frame.f_code.co_name.startswith("<"):  # Of a comprehension, the function around it has the parameters.
+            is_parameter = part_in(_parameters(frame.f_code)) == name
+            return (part_in(caller.arguments) if is_parameter else "") or name
+    return name
 
 
 def _in_variables(frame: FrameType, place: CallPlace) -> str:

@@ -14,7 +14,7 @@ from tui_lab.core.watch.frames import locals_of
 
 MAX_LOADERS = 16
 _ENDS = "(?=$|[^a-z]|set|data|loader|dl|ds)"
-_VALIDATION = re.compile(f"(?<![a-z])(val|valid|validation|dev|test|held_?out){_ENDS}")
+_VALIDATION = re.compile(f"(?<![a-z])(val|vali|valid|validation|dev|test|held_?out){_ENDS}")
 _TRAINING = re.compile(f"(?<![a-z])(train|training){_ENDS}")
 
 

@@ -46,6 +46,7 @@ def items(part: str) -> Items:
 
 train_loader = DataLoader(items("train"), 4)
 val_loader = DataLoader(items("val"), 4)
+test_loader = DataLoader(items("train"), 4)
 
 
 @torch.no_grad()
@@ -143,6 +144,19 @@ def loop_over_loaders(model: Model) -> float:
 
 
 @torch.no_grad()
+def vali(model: Model, val_loader: DataLoader[tuple[Tensor, ...]]) -> float:
+    losses = [float(model(x, y)[1]) for x, y in val_loader]
+    return sum(losses) / len(losses)
+
+
+def function_with_a_name_for_any_part(model: Model) -> float:
+    vali(model, train_loader)
+    vali_loss = vali(model, val_loader)
+    vali(model, test_loader)
+    return vali_loss
+
+
+@torch.no_grad()
 def one_loader(model: Model) -> float:
     loader = val_loader
     losses = [float(model(x, y)[1]) for x, y in loader]
@@ -183,6 +197,7 @@ KNOWN: list[Evaluate] = [
     two_loaders,
     function_with_a_loader,
     loop_over_loaders,
+    function_with_a_name_for_any_part,
     one_loader,
 ]
 UNKNOWN: list[Evaluate] = [
@@ -249,6 +264,7 @@ def test_evaluation_within_the_loop_over_the_training_rows(tmp_path: Path) -> No
     [
         (["val_loader"], "val"),
         (["model", "self", "validation_set"], "validation"),
+        (["vali_data", "vali_loader"], "vali"),
         (["testloader"], "test"),
         (["eval_dataloader"], "eval"),
         (["train_data"], "train"),
