@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from tui_lab.core.watch.script_objects import MAX_OBJECTS, stored
@@ -23,8 +24,8 @@ def numbers_in(namespaces: Iterable[Mapping[str, Any]]) -> Iterator[float]:
             visited.add(id(owner))
             for value in islice(stored(owner).values(), MAX_OBJECTS):
                 last = value[-1] if type(value) in (list, tuple) and value else value
-                if type(last) is float:
-                    yield last
+                if _is_float(last):
+                    yield float(last)
                 elif type(last) is dict or type(last).__module__ != "builtins":
                     following.append(last)
         level = following
@@ -34,7 +35,10 @@ def variables_in(namespaces: Iterable[Mapping[str, Any]]) -> Iterator[float]:
     """Yield the variables themselves that are floats or tensors with one. Waits for these tensors."""
     for namespace in namespaces:
         for value in list(namespace.values()):
-            if type(value) is float:
-                yield value
-            elif type(value) is Tensor and value.dim() == 0 and value.is_floating_point():
+            is_scalar = type(value) is Tensor and value.dim() == 0 and value.is_floating_point()
+            if is_scalar or _is_float(value):
                 yield float(value)
+
+
+def _is_float(value: Any) -> bool:
+    return type(value) is float or isinstance(value, np.floating)

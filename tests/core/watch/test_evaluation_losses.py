@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -137,7 +138,11 @@ class Tracker:
         self.losses = [0.5, loss]
 
 
-@pytest.mark.parametrize("wrapped", [float, lambda loss: {"val": loss}, Tracker], ids=["variable", "dict", "object"])
+@pytest.mark.parametrize(
+    "wrapped",
+    [float, np.float32, lambda loss: {"val": loss}, Tracker],
+    ids=["variable", "number of NumPy", "dict", "object"],
+)
 def test_mean_by_rows_counts_where_a_variable_of_the_script_holds_it(
     run: tui_lab.WatchedRun, wrapped: Callable[[float], object]
 ) -> None:
