@@ -1,5 +1,6 @@
 """What is known of a script at its first step, as a config and as the event that starts the run."""
 
+import contextlib
 import linecache
 import math
 import sys
@@ -13,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 
 from tui_lab.core import events as ev
 from tui_lab.core.config.script import BY_HAND, Parallelism, ScriptConfig
@@ -77,7 +79,7 @@ class Discovered:
             "weight_decay": max((float(group.get("weight_decay") or 0.0) for group in groups), default=0.0) or None,
             "grad_clip": self.grad_clip,
         }
-        steps = self.steps or total_steps(settings)
+        steps = self.steps or total_steps(settings, _batches_per_epoch(namespaces))
         parallel: Parallelism = "none" if self.model is None else parallelism(self.model)
         train = {"steps": steps, "unit": unit, "processes": n_processes(), "parallel": parallel}
         tables = config.model_dump() | {"model": model, "optim": optim, "train": train, "settings": settings}
@@ -106,6 +108,17 @@ class Discovered:
             threads=torch.get_num_threads(),
             resumed=False,
         )
+
+
+def _batches_per_epoch(namespaces: Sequence[Mapping[str, Any]]) -> set[int]:
+    """Return the lengths of the DataLoaders among the variables."""
+    lengths: set[int] = set()
+    for namespace in namespaces:
+        for value in list(namespace.values()):
+            if isinstance(value, DataLoader):
+                with contextlib.suppress(Exception):  # A data set may have no length.
+                    lengths.add(len(value))
+    return lengths
 
 
 def _name_of(optimizer: Optimizer) -> str:

@@ -10,7 +10,7 @@ import math
 import re
 import time
 from collections import UserDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import PosixPath, WindowsPath
 from types import MemberDescriptorType, ModuleType, SimpleNamespace
@@ -52,6 +52,7 @@ _STEP_NAMES = (
     "num_updates", "max_updates", "total_updates", "n_updates"
 )  # fmt: skip
 """Names of the number of optimizer steps; the first that exists counts."""
+_EPOCH_NAMES = ("num_epochs", "n_epochs", "max_epochs", "train_epochs", "num_train_epochs", "total_epochs", "epochs")
 _OF_ENVIRONMENT = frozenset({"total_timesteps", "total_env_steps", "num_envs", "n_envs", "env_id"})
 """Names in scripts of reinforcement learning, whose steps are those of an environment."""
 _SECRET_NAME = re.compile(
@@ -87,13 +88,26 @@ def captured_settings(namespaces: Sequence[Mapping[str, Any]]) -> dict[str, Sett
     return settings
 
 
-def total_steps(settings: Mapping[str, Setting]) -> int:
-    """Return the number of optimizer steps that the settings name, 0 if unknown."""
+def total_steps(settings: Mapping[str, Setting], batches_per_epoch: Collection[int] = ()) -> int:
+    """Return the number of optimizer steps that the settings name, 0 if unknown.
+
+    batches_per_epoch: the lengths of the script's DataLoaders. A number of steps that is one of them is that of an
+    epoch, unless the settings name no number of epochs.
+    """
     if any(key.rpartition(".")[2].lower() in _OF_ENVIRONMENT for key in settings):
         return 0
-    for step_name in _STEP_NAMES:
+    n_steps = _number(settings, _STEP_NAMES)
+    if n_steps not in batches_per_epoch:
+        return n_steps
+    accumulates = any("accum" in key.lower() and value not in (0, 1) for key, value in settings.items())
+    return 0 if accumulates else n_steps * (_number(settings, _EPOCH_NAMES) or 1)
+
+
+def _number(settings: Mapping[str, Setting], names: Sequence[str]) -> int:
+    """Return the whole number that is set under the first of the names that exists, 0 if none does."""
+    for name in names:
         for key, value in settings.items():
-            if key.rpartition(".")[2].lower() != step_name or isinstance(value, bool | str):
+            if key.rpartition(".")[2].lower() != name or isinstance(value, bool | str):
                 continue
             if 1 <= value <= MAX_STEPS and value == int(value):
                 return int(value)

@@ -235,6 +235,14 @@ class TestTotalSteps:
     def test_steps_of_an_environment(self) -> None:
         assert total_steps({"args.num_envs": 4, "args.num_steps": 128, "args.learning_rate": 2.5e-4}) == 0
 
+    @pytest.mark.parametrize(
+        ("others", "expected"),
+        [({}, 30), ({"args.train_epochs": 4}, 120), ({"epochs": 4, "gradient_accumulation_steps": 2}, 0)],
+    )
+    def test_steps_of_an_epoch(self, others: dict[str, int], expected: int) -> None:
+        assert total_steps({"train_steps": 30, **others}, {30, 7}) == expected
+        assert total_steps({"train_steps": 31, **others}, {30, 7}) == 31
+
     @pytest.mark.parametrize("value", [-1, 0, 0.5, True, "100", 10**15])
     def test_implausible_values_are_skipped(self, value: Any) -> None:
         assert total_steps({"max_steps": value}) == 0
