@@ -140,12 +140,16 @@ async def test_title_of_a_batch_that_is_older_than_the_pause_stands_out(
         assert any("reverse" in str(span.style) for span in title.spans) == is_old
 
 
-async def test_batch_of_a_pause_is_shown_without_another_round_of_drawing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_batch_of_a_pause_is_shown_without_another_round_of_drawing(is_late: bool, tmp_path: Path) -> None:
     async with script_lab(tmp_path) as it:
         await it.press("3")
         await show(it, tmp_path, batch(26))
-        write_batch(tmp_path, batch(29))
+        if not is_late:
+            write_batch(tmp_path, batch(29))
         await it.tell(ev.Paused(step=30))
+        if is_late:
+            write_batch(tmp_path, batch(29))
         for _ in range(MAX_TURNS):
             if "step 30" in it.text("#recorded"):
                 return

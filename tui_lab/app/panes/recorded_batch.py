@@ -24,6 +24,8 @@ from tui_lab.core.watch.recorded_batch import Ids, RecordedBatch, RowHistory, re
 from tui_lab.data.tokenizers import Tokenizer
 from tui_lab.util.escape import printable
 
+LOOKS_IN_PAUSE = 12
+"""For a batch that is newer than the one shown: the recorder writes it before it records the pause."""
 NO_BATCH = "No batch is recorded yet."
 NO_FIRST_BATCH = (
     "The batch of step 1 is not recorded: until its end it is not known which model trains. "
@@ -53,6 +55,9 @@ class RecordedBatchView(Vertical):
         self._drawn: object = None
         self._state = LabState()
         self._no_batch = NO_BATCH
+        self._awaited_step = 0
+        """That of the latest pause."""
+        self._looks_left = LOOKS_IN_PAUSE
 
     def compose(self) -> ComposeResult:
         yield Static(NO_BATCH, id="recorded")
@@ -95,9 +100,9 @@ class RecordedBatchView(Vertical):
             self._tokenizer = state.ready.tokenizer
         if (reading := self.reader.poll(now, running=state.phase == "running")) is not None:
             self.reading = reading
-        elif self.reader.busy and (self.reading is None or state.phase == "paused"):
-            # The first batch, and that of a pause, is shown as soon as it is read, not at the next round of drawing.
-            self.set_timer(SECONDS_BETWEEN_LOOKS, lambda: self.show(state, now))
+        elif self._is_awaited(state, self.reader):
+            # Shown as soon as it is read, not at the next round of drawing.
+            self.set_timer(SECONDS_BETWEEN_LOOKS, lambda: self.show(self._state, now + SECONDS_BETWEEN_LOOKS))
         drawn = (self.reading, self.size)
         self._state = state
         if drawn != self._drawn:
@@ -105,6 +110,19 @@ class RecordedBatchView(Vertical):
             self.redraw()
         elif self.reading is not None and self.reading.batch is not None:
             update_text(self._static("#recorded"), batch_title(self.reading.batch, state), layout=True)
+
+    def _is_awaited(self, state: LabState, reader: BatchReader) -> bool:
+        """Return whether the first batch is being read, or that of a pause may come."""
+        if state.phase != "paused":
+            return self.reading is None and reader.busy
+        if state.step != self._awaited_step:
+            self._awaited_step = state.step
+            self._looks_left = LOOKS_IN_PAUSE
+        batch = None if self.reading is None else self.reading.batch
+        if batch is not None and batch.step + 1 >= state.step:
+            return False
+        self._looks_left -= 1
+        return self._looks_left >= 0
 
     def redraw(self) -> None:
         reading = self.reading
