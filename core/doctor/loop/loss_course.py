@@ -58,6 +58,9 @@ class LossCourse:
 def course_text(course: LossCourse) -> str:
     """Return how the losses changed, and since when they are not finite."""
     broken = [i for i, value in enumerate(course.values) if not math.isfinite(value)]
+    if not broken and len(course.values) <= course.n_averaged:
+        n = len(course.values)
+        return f"{course.first:.4g}" + (f" (mean of {n})" if n > 1 else "")
     if not broken:
         return f"{course} ({_means_text(course)})"
     i = broken[0]

@@ -18,6 +18,8 @@ def text(*values: float) -> str:
     [
         ([4.0 - 0.1 * i for i in range(40)], ("3.85 → 0.25", "first and the last 4")),
         ([3.0, 2.0, 1.5, NAN, NAN], ("3, ", "nan from update 4 on", "after 1.5")),
+        ([3.0, 2.0], ("2.5 (mean of 2)",)),
+        ([3.0], ("3",)),
         ([NAN, NAN, NAN], ("nan from update 1 on",)),
         ([3.0, 2.0, math.inf, NAN], ("inf from update 3 on", "after 2")),
         ([3.0, 3.0, 3.0, NAN, 1.0, 1.0, 1.0], ("3 → 1", "1 other")),
