@@ -1,10 +1,9 @@
 """`tui_lab.watch`: record the training loop of the calling code, with as much or as little as it passes."""
 
-import atexit
 import contextlib
 import os
-import sys
 import time
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +13,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tui_lab.core import events as ev
+from tui_lab.core.runs import folder as runs
 from tui_lab.core.watch import script_process
+from tui_lab.core.watch.code_run import CodeRun, other_training
 from tui_lab.core.watch.find_tokenizer import from_object
 from tui_lab.core.watch.model_search import Inputs
 from tui_lab.core.watch.ranks.following_rank import FollowingRank
@@ -25,6 +26,7 @@ from tui_lab.util.errors import ConfigError
 MAX_TEXT = 10_000
 """Characters of a logged text."""
 VALIDATION_NAMES = ("val_loss", "val/loss", "eval_loss", "eval/loss", "valid_loss", "validation_loss")
+ONE_RUN = "under `tui-lab watch`, a process has one run, which records that training from here on"
 
 
 class WatchedRun:
@@ -35,14 +37,23 @@ class WatchedRun:
     The hooks record every optimizer step on their own; `step` is for loops without a torch optimizer.
     """
 
-    def __init__(self, recording: Recording | None, *, owns: bool) -> None:
+    def __init__(self, recording: Recording | None, code_run: CodeRun | None = None, *, is_new: bool = False) -> None:
+        """code_run: None where the code does not decide when the recording ends, as under `tui-lab watch`."""
+        self.is_new = is_new
+        """Whether the call of `watch` that returned this object began the run."""
         self._recording = recording
-        self._owns = owns
+        self._code_run = code_run
         self._stepped_at = time.perf_counter()
 
     @property
     def path(self) -> Path | None:
         return None if self._recording is None else self._recording.run.path
+
+    def __repr__(self) -> str:
+        if self._recording is None:
+            return "<WatchedRun: this process is not recorded>"
+        n_steps = self._recording.n_steps
+        return f"<WatchedRun {self.path}: {self._recording.state}, {n_steps:,} step{'' if n_steps == 1 else 's'}>"
 
     def __enter__(self) -> Self:
         return self
@@ -50,15 +61,16 @@ class WatchedRun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._owns and self._recording is not None:
-            self._recording.end(error)
+        if self._code_run is not None:
+            self._code_run.recording.end(error)
 
     def log(self, **values: Any) -> None:
         """Record metrics (numbers, or tensors of one number) and samples (text) of the present step.
 
-        val_loss is a validation loss, in nats per target. Raises ConfigError for a value of another type.
+        val_loss is a validation loss, in nats per target. Raises ConfigError for a value of another type; warns if the
+        run has ended.
         """
-        if self._recording is None or not self._recording.is_here:
+        if self._recording is None or not self._can_record(self._recording):
             return
         recorder = self._recording.recorder
         log = recorder.log
@@ -82,9 +94,10 @@ class WatchedRun:
     ) -> None:
         """Record one step of a loop that uses no torch optimizer. x, y: the batch, [B, T] each.
 
-        Raises StopRequested, a KeyboardInterrupt, if the user asked to stop; waits while the run is paused.
+        Raises StopRequested, a KeyboardInterrupt, if the user asked to stop; waits while the run is paused. Warns if
+        the run has ended.
         """
-        if self._recording is None or not self._recording.is_here:
+        if self._recording is None or not self._can_record(self._recording):
             return
         recorder = self._recording.recorder
         recorder.by_hand.turn_off()
@@ -114,10 +127,17 @@ class WatchedRun:
         return lr if self._recording is None else lr * self._recording.recorder.steering.lr_factor
 
     def close(self) -> None:
-        """End the recording; called at the end of the process, too."""
-        if self._owns and self._recording is not None:
-            self._recording.end()
-            atexit.unregister(self._recording.end)
+        """End the recording; called at the end of the process, too. Under `tui-lab watch` it ends with the script.
+
+        Where an exception is being handled, as in `finally` and `except`, it is recorded as what ended the run.
+        """
+        if self._code_run is not None:
+            self._code_run.end()
+
+    def _can_record(self, recording: Recording) -> bool:
+        if recording.is_here and recording.has_ended:
+            warnings.warn(f"not recorded: the run {self.path} has ended", stacklevel=3)
+        return recording.is_here and not recording.has_ended
 
 
 def watch(
@@ -132,8 +152,9 @@ def watch(
 ) -> WatchedRun:
     """Record the training of this process as a run; follow it with `tui-lab app RUN`.
 
-    Everything is optional: what is not given is found. Under `tui-lab watch`, or when called again, it returns the run
-    that is being recorded. Raises ConfigError or RunError.
+    Everything is optional: what is not given is found. Called again, it returns the run that is being recorded; with
+    another model, optimizer, name or folder it ends that run and begins a new one. Under `tui-lab watch` there is one
+    run for the whole process. Raises ConfigError or RunError.
 
     tokenizer: of tiktoken or Hugging Face, a dict itos, or any object with encode and decode.
     config: a mapping, or an object whose attributes are the settings.
@@ -142,20 +163,41 @@ def watch(
     """
     optimizers = _optimizers(optimizer)
     given = Given(model, optimizers, None if tokenizer is None else from_object(tokenizer), _settings(config), steps)
-    active = Recording.active
-    if active is not None:
-        watched = active.recorder.script
-        watched.given = _merged(watched.given, given)
-        return WatchedRun(active, owns=False)
+    folder = None if out is None else Path(out)
+    present = _present_run(given, name, folder)
+    if present is not None:
+        return present
     if script_process.is_examined:
-        return WatchedRun(None, owns=False)
+        return WatchedRun(None)
     if os.environ.get("RANK", "0") != "0":
         FollowingRank.start().optimizers = optimizers
-        return WatchedRun(None, owns=False)
-    script = Path(sys.argv[0]).name if sys.argv and sys.argv[0] not in ("", "-c") else "notebook"
-    recording = Recording.start(name or script, sys.argv, None if out is None else Path(out), given)
-    atexit.register(recording.end)
-    return WatchedRun(recording, owns=True)
+        return WatchedRun(None)
+    code_run = CodeRun.begin(name, folder, given)
+    return WatchedRun(code_run.recording, code_run, is_new=True)
+
+
+def _present_run(given: Given, name: str | None, out: Path | None) -> WatchedRun | None:
+    """The run that is being recorded, with what was given now; None, once it has ended, where another is asked for.
+
+    Raises RunError where that one could not be created.
+    """
+    active = Recording.active
+    if active is None:
+        return None
+    code_run = CodeRun.active
+    difference = ""
+    if code_run is not None and active.is_here:
+        difference = code_run.difference(given, name, out)
+    elif other := other_training(active, given):
+        active.recorder.log.warn(f"watch() was called with another {other}: {ONE_RUN}")
+    if code_run is not None and difference:
+        if out is not None:
+            runs.refuse_taken(out)
+        code_run.end_for_another(difference)
+        return None
+    watched = active.recorder.script
+    watched.given = _merged(watched.given, given)
+    return WatchedRun(active, code_run)
 
 
 def _optimizers(optimizer: Optimizer | Iterable[Optimizer] | None) -> tuple[Optimizer, ...]:

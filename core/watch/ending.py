@@ -15,7 +15,7 @@ LAUNCHERS = (
 """Modules that start a script in other processes."""
 
 
-def ending(step: int, error: BaseException | None) -> ev.Event:
+def ending(step: int, error: BaseException | None) -> ev.Stopped | ev.Failed:
     """The last event. error: what ended the script; one that exits with a code other than 0 has failed."""
     match error:
         case None | SystemExit(code=None | 0):

@@ -72,7 +72,8 @@ class TorchHooks:
         self._active = False
         self._suspended = 0
         self._undo: list[Callable[[], None]] = []
-        self._n_steps = 0
+        self.n_steps = 0
+        """The steps of optimizers that have begun."""
 
     def install(self) -> None:
         """Install all hooks. A forked child does not call the listener."""
@@ -184,9 +185,9 @@ class TorchHooks:
         return scaled
 
     def _scaler_step(self, original: Callable[..., Any], scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
-        steps = self._n_steps
+        steps = self.n_steps
         result = original(scaler, optimizer, *args, **kwargs)
-        if self.listens() and self._n_steps == steps:
+        if self.listens() and self.n_steps == steps:
             self.tell("skipped")
         return result
 
@@ -215,7 +216,7 @@ class TorchHooks:
             return
         if self._thread is None:
             self._thread = threading.get_ident()
-        self._n_steps += 1
+        self.n_steps += 1
         if self.listens():
             self.tell("before_step", optimizer)
 

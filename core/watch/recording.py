@@ -4,7 +4,7 @@ import contextlib
 import os
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tui_lab.core import commands as cmd
@@ -43,6 +43,9 @@ class Recording:
     ) -> None:
         self.run = run
         self.problem = ""
+        self.on_end: Callable[[], None] = lambda: None
+        """Called when all is written."""
+        self._ending: ev.Stopped | ev.Failed | None = None
         self._lock = lock
         self._has_ended = False
         self._pid = os.getpid()
@@ -114,13 +117,30 @@ class Recording:
         if self.boundary.was_stopped and isinstance(error, SystemExit | None):
             error = StopRequested()  # The script caught it and ended by itself, as Lightning does with exit code 1.
         self._update_code()
-        self.recorder.log.put(ending(self.n_steps, error))
+        self._ending = ending(self.n_steps, error)
+        self.recorder.log.put(self._ending)
         self._writer.close()
         self.problem = self._writer.problem
         if not self.problem and not self.n_steps:
             self.problem = why_no_steps(has_optimizer=bool(self.recorder.script.optimizers.present))
         self.recorder.script.given = Given()
         self._lock.release()
+        self.on_end()
+
+    @property
+    def has_ended(self) -> bool:
+        return self._has_ended
+
+    @property
+    def state(self) -> str:
+        """recording, done, stopped, or failed with the first line of the error."""
+        match self._ending:
+            case None:
+                return "recording"
+            case ev.Failed(message=message):
+                return "failed: " + message.partition("\n")[0]
+            case ev.Stopped(reason=reason):
+                return reason
 
     @property
     def is_here(self) -> bool:

@@ -97,7 +97,6 @@ def test_second_call_returns_the_run_that_is_recorded(tmp_path: Path) -> None:
     with tui_lab.watch(out=tmp_path / "r") as run:
         again = tui_lab.watch(steps=7)
         assert again.path == run.path
-        again.close()
         plain(2)
     config = watched(run).config()
     assert isinstance(config, ScriptConfig) and config.train.steps == 7

@@ -1,0 +1,48 @@
+"""What IPython tells of the cells of a notebook. IPython is not imported: it is there only where it runs the code."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+EVENT = "post_run_cell"
+
+
+class NotebookCells:
+    """Notes the error of the cell that trained last; outside of IPython there is none."""
+
+    def __init__(self, n_steps: Callable[[], int]) -> None:
+        """n_steps: the steps made so far. The cell that creates this object counts as one that trains."""
+        self._n_steps = n_steps
+        self._n_steps_before = -1
+        self._error: BaseException | None = None
+        self._shell = _shell()
+        if self._shell is not None:
+            self._shell.events.register(EVENT, self._cell_ended)
+
+    @property
+    def are_seen(self) -> bool:
+        """Whether IPython runs the code."""
+        return self._shell is not None
+
+    @property
+    def error(self) -> BaseException | None:
+        """What ended the cell that trained last; None if the code has trained since."""
+        return self._error if self._n_steps() == self._n_steps_before else None
+
+    def close(self) -> None:
+        """Note nothing any more."""
+        if self._shell is not None:
+            self._shell.events.unregister(EVENT, self._cell_ended)
+            self._shell = None
+
+    def _cell_ended(self, result: Any) -> None:
+        n_steps = self._n_steps()
+        if n_steps != self._n_steps_before:
+            self._n_steps_before = n_steps
+            self._error = getattr(result, "error_in_exec", None)
+
+
+def _shell() -> Any:
+    """The shell of IPython that runs this code; None without one."""
+    get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    return get_ipython() if callable(get_ipython) else None
