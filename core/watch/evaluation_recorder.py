@@ -1,7 +1,7 @@
 """Collects the evaluations of a script until the steps before them are recorded."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import FrameType
 from typing import Any
@@ -12,6 +12,7 @@ from tui_lab.core.watch.data_parts import DataPart, data_part
 from tui_lab.core.watch.evaluations import Evaluation, EvaluationCall, Evaluations
 from tui_lab.core.watch.loss_means import BatchLoss, Numbers
 from tui_lab.core.watch.model_search import inputs_of, loss_of
+from tui_lab.core.watch.same_memory import SameMemory
 from tui_lab.core.watch.script_config import user_namespaces
 from tui_lab.core.watch.script_numbers import numbers_in, variables_in
 
@@ -23,22 +24,30 @@ class EvaluationRecorder:
         self._evaluations = Evaluations()
         self._call = EvaluationCall()
         self._has_called = False
-        """Whether the model was called without gradients since its last call for training."""
+        """Whether the model was called without gradients since its last call for training or that of another model."""
         self._finished: list[tuple[int, Evaluation]] = []
         """With the number of steps after which each took place."""
 
     @property
     def has_called(self) -> bool:
-        """Whether a loss without gradients is that of an evaluation, and not a metric of a training batch."""
+        """Whether a loss without gradients is that of an evaluation, and not of a training batch or another model."""
         return self._has_called
 
-    def criterion(self, output: Tensor, n_targets: Tensor | int, *, is_sum: bool, is_cross_entropy: bool) -> None:
-        """A loss function returned `output`, within a call of the model or after it. n_targets: those that count."""
-        loss = BatchLoss(output.detach(), self._call.n_rows, n_targets, is_sum)
-        if self._call.is_running:
-            self._call.losses.append(loss)
-        else:
-            part = _part_of_loss(self._call.part, sys._getframe(1))
+    def criterion(
+        self, logits: Tensor, output: Tensor, n_targets: Tensor | int, *, is_sum: bool, is_cross_entropy: bool
+    ) -> None:
+        """A loss function made `output` of `logits`, within a call of the model or after it.
+
+        n_targets: those that count. After a loss of what the model returned, one of other memory is not that of this
+        call, but of another module: a copy, a moving average of the weights, or a teacher.
+        """
+        call = self._call
+        loss = BatchLoss(output.detach(), call.n_rows, n_targets, is_sum)
+        if call.is_running:
+            call.losses.append(loss)
+        elif (is_of_output := call.output.holds(logits)) or not call.has_loss:
+            call.has_loss = is_of_output
+            part = _part_of_loss(call.part, sys._getframe(1))
             self._evaluations.add(loss, part, _sums_in_script(sys._getframe()), is_cross_entropy=is_cross_entropy)
 
     def called(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -56,10 +65,20 @@ class EvaluationRecorder:
         """
         call = self._call
         call.is_running = False
+        call.output = SameMemory(output)
         returned = loss_of(output)
+        call.has_loss = returned is not None and bool(call.losses)
         for loss in call.losses if returned is None else [_returned_loss(returned.detach(), call)]:
             part = call.part or data_part(sys._getframe(1))
             self._evaluations.add(loss, part, _sums_in_script(sys._getframe()), is_cross_entropy=is_cross_entropy)
+
+    def other_called(self, is_trained: Callable[[], bool]) -> None:
+        """Another module of a class of the model was called. Unless it is trained, its losses do not count.
+
+        Ignored within a call of the model, of which it is a part.
+        """
+        if self._has_called and not self._call.is_running and not is_trained():
+            self._has_called = False
 
     def interrupted(self) -> None:
         """A call for training follows: a call without gradients that has not returned raised an exception."""

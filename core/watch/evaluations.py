@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from tui_lab.core.watch.data_parts import VALIDATION, DataPart, is_training, is_validation
 from tui_lab.core.watch.loss_means import BatchLoss, LossMeans, Numbers
+from tui_lab.core.watch.same_memory import SameMemory
 
 
 @dataclass
@@ -54,12 +55,15 @@ class EvaluationCall:
     """The latest call of the model without gradients.
 
     part: of the data; None: there was no call yet. n_rows: of its batch. losses: computed while it ran.
+    output: what it returned. has_loss: whether it returned a loss, or one was computed of exactly its output since.
     """
 
     part: DataPart | None = None
     is_running: bool = False
     n_rows: int = 0
     losses: list[BatchLoss] = field(default_factory=list)
+    output: SameMemory = field(default_factory=SameMemory)
+    has_loss: bool = False
 
 
 class Evaluations:

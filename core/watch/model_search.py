@@ -5,7 +5,7 @@ import gc
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,19 @@ Y_NAMES = ("labels", "targets", "target", "y", "label")
 NOT_X = ("mask", "position", "type_id", "length")
 """Parts of the names of integer arguments that hold no tokens."""
 
-OnCall = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]
-OnReturn = Callable[[nn.Module, Any], None]
+
+class CallListener(Protocol):
+    """What a ModelFinder calls."""
+
+    def model_called(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None: ...
+
+    def model_returned(self, module: nn.Module, output: Any) -> None:
+        """The model returned `output` without gradients."""
+        ...
+
+    def other_called(self, module: nn.Module) -> None:
+        """A further module of a class of the model, maybe a copy or a part of it, is called without gradients."""
+        ...
 
 
 def parameters_of(optimizers: Iterable[Optimizer]) -> list[Tensor]:
@@ -65,15 +76,12 @@ def _is_inside_compiled(module: nn.Module, others: Iterable[nn.Module]) -> bool:
 class ModelFinder:
     """Watches the calls of the candidates until one is called; from then on only of that one.
 
-    on_return is called only where gradients are off.
-
     Their classes get a `__call__` for this. A hook on the module itself would be copied and saved with it.
     """
 
-    def __init__(self, on_call: OnCall, on_return: OnReturn) -> None:
+    def __init__(self, listener: CallListener) -> None:
         self._model: weakref.ref[nn.Module] | None = None
-        self._on_call = on_call
-        self._on_return = on_return
+        self._listener = listener
         self._watched: dict[int, weakref.ref[nn.Module]] = {}
         self._undo: list[Callable[[], None]] = []
 
@@ -119,14 +127,18 @@ class ModelFinder:
         def called(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
             # Looked up at each call: torch.fx replaces the method of nn.Module while it traces.
             call = nn.Module.__call__ if is_plain else original
-            if torch.compiler.is_compiling() or not self._watches(module):
+            if torch.compiler.is_compiling():
+                return call(module, *args, **kwargs)
+            if not self._watches(module):
+                if self._model is not None and not torch.is_grad_enabled():
+                    self._listener.other_called(module)
                 return call(module, *args, **kwargs)
             if self._model is None:
                 self._select(module)
-            self._on_call(module, args, kwargs)
+            self._listener.model_called(module, args, kwargs)
             output = call(module, *args, **kwargs)
             if not torch.is_grad_enabled():
-                self._on_return(module, output)
+                self._listener.model_returned(module, output)
             return output
 
         def undo() -> None:

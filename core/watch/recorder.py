@@ -45,7 +45,7 @@ class Recorder:
         self.log = log
         self.steering = Steering()
         self.hooks = ScriptHooks(self)
-        self.script = WatchedScript(given or Given(), ModelFinder(self.hooks.model_called, self.hooks.model_returned))
+        self.script = WatchedScript(given or Given(), ModelFinder(self.hooks))
         self.batches = Batches(clock)
         self.clock = StepClock(clock)
         self._evaluations = EvaluationRecorder()
@@ -83,7 +83,7 @@ class Recorder:
             self.clock.evaluation()
             is_sum = options.get("reduction", "mean") == "sum"
             n_targets = counted_targets(name, targets, options)
-            self._evaluations.criterion(output, n_targets, is_sum=is_sum, is_cross_entropy=name in OF_CLASSES)
+            self._evaluations.criterion(logits, output, n_targets, is_sum=is_sum, is_cross_entropy=name in OF_CLASSES)
             return
         self._training()
         if is_reduced:
@@ -221,6 +221,10 @@ class Recorder:
     def evaluation_output(self, output: Any) -> None:
         """The model returned `output` without gradients."""
         self._evaluations.returned(output, is_cross_entropy=self.script.n_vocab > 0)
+
+    def other_call(self, module: nn.Module) -> None:
+        """A further module of a class of the model is called without gradients."""
+        self._evaluations.other_called(lambda: self.script.is_trained(module))
 
     # One step
 

@@ -28,9 +28,13 @@ class ScriptListener(Listener, Protocol):
         """The model returned `output` without gradients."""
         ...
 
+    def other_call(self, module: nn.Module) -> None:
+        """A further module of a class of the model, maybe a part of it, is called without gradients."""
+        ...
+
 
 class ScriptHooks(TorchHooks):
-    """Installs the hooks of TorchHooks. A ModelFinder calls `model_called` and `model_returned`."""
+    """Installs the hooks of TorchHooks. A ModelFinder calls `model_called`, `model_returned`, `other_called`."""
 
     def __init__(self, listener: ScriptListener) -> None:
         super().__init__(listener)
@@ -49,3 +53,8 @@ class ScriptHooks(TorchHooks):
         """The model returned `output` without gradients."""
         if self.listens():
             self.tell("evaluation_output", output)
+
+    def other_called(self, module: nn.Module) -> None:
+        """A further module of a class of the model is called without gradients."""
+        if self.listens():
+            self.tell("other_call", module)

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from tui_lab.core.watch.hooks import OF_CLASSES
 from tui_lab.core.watch.model_calls import CallForm, call_form
-from tui_lab.core.watch.model_search import Inputs, ModelFinder
+from tui_lab.core.watch.model_search import Inputs, ModelFinder, parameters_of
 from tui_lab.core.watch.optimizers import ScriptOptimizers
 from tui_lab.core.watch.script_config import Discovered
 from tui_lab.core.watch.script_tokenizer import ScriptTokenizer
@@ -51,6 +51,14 @@ class WatchedScript:
     def model(self) -> nn.Module | None:
         """The model that the script passed, or the one that is found."""
         return self.finder.likely_model if self.given.model is None else self.given.model
+
+    def is_trained(self, module: nn.Module) -> bool:
+        """Whether a module is without parameters, or shares any with the model or with the optimizers."""
+        own = {id(parameter) for parameter in module.parameters()}
+        trained = parameters_of(self.optimizers.present)
+        if (model := self.finder.model) is not None:
+            trained += model.parameters()
+        return not own or any(id(parameter) in own for parameter in trained)
 
     def watches(self, optimizer: Optimizer) -> bool:
         """Whether the steps of this optimizer are recorded."""

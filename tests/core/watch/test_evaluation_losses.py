@@ -235,3 +235,70 @@ def test_summed_losses_are_shown_by_target_or_as_the_script_divides_them(
     per_target = sum(sums) / sum(int((x != 0).sum()) for x in UNEQUAL)
     assert evaluated.val_loss == pytest.approx(per_row or per_target, rel=1e-6)
     assert evaluated.perplexity == pytest.approx(math.exp(per_target), rel=1e-6)
+
+
+class Teacher(nn.Module):
+    """Another class than that of the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(7, 7)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        return self.table(x), None
+
+
+def loss_of(model: nn.Module, x: Tensor) -> float:
+    with torch.no_grad():
+        return F.cross_entropy(model(x)[0].flatten(0, 1), x.flatten()).item()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [copy.deepcopy, torch.optim.swa_utils.AveragedModel, lambda model: Teacher()],
+    ids=["copy", "average", "teacher"],
+)
+@pytest.mark.parametrize("other_first", [False, True])
+def test_losses_of_another_model_do_not_count(
+    other: Callable[[nn.Module], nn.Module], other_first: bool, run: tui_lab.WatchedRun
+) -> None:
+    model = LossInside()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    another = other(model)
+    x = torch.arange(6).reshape(2, 3)
+    for _ in range(2):
+        step(model, optimizer, x)
+        models = (another, model) if other_first else (model, another)
+        losses = {id(each): loss_of(each, x) for each in models}
+    step(model, optimizer, x)
+    evaluated = evaluations(run)[-1]
+    assert evaluated.val_loss == pytest.approx(losses[id(model)], rel=1e-6)
+    assert evaluated.examples == 2
+
+
+def test_loss_inside_another_model_does_not_count(run: tui_lab.WatchedRun) -> None:
+    model = LossInside()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    average = copy.deepcopy(model)
+    x = torch.arange(6).reshape(2, 3)
+    step(model, optimizer, x)
+    with torch.no_grad():
+        returned = model(x, x)[1].item()
+        average(x, x)
+    step(model, optimizer, x)
+    (evaluated,) = evaluations(run)
+    assert evaluated.val_loss == pytest.approx(returned, rel=1e-6)
+
+
+def test_loss_counts_after_a_further_trained_part(run: tui_lab.WatchedRun) -> None:
+    """The head is a module of the class of the model, and trained with it."""
+    body, head = nn.Linear(4, 7), nn.Linear(7, 7)
+    optimizer = torch.optim.SGD([*body.parameters(), *head.parameters()], lr=0.1)
+    x, y = torch.ones(2, 4), torch.arange(2)
+    for _ in range(2):
+        loss = F.cross_entropy(head(body(x)), y)
+        torch.autograd.backward(loss)
+        optimizer.step()
+        with torch.no_grad():
+            val_loss = F.cross_entropy(head(body(x)), y).item()
+    assert evaluations(run)[-1].val_loss == pytest.approx(val_loss, rel=1e-6)
