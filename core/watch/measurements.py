@@ -40,11 +40,28 @@ class Measurements:
         self._dead_units_at: int | None = None
         self._layer_norms: dict[str, Tensor] = {}
         self._layers_at: int | None = None
+        self._has_clipped = False
+        """Whether the script has clipped gradients since the last step."""
+
+    def before_clip(self, model: nn.Module | None) -> None:
+        """Measure each layer's gradient if that is due, before the script clips any. None: it is not known yet."""
+        if not self._has_clipped:
+            self._has_clipped = True
+            self._measure_layers(model, self._step + 1)
+
+    def skipped(self) -> None:
+        """There is no step: what was measured for it is forgotten, and due again."""
+        self._has_clipped = False
+        if self._layer_norms:
+            self._layer_norms = {}
+            self._layers_at = None
 
     def before_step(self, optimizer: Optimizer, model: nn.Module | None) -> None:
         """Copy the weights if the update ratio is due, and measure each layer's gradient if that is due."""
         self._step += 1
-        self._measure_layers(model)
+        if not self._has_clipped:
+            self._measure_layers(model, self._step)
+        self._has_clipped = False
         due = self._ratio_at is None or self._step >= self._ratio_at + UPDATE_RATIO_EVERY
         if not due or not self._budget.allows():
             return
@@ -53,14 +70,14 @@ class Measurements:
             self._weights = measured_weights(optimizer, model)
             self._before = [weight.detach().clone() for weight in self._weights]
 
-    def _measure_layers(self, model: nn.Module | None) -> None:
-        """Measure the gradient of each layer as the optimizer gets it."""
+    def _measure_layers(self, model: nn.Module | None, step: int) -> None:
+        """Measure the present gradient of each layer for this step."""
         self._layer_norms = {}
-        due = self._layers_at is None or self._step >= self._layers_at + LAYERS_EVERY
+        due = self._layers_at is None or step >= self._layers_at + LAYERS_EVERY
         if model is None or not due or not self._budget.allows():
             return
         with self._budget.spend():
-            self._layers_at = self._step
+            self._layers_at = step
             if not any(p.grad is not None and is_sharded(p.grad) for p in model.parameters()):
                 self._layer_norms = gradient_norms(model)
 

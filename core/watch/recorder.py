@@ -118,6 +118,9 @@ class Recorder:
         self.by_hand.after_backward()
         self.non_finite.watch.after_backward()
 
+    def before_clip(self) -> None:
+        self._measurements.before_clip(self.script.model)
+
     def clipped(self, norm: Tensor, wanted: float) -> None:
         self.by_hand.look_at_gradients()
         self.script.grad_clip = float(wanted)
@@ -134,6 +137,7 @@ class Recorder:
         """The gradients were not finite, so there is no step, and its losses do not belong to the next one."""
         self._n_skipped += 1
         self.non_finite.watch.skipped(self._pending.loss_scale)
+        self._measurements.skipped()
         self._pending = Pending()
         self.batches.end_step(self.steps.n_complete, 0)
         self._n_skipped_in_a_row += 1
@@ -213,7 +217,10 @@ class Recorder:
         self._pending.n_tokens += inputs.x.numel() if inputs.has_tokens else 0
 
     def evaluation_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """The model is called without gradients."""
+        """The model, or a further module of its class, is called without gradients."""
+        if module is not self.script.finder.model:
+            self._evaluations.other_called(lambda: self.script.is_trained(module))
+            return
         self._look_for_update()
         self.clock.evaluation()
         self._evaluations.called(args, kwargs)
@@ -221,10 +228,6 @@ class Recorder:
     def evaluation_output(self, output: Any) -> None:
         """The model returned `output` without gradients."""
         self._evaluations.returned(output, is_cross_entropy=self.script.n_vocab > 0)
-
-    def other_call(self, module: nn.Module) -> None:
-        """A further module of a class of the model is called without gradients."""
-        self._evaluations.other_called(lambda: self.script.is_trained(module))
 
     # One step
 
@@ -274,17 +277,6 @@ class Recorder:
         if step.number > 0:  # When the first step began is not known: the model was not known before its end.
             step.seconds += seconds
 
-    def _extra(self, step: OpenStep) -> dict[str, float]:
-        """Further figures of a step, by the names that events use."""
-        extra = {f"lr/{i}": lr for i, lr in enumerate(step.lrs) if i and lr != step.lrs[0]}
-        if self.steering.lr_factor != 1.0:
-            extra["script_lr"] = step.script_lr
-        if self._n_skipped:
-            extra["skipped_steps"] = float(self._n_skipped)
-        if step.micro_batches > 1:
-            extra["micro_batches"] = float(step.micro_batches)
-        return extra
-
     # What others ask for
 
     def end_step(self) -> None:
@@ -300,7 +292,7 @@ class Recorder:
         step = self._open
         self._open = None
         if step is not None and step.stepped:
-            step.extra |= self._extra(step)
+            step.add_extra(has_lr_factor=self.steering.lr_factor != 1.0, n_skipped=self._n_skipped)
             step.count_as(self._pending)
             self.steps.add(step)
         self.steps.record(wait=wait)

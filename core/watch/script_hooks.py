@@ -16,20 +16,23 @@ class ScriptListener(Listener, Protocol):
         """The model is called with gradients."""
         ...
 
+    def before_clip(self) -> None:
+        """The script is about to clip gradients."""
+        ...
+
     def after_backward(self) -> None:
         """Backpropagation has ended."""
         ...
 
     def evaluation_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """The model is called without gradients."""
+        """The model, or a further module of its class, maybe a part of it, is called without gradients.
+
+        The arguments are those of the model only.
+        """
         ...
 
     def evaluation_output(self, output: Any) -> None:
         """The model returned `output` without gradients."""
-        ...
-
-    def other_call(self, module: nn.Module) -> None:
-        """A further module of a class of the model, maybe a part of it, is called without gradients."""
         ...
 
 
@@ -38,6 +41,11 @@ class ScriptHooks(TorchHooks):
 
     def __init__(self, listener: ScriptListener) -> None:
         super().__init__(listener)
+
+    def _clip(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if self.listens():
+            self.tell("before_clip")
+        return super()._clip(original, *args, **kwargs)
 
     def _backward(self, original: Callable[..., Any], tensors: Any, *args: Any, **kwargs: Any) -> Any:
         result = super()._backward(original, tensors, *args, **kwargs)
@@ -57,4 +65,4 @@ class ScriptHooks(TorchHooks):
     def other_called(self, module: nn.Module) -> None:
         """A further module of a class of the model is called without gradients."""
         if self.listens():
-            self.tell("other_call", module)
+            self.tell("evaluation_call", module, (), {})

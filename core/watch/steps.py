@@ -90,6 +90,16 @@ class OpenStep:
             self.n_tokens = following.n_tokens
             self.n_samples = following.n_samples
 
+    def add_extra(self, *, has_lr_factor: bool, n_skipped: int) -> None:
+        """Add further figures, by the names that events use. n_skipped: the steps that GradScaler has skipped."""
+        self.extra |= {f"lr/{i}": lr for i, lr in enumerate(self.lrs) if i and lr != self.lrs[0]}
+        if has_lr_factor:
+            self.extra["script_lr"] = self.script_lr
+        if n_skipped:
+            self.extra["skipped_steps"] = float(n_skipped)
+        if self.micro_batches > 1:
+            self.extra["micro_batches"] = float(self.micro_batches)
+
     @property
     def micro_batches(self) -> int:
         return self.losses[0].n if self.losses else 0

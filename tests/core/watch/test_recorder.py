@@ -677,3 +677,39 @@ def test_script_of_several_processes_is_not_changed(tmp_path: Path, monkeypatch:
     assert live_keys(config) == [] and script_values(config)["train.processes"] == 2
     assert not changes_of(record)
     assert len([event for event in record.run.events() if isinstance(event, ev.Warned)]) == 2
+
+
+class TwoLayers(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(3, 3), nn.Linear(3, 3)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def layer_norms(model: TwoLayers) -> list[float]:
+    return [
+        math.hypot(*(float(p.grad.norm()) for p in layer.parameters() if p.grad is not None)) for layer in model.layers
+    ]
+
+
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_gradient_norms_of_layers_are_those_before_clipping(in_parts: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = TwoLayers()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    record = Recording.start("test", ["test.py"], tmp_path / "run", Given(model=model))
+    norms = []
+    for _ in range(2):
+        optimizer.zero_grad()
+        torch.autograd.backward(F.mse_loss(100 * model(torch.ones(2, 3)), torch.zeros(2, 3)))
+        norms.append(layer_norms(model))
+        for part in model.layers if in_parts else [model]:
+            nn.utils.clip_grad_norm_(part.parameters(), 1.0)
+        optimizer.step()
+    record.end()
+    ((step, by_layer),) = [(step.step, step.by_layer["grad_norm"]) for step in steps_of(record) if step.by_layer]
+    assert list(by_layer.values()) == pytest.approx(norms[step - 1], rel=1e-3)
