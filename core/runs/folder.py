@@ -350,8 +350,11 @@ def list_runs() -> list[Run]:
 
 
 def free_path(folder: Path, name: str) -> Path:
-    """Make a new folder in `folder`, named after `name` and the time. Raises RunError."""
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(name).stem).strip("-")[:100] or "run"
+    """Make a new folder in `folder`, named after `name` and the time. Raises RunError.
+
+    Other characters than ASCII letters, digits, dots, _ and - are replaced by -.
+    """
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:100] or "run"
     base = folder / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     candidates = [base, *(base.with_name(f"{base.name}-{i}") for i in range(2, 10_000))]
     try:

@@ -80,7 +80,7 @@ def start_from(
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> OpenRun:
     """Start a new run of a preset or a config file with KEY=VALUE overrides; see `start`."""
-    return start(source, settings.load(source, overrides), out, progress, commands, group)
+    return start(Path(source).stem, settings.load(source, overrides), out, progress, commands, group)
 
 
 def start(

@@ -233,7 +233,7 @@ def create_sweep(plan: Plan, out: Path | None) -> Sweep:
 
     Raises RunError where there is something else.
     """
-    path = out if out is not None else runs.free_path(runs.runs_folder(), plan.name)
+    path = out if out is not None else runs.free_path(runs.runs_folder(), Path(plan.name).stem)
     if path.exists() and not path.is_dir():
         raise RunError.of("exists", "is a file", key="--out", value=str(path))
     try:

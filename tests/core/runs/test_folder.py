@@ -93,6 +93,21 @@ def test_runs_are_found_by_name_or_path_and_the_nearest_is_suggested(tmp_path: P
     assert problem.suggestion in {run.name, second.name}
 
 
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("lr0.1", "lr0.1"),
+        ("nb-v1.5 two", "nb-v1.5-two"),
+        ("exp lr=0.1 v1.2/b", "exp-lr-0.1-v1.2-b"),
+        ("../hidden", "hidden"),
+        ("…", "run"),
+    ],
+)
+def test_folder_keeps_the_name_but_for_what_it_cannot_have(name: str, folder: str, tmp_path: Path) -> None:
+    path = runs.free_path(tmp_path, name)
+    assert path.parent == tmp_path and path.name.rpartition("-")[0].rpartition("-")[0] == folder
+
+
 def test_trial_is_found_by_its_own_name_if_only_one_has_it() -> None:
     """Narrow tables show only that name."""
     trial = recorded(runs.runs_folder() / "sweep-1" / "trials" / "0001-lr-[0.5]")
