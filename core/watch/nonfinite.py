@@ -27,6 +27,9 @@ from tui_lab.data.tokenizers import Tokenizer, decode
 MAX_CHECKED = 2**16
 """Entries of the gradient that is checked at every step, at most."""
 
+_ON_NUMBERS = ("Mul", "Div", "Add", "Sub", "Neg", "Pow", "Exp", "Log", "Sqrt")
+"""The beginnings of the names of operations with which a script changes a loss."""
+
 
 @dataclass(frozen=True)
 class Criterion:
@@ -213,7 +216,7 @@ class NonFiniteWatch:
             quantity="loss",
             phase="loss",
             kind=next((kind for kind in ("inf", "-inf", "nan") if kind in present), "nan"),
-            operation=loss.grad_fn.name() if loss.grad_fn is not None else "",
+            operation=" or ".join(_operations_on_numbers(loss)),
             inputs=(range_of("logits", logits),) if logits is not None and is_known else (),
             dtype=dtype_name(loss.dtype),
             n_batch=n_batch,
@@ -225,6 +228,20 @@ class NonFiniteWatch:
         if x is None or tokenizer is None or row >= len(x):
             return BatchRow(row=row)
         return BatchRow(row=row, text=decode(tokenizer, x[row, :MAX_TEXT].tolist())[:MAX_TEXT])
+
+
+def _operations_on_numbers(loss: Tensor) -> list[str]:
+    """Return the operations that made the loss of one other number, the first one first.
+
+    Which of them was not finite is not known, as their results are not kept.
+    """
+    operations: list[str] = []
+    node = loss.grad_fn
+    while node is not None:
+        operations.insert(0, node.name())
+        inputs = [function for function, _ in node.next_functions if function is not None]
+        node = inputs[0] if len(inputs) == 1 and inputs[0].name().startswith(_ON_NUMBERS) else None
+    return operations
 
 
 def criterion_loss(output: Any, criterion: Criterion) -> Tensor | None:

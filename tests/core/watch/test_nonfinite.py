@@ -175,6 +175,20 @@ def test_layer_that_is_called_through_a_lambda_is_named_and_gets_no_gradient(
     assert [row.row for row in origin.rows] == [1, 2]
 
 
+def test_arithmetic_with_the_loss_itself_is_named(tmp_path: Path) -> None:
+    """Which of its operations it was is not known: their results are not kept."""
+    with recording(tmp_path) as record:
+        model = start(lambda h, bad: h)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for step in range(2):
+            _, loss = model(*batch(step))
+            (loss * (float("nan") if step else 1.0) / 4).backward()
+            optimizer.step()
+    [event] = [event for event in record.run.events() if isinstance(event, ev.NonFinite)]
+    assert (event.origin.phase, event.origin.kind) == ("loss", "nan")
+    assert event.origin.operation == "MulBackward0 or DivBackward0"
+
+
 def test_healthy_script_has_no_event(tmp_path: Path) -> None:
     with recording(tmp_path) as record:
         train(start(lambda h, bad: h))
