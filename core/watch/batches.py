@@ -203,7 +203,8 @@ class Batches:
         cells = self._cells
         x_ids = _ids(x) if inputs.has_tokens else None
         y = None if x_ids is None else self._recorded_targets(x, x_ids.shape[0])
-        targets = inputs.y if inputs.y is not None and (y is not None or self._targets is None) else self._targets
+        is_given = inputs.y is not None and self._masked is None and (y is not None or self._targets is None)
+        targets = inputs.y if is_given else self._targets
         return RecordedBatch(
             step=step,
             n_rows=int(x.shape[0]),

@@ -114,6 +114,7 @@ def test_targets_of_masked_positions_are_shown_there(run: tui_lab.WatchedRun, *,
     expected[1, [2, 5]] = 5, 6
     assert batch.y is not None and batch.losses is not None and np.array_equal(batch.y, expected)
     assert np.array_equal(np.isnan(batch.losses), expected == IGNORED)
+    assert batch.y_shape == ("[6] int64" if is_flat else "[3, 2] int64")
 
 
 @pytest.mark.parametrize("is_time_first", [False, True])
