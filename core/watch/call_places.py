@@ -30,12 +30,14 @@ class Loop:
 class CallPlace:
     """variables: of the loops around the call, innermost first, as `loops`.
 
-    arguments: the names and strings in them. results: those that the statement assigns to, as in val_loss = …, the list
-    that it appends to, and keys of a dict. turns_gradients_off: whether the function does so around the call, such
-    as by `with torch.no_grad()`. trains: whether the function also trains.
+    arguments: the names and strings in them. origins: those in the latest assignments to these names in the function
+    before the call, as in x, y = get_batch("val"). results: those that the statement assigns to, as in val_loss = …,
+    the list that it appends to, and keys of a dict. turns_gradients_off: whether the function does so around the
+    call, such as by `with torch.no_grad()`. trains: whether the function also trains.
     """
 
     arguments: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
     results: tuple[str, ...] = ()
     variables: tuple[str, ...] = ()
     loops: tuple[Loop, ...] = ()
@@ -59,10 +61,10 @@ def _place(code: CodeType, last_instruction: int) -> CallPlace:
     nodes = every[scope:]
     call = nodes[-1]
     loops = [loop for node in reversed(nodes) for loop in _loops(node, nodes)]
+    given = [*call.args, *(word.value for word in call.keywords)] if isinstance(call, ast.Call) else []
     return CallPlace(
-        arguments=tuple(_names(*call.args, *(word.value for word in call.keywords)))
-        if isinstance(call, ast.Call)
-        else (),
+        arguments=tuple(_names(*given)),
+        origins=tuple(_origins(given, nodes[0], first)),
         results=tuple(name for node in nodes for name in _results(node, nodes)),
         variables=tuple(name.id for target, _, _ in loops for name in ast.walk(target) if isinstance(name, ast.Name)),
         loops=tuple(Loop(tuple(_names(iterated)), _trains(node)) for _, iterated, node in loops),
@@ -120,6 +122,25 @@ def _results(node: ast.AST, nodes: list[ast.AST]) -> Iterator[str]:
         for key, value in zip(node.keys, node.values, strict=True):
             if key is not None and value in nodes:
                 yield from _names(key)
+
+
+def _origins(given: list[ast.expr], scope: ast.AST, line: int) -> Iterator[str]:
+    """Yield the names and strings in the latest assignments before `line` to the variables in some expressions."""
+    latest: dict[str, ast.expr] = {}
+    for node in _statements(scope):
+        if isinstance(node, ast.Assign) and node.lineno < line:
+            latest |= {name: node.value for target in node.targets for name in _names(target)}
+    variables = {part.id for expression in given for part in ast.walk(expression) if isinstance(part, ast.Name)}
+    for value in {id(latest[name]): latest[name] for name in variables & latest.keys()}.values():
+        yield from _names(value)
+
+
+def _statements(scope: ast.AST) -> Iterator[ast.AST]:
+    """Yield the statements of a function in their order, without those of functions inside it."""
+    for child in ast.iter_child_nodes(scope):
+        if isinstance(child, ast.stmt) and not isinstance(child, _SCOPES):
+            yield child
+            yield from _statements(child)
 
 
 def _names(*expressions: ast.expr) -> Iterator[str]:

@@ -174,7 +174,8 @@ def _in_names(place: CallPlace, *, is_inside: bool) -> str:
         part = part_in(loop.names)
         if part and (not is_training(part) or (is_inside and not loop.trains)):
             return part
-    return ""
+    part = part_in(place.origins)
+    return part if is_inside or not is_training(part) else ""
 
 
 def _parameters(code: CodeType) -> tuple[str, ...]:

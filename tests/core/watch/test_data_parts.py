@@ -164,11 +164,19 @@ def one_loader(model: Model) -> float:
 
 
 @torch.no_grad()
-def two_places_without_names(model: Model) -> None:
+def batch_that_was_drawn_before(model: Model) -> float:
     x, y = get_batch("train")
     model(x, y)
     x, y = get_batch("val")
-    model(x, y)
+    output = model(x, y)
+    return float(output[1])
+
+
+@torch.no_grad()
+def two_places_without_names(model: Model) -> None:
+    first, second = PARTS.values()
+    model(first, first)
+    model(second, second)
 
 
 def result_of_several_parts(model: Model) -> None:
@@ -191,6 +199,7 @@ KNOWN: list[Evaluate] = [
     dict_comprehension_with_a_list,
     function_with_the_part,
     batch_of_a_named_part,
+    batch_that_was_drawn_before,
     loss_assigned_to_a_name,
     loss_appended_to_a_list,
     losses_in_a_dict,
