@@ -31,7 +31,7 @@ DEEPEST = 8
 
 @dataclass
 class _Series:
-    """The points of one tag. Steps increase: where a log goes back, a training that continued wrote them again."""
+    """The points of one tag. Steps increase: where a log goes back, training continued from an earlier state."""
 
     steps: "array[int]" = field(default_factory=lambda: array("q"))
     values: "array[float]" = field(default_factory=lambda: array("d"))
@@ -47,6 +47,35 @@ class _Series:
         self.steps.append(step)
         self.values.append(value)
         self.times.append(time)
+
+    def extend(self, later: "_Series") -> None:
+        """Add the points of a later file."""
+        self.n_replaced += later.n_replaced
+        for step, value, time in zip(later.steps, later.values, later.times, strict=True):
+            self.add(step, value, time)
+
+
+@dataclass
+class _Training:
+    """What one training has logged, in one event file or, after restarts, in several."""
+
+    files: list[Path] = field(default_factory=list)
+    series: dict[str, _Series] = field(default_factory=dict)
+
+    def add(self, file: Path, added: Mapping[str, _Series]) -> None:
+        """Add the series of a further file, whose points replace earlier ones from its first step on."""
+        self.files.append(file)
+        for tag, points in added.items():
+            self.series.setdefault(tag, _Series()).extend(points)
+
+    def is_begun_anew(self, added: Mapping[str, _Series]) -> bool:
+        """Whether these series of a later file begin where this training began, so that it is no restart.
+
+        Tags with one point, as a metric of hyperparameters that each file has, do not tell.
+        """
+        curves = [(self.series[tag], points) for tag, points in added.items() if tag in self.series]
+        curves = [(before, points) for before, points in curves if len(before.steps) > 1]
+        return bool(curves) and all(points.steps[0] <= before.steps[0] for before, points in curves)
 
 
 @dataclass(frozen=True)
@@ -119,26 +148,50 @@ def _folders_with_files(root: Path, depth: int = DEEPEST) -> Iterator[tuple[Path
 
 
 def _sources(folder: _RunFolder, given: Mapping[str, str]) -> list[Source]:
-    """The run in a folder. Raises DataError where no tag is a loss."""
-    series: dict[str, _Series] = {}
+    """The runs in a folder: one, or several if training began anew in a later file. Raises DataError without a loss."""
+    trainings = _trainings(folder)
+    notes = []
+    if len(trainings) > 1:
+        notes = [f"training began anew in {len(trainings) - 1} of its later event files: each is a run of its own"]
+    return [_source(folder, number, training, given, notes) for number, training in enumerate(trainings, 1)]
+
+
+def _trainings(folder: _RunFolder) -> list[_Training]:
+    """The trainings in the event files of a folder; the parts of one in several folders are in the same order."""
+    trainings: list[_Training] = []
+    n_of_part: dict[str, int] = {}
     for prefix, file in folder.files:
+        added: dict[str, _Series] = {}
         for tag, step, value, time in _scalars(file):
-            series.setdefault(prefix + tag, _Series()).add(step, value, time)
+            added.setdefault(prefix + tag, _Series()).add(step, value, time)
+        n = n_of_part.setdefault(prefix, 1)
+        if n <= len(trainings) and trainings[n - 1].is_begun_anew(added):
+            n = n_of_part[prefix] = n + 1
+        trainings += [_Training() for _ in range(n - len(trainings))]
+        trainings[n - 1].add(file, added)
+    return trainings
+
+
+def _source(
+    folder: _RunFolder, number: int, training: _Training, given: Mapping[str, str], notes: Sequence[str]
+) -> Source:
+    series = training.series
     columns = find_columns(list(series), given)
     n_replaced = sum(points.n_replaced for points in series.values())
-    times = [points.times[0] for points in series.values()]
-    source = Source(
+    replaced = (
+        f"a restart went back to an earlier step: {n_replaced:,} points from there on, logged before, are left out"
+    )
+    return Source(
         path=folder.path,
         format="tensorboard",
-        name=folder.name,
+        name=folder.name if number == 1 else f"{folder.name}-{number}",
         columns={**columns, "timestamp": WALL_TIME},
         rows=partial(_rows, series),
-        sha256=_hash(folder),
-        created=max(0.0, min(times)),
+        sha256=_hash(training.files),
+        created=max(0.0, min(points.times[0] for points in series.values())),
         others=[tag for tag in series if tag not in columns.values()],
-        notes=[f"{n_replaced:,} points were logged again after a restart: the later ones count"] if n_replaced else [],
+        notes=[*notes, *([replaced] if n_replaced else [])],
     )
-    return [source]
 
 
 def _scalars(file: Path) -> Iterator[tuple[str, int, float, float]]:
@@ -177,7 +230,7 @@ def _points(tag: str, series: _Series) -> Iterator[tuple[int, str, float, float]
         yield step, tag, value, time
 
 
-def _hash(folder: _RunFolder) -> str:
+def _hash(event_files: Iterable[Path]) -> str:
     """Of the contents of all event files; of one file, its own."""
-    digests = [sha256_of(file) for _, file in folder.files]
+    digests = [sha256_of(file) for file in event_files]
     return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()

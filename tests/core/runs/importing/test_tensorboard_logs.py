@@ -65,6 +65,26 @@ def test_after_a_restart_the_later_points_count(tmp_path: Path) -> None:
     assert len(source.notes) == 1
 
 
+def test_a_file_that_begins_anew_is_another_run(tmp_path: Path) -> None:
+    write(tmp_path / "events.out.tfevents.1", *(scalar(n, float(n), loss=9.0, hp=1.0) for n in range(1, 6)))
+    write(tmp_path / "events.out.tfevents.2", *(scalar(n, 10.0 + n, loss=1.0) for n in range(1, 3)))
+    write(tmp_path / "events.out.tfevents.3", *(scalar(n, 20.0 + n, loss=0.5) for n in range(2, 4)))
+    found = sources(tmp_path)
+    assert [source.name for source in found] == [tmp_path.name, f"{tmp_path.name}-2"]
+    assert [[(step.step, step.loss) for step in steps(list(events_of(source)))] for source in found] == [
+        [(n, 9.0) for n in range(1, 6)], [(1, 1.0), (2, 0.5), (3, 0.5)],
+    ]  # fmt: skip
+    assert len({source.sha256 for source in found}) == 2
+
+
+def test_a_tag_with_one_point_in_each_file_does_not_tell_trainings_apart(tmp_path: Path) -> None:
+    """As the metric of hyperparameters that Lightning logs at step 0 of every file."""
+    write(tmp_path / "events.out.tfevents.1", scalar(0, 0.0, hp=-1.0), *(scalar(n, 1.0, loss=9.0) for n in range(1, 4)))
+    write(tmp_path / "events.out.tfevents.2", scalar(0, 5.0, hp=-1.0), *(scalar(n, 6.0, loss=1.0) for n in range(3, 5)))
+    [source] = sources(tmp_path)
+    assert [step.loss for step in steps(list(events_of(source)))] == [9.0, 9.0, 1.0, 1.0]
+
+
 def test_file_that_was_cut_off_is_read_to_its_last_whole_record(tmp_path: Path) -> None:
     path = tmp_path / "events.out.tfevents.1"
     write(path, scalar(1, 1.0, loss=2.0), scalar(2, 2.0, loss=1.0))
