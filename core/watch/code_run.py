@@ -28,7 +28,7 @@ class CodeRun:
         self.recording = recording
         self._name = name
         self._errors_before = (id(sys.exception()), id(_last_uncaught()))
-        self._cells = NotebookCells(self._n_steps)
+        self._cells = NotebookCells(self._n_steps, self._cell_stopped)
         recording.on_end = self._recording_ended
         atexit.register(self.end_left_open)
 
@@ -75,9 +75,17 @@ class CodeRun:
     def end_for_another(self, difference: str) -> None:
         """End the recording since `watch` was called with something else, and say so."""
         self.end_left_open()
-        recording = self.recording
-        n_steps = f"{recording.n_steps:,} step{'' if recording.n_steps == 1 else 's'}"
-        say(f"{self.shown_folder} has ended ({recording.state}, {n_steps}): watch() was called {difference}")
+        say(f"{self._summary()}: watch() was called {difference}")
+
+    def _cell_stopped(self) -> None:
+        """The user has stopped the run in the app, and the cell has ended."""
+        self.end_left_open()
+        say(self._summary())
+
+    def _summary(self) -> str:
+        n_steps = self.recording.n_steps
+        unit = "step" if n_steps == 1 else "steps"
+        return f"{self.shown_folder} has ended ({self.recording.state}, {n_steps:,} {unit})"
 
     def _handled(self) -> BaseException | None:
         """The exception for which the calling code cleans up; None for one that it handled when the run began."""

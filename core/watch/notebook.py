@@ -4,15 +4,21 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from tui_lab.core.watch.steering import StopRequested
+
 EVENT = "post_run_cell"
 
 
 class NotebookCells:
     """Notes the error of the cell that trained last; outside of IPython there is none."""
 
-    def __init__(self, n_steps: Callable[[], int]) -> None:
-        """n_steps: the steps made so far. The cell that creates this object counts as one that trains."""
+    def __init__(self, n_steps: Callable[[], int], on_stop: Callable[[], None]) -> None:
+        """n_steps: the steps made so far. on_stop: called when StopRequested has ended a cell that trains.
+
+        The cell that creates this object counts as one that trains.
+        """
         self._n_steps = n_steps
+        self._on_stop = on_stop
         self._n_steps_before = -1
         self._error: BaseException | None = None
         self._shell = _shell()
@@ -40,6 +46,8 @@ class NotebookCells:
         if n_steps != self._n_steps_before:
             self._n_steps_before = n_steps
             self._error = getattr(result, "error_in_exec", None)
+            if isinstance(self._error, StopRequested):
+                self._on_stop()
 
 
 def _shell() -> Any:

@@ -183,6 +183,16 @@ def test_run_that_a_cell_leaves_open_ends_as_the_cell_did(
     assert end_of(first) == end
 
 
+def test_stop_of_a_cell_ends_its_run(end_cell: Callable[[BaseException | None], None]) -> None:
+    model, optimizer = new_training()
+    run = tui_lab.watch(model, optimizer)
+    ask(cmd.Stop())
+    with pytest.raises(StopRequested) as stopped:
+        train(model, optimizer, range(3))
+    end_cell(stopped.value)
+    assert Recording.active is None and end_of(run) == "stopped"
+
+
 def test_error_of_a_cell_is_forgotten_when_the_training_goes_on(
     end_cell: Callable[[BaseException | None], None],
 ) -> None:
