@@ -69,6 +69,8 @@ def latest_step(path: str) -> int | None:
 
 def saved_line(path: str) -> str:
     """Say what of a run that has stopped is saved, and how to resume it."""
+    if not Path(path).is_dir():
+        return f"the folder of the run was removed: {path}"
     step = latest_step(path)
     if step is None:
         return f"no checkpoint was saved: {path}"

@@ -9,9 +9,10 @@ import pytest
 from tests.app.session.helpers import collect
 from tests.core.recorded import STARTED, recorded, update
 from tui_lab.app.panes.events import log_line
-from tui_lab.app.session.following import Following
-from tui_lab.app.session.messages import Printed, Ready, SessionMessage
+from tui_lab.app.session.following import REMOVED, Following
+from tui_lab.app.session.messages import Printed, Ready, SessionFailed, SessionMessage
 from tui_lab.app.session.state import LabState
+from tui_lab.app.shutdown import saved_line
 from tui_lab.core import events as ev
 from tui_lab.core.runs import lock
 from tui_lab.core.runs.folder import OUTPUT, Run
@@ -54,6 +55,20 @@ def test_process_that_has_ended_is_not_said_to_train(run: Run) -> None:
     following.close()
     following.join()
     assert following.status_note() == ""
+
+
+def test_run_whose_process_removed_it_is_not_said_to_be_resumed(run: Run) -> None:
+    holder = lock.in_use(run.path)
+    assert holder is not None
+    following = Following(str(run.path), holder)
+    following.start()
+    collect(following, lambda message: isinstance(message, Ready))
+    run.path.rename(run.path.with_name("removed"))
+    messages = collect(following, lambda message: isinstance(message, SessionFailed))
+    following.close()
+    following.join()
+    assert messages[-1] == SessionFailed(REMOVED)
+    assert str(run.path) in saved_line(str(run.path)) and "removed" in saved_line(str(run.path))
 
 
 @pytest.mark.parametrize("is_paused", [False, True])

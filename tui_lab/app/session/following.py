@@ -30,6 +30,8 @@ OUTPUT_SECONDS = 0.5
 """How often new output is read."""
 N_LAST_LINES = 6
 """Lines of output that are shown with the end of a script."""
+RESUMED = "another process has resumed this run; open it again to follow it"
+REMOVED = "the folder of this run was removed"
 
 
 class Following:
@@ -166,7 +168,7 @@ class Following:
         # A process that ends removes its description before it gives up the lock.
         is_another = holder not in (None, lock.UNKNOWN, self._holder)
         if isinstance(events, Restarted) or is_another:
-            self._buffer.put(SessionFailed("another process has resumed this run; open it again to follow it"))
+            self._buffer.put(SessionFailed(RESUMED if self._run.path.is_dir() else REMOVED))
             return True
         last = next((event for event in events if isinstance(event, ev.Stopped | ev.Failed)), None)
         if last is not None or holder is None:
