@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from tui_lab.core.doctor.script.event_files import redirect_event_files
 from tui_lab.core.doctor.script.redirected_files import RedirectedFiles
 from tui_lab.core.watch.script_process import when_imported
 
@@ -20,11 +21,13 @@ class UnwrittenFiles:
 
     def __init__(self, folder: str) -> None:
         self.names: list[str] = []
+        self._folder = folder
         self._redirected = RedirectedFiles(folder, self.note)
 
     def install(self) -> None:
         """Take effect: now for existing files, and as soon as the script imports a library for its functions."""
         self._redirected.install()
+        redirect_event_files(self._folder, self.note)
         when_imported("torch", self._replace_torch)
         for module in ("safetensors.torch", "safetensors.numpy"):
             self._when_imported(module, "save_file", lambda args, kwargs: _argument(args, kwargs, 1, "filename"))
