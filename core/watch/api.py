@@ -237,9 +237,10 @@ def _shortened(text: str) -> str:
 
 
 def _number(name: str, value: Any) -> float:
-    if isinstance(value, Tensor) and value.numel() == 1:
-        return float(value.detach())
-    if isinstance(value, bool | int | float) or hasattr(value, "__float__"):
-        return float(value)
+    if isinstance(value, Tensor):
+        value = value.detach()
+    if hasattr(value, "__float__"):
+        with contextlib.suppress(TypeError, ValueError):  # Of several numbers.
+            return float(value)
     allowed = "a number, a tensor of one number, or text"
     raise ConfigError.of("wrong_type", f"is a {type(value).__name__}", key=name, value=value, allowed=allowed)

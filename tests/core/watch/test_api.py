@@ -119,6 +119,8 @@ def test_wrong_arguments_name_the_key(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refused:
         tui_lab.watch(optimizer="adam", out=tmp_path / "r")  # type: ignore[arg-type]
     assert (refused.value.problems[0].key, refused.value.problems[0].code) == ("optimizer", "wrong_type")
-    with tui_lab.watch(out=tmp_path / "r") as run, pytest.raises(ConfigError) as refused:
-        run.log(accuracy=[1, 2])
-    assert refused.value.problems[0].key == "accuracy"
+    with tui_lab.watch(out=tmp_path / "r") as run:
+        for value in ([1, 2], torch.ones(3), torch.ones(3).numpy(), None):
+            with pytest.raises(ConfigError) as refused:
+                run.log(accuracy=value)
+            assert refused.value.problems[0].key == "accuracy"
