@@ -74,7 +74,7 @@ def check_key(key: str) -> None:
             "unknown key",
             key=key,
             allowed=f"{', '.join(FIGURES)}, every setting, and settings.NAME for those of a script",
-            suggestion=full_key or nearest(key, keys),
+            suggestion=full_key or nearest(key, keys) or (f"{script.CAPTURED}{key}" if "." in key else ""),
         )
 
 

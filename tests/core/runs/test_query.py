@@ -70,6 +70,7 @@ def test_every_condition_must_hold() -> None:
     [
         ("lr<1", "unknown_key", "optim.lr"),
         ("val_los<1", "unknown_key", "val_loss"),
+        ("cfg.width<1", "unknown_key", "settings.cfg.width"),
         ("optim.lr<small", "wrong_type", ""),
         ("optim.lr<true", "wrong_type", ""),
         ("", "invalid", ""),
