@@ -167,6 +167,11 @@ def _causes(courses: tuple[Course, Course], pairs: Sequence[Pair], first: int, b
     return tuple(near or [cause for cause in all_causes if cause.kind == "change" and cause.step < first])
 
 
+def _is_another(lr: float, other: float) -> bool:
+    """Whether two learning rates differ by more than their rounding: logs of other programs have 32-bit numbers."""
+    return not math.isclose(lr, other, rel_tol=SAME_LR)
+
+
 def _all_causes(courses: tuple[Course, Course], pairs: Sequence[Pair]) -> Iterator[Cause]:
     """Yield what happened in only one of two runs, and the first step with another learning rate or batch size."""
     events = [{(event.step, _text(event)): event for event in course.others} for course in courses]
@@ -176,7 +181,7 @@ def _all_causes(courses: tuple[Course, Course], pairs: Sequence[Pair]) -> Iterat
             if kind is not None and place not in events[other]:
                 yield Cause(kind, run, event.step, _text(event))
     # An imported run may not know its learning rate.
-    lr = next(((x, y) for x, y in pairs if x.lr != y.lr and not math.isnan(x.lr + y.lr)), None)
+    lr = next(((x, y) for x, y in pairs if _is_another(x.lr, y.lr) and not math.isnan(x.lr + y.lr)), None)
     if lr is not None:
         yield Cause("lr", 1, lr[0].step, f"{lr[0].lr:g} and {lr[1].lr:g}")
     tokens = next(((x, y) for x, y in pairs if x.tokens != y.tokens and x.tokens and y.tokens), None)
@@ -184,6 +189,8 @@ def _all_causes(courses: tuple[Course, Course], pairs: Sequence[Pair]) -> Iterat
         yield Cause("tokens", 1, tokens[0].step, f"{tokens[0].tokens:,} and {tokens[1].tokens:,}")
 
 
+SAME_LR = 1e-6
+"""Relative difference up to which two learning rates are the same."""
 _KINDS: dict[str, CauseKind] = {"changed": "change", "warned": "warning", "started": "resumed"}
 
 

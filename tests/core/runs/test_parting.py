@@ -52,6 +52,14 @@ def test_earlier_change_is_the_cause_where_nothing_happened_near_the_step() -> N
     assert (cause.kind, cause.step) == ("change", 90) and "20–39" in cause.text
 
 
+def test_rounding_of_a_rate_is_no_cause() -> None:
+    a, other = pairs(0.0, -0.5)[0]
+    b = replace_losses(a, other, PARTS_AT - 1)
+    b.steps[:] = [replace(step, lr=float(np.float32(step.lr))) for step in b.steps]
+    assert b.steps[0].lr != a.steps[0].lr
+    assert not find_parting(a, b).causes
+
+
 def test_curves_that_meet_again_have_parted_for_a_while() -> None:
     """One run learns 20 steps earlier, as with a larger batch."""
     steps = np.arange(1, STEPS + 1)
