@@ -19,6 +19,11 @@ FIGURES: tuple[tuple[str, str], ...] = (
 )
 """The figures of a run: key in JSON, title in a table."""
 
+PRECISION = 12
+"""Digits of a setting that is shown without the rounding of its last ones."""
+MAX_SAVED = 4
+"""Characters by which it must be shorter for this."""
+
 
 def figure_text(key: str, value: Any) -> str:
     """Format the figure named `key`; None becomes a dash."""
@@ -37,6 +42,8 @@ def setting_text(value: Any) -> str:
         return "[" + ", ".join(ranges_text(value) or map(setting_text, value)) + "]"
     if isinstance(value, str) and not value.isprintable():
         return repr(value)
+    if isinstance(value, float) and len(short := f"{value:.{PRECISION}g}") < len(repr(value)) - MAX_SAVED:
+        return short  # The rounding of a computed number, as in 0.1 + 0.2, says nothing.
     return '""' if value == "" else str(value)
 
 
