@@ -9,6 +9,7 @@ from tests.core.recorded import recorded, recorded_script, script_config
 from tests.core.tiny import tiny, trainer, trainer_and_run
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
+from tui_lab.core.config import settings
 from tui_lab.core.doctor.diagnose import open_training
 from tui_lab.core.inference.load_model import choose_weights, load_model
 from tui_lab.core.runs import folder as runs
@@ -106,6 +107,14 @@ def test_runs_are_found_by_name_or_path_and_the_nearest_is_suggested(tmp_path: P
 def test_folder_keeps_the_name_but_for_what_it_cannot_have(name: str, folder: str, tmp_path: Path) -> None:
     path = runs.free_path(tmp_path, name)
     assert path.parent == tmp_path and path.name.rpartition("-")[0].rpartition("-")[0] == folder
+
+
+def test_folder_is_named_after_a_config_file_without_its_suffix(tmp_path: Path) -> None:
+    config = tmp_path / "small.v2.toml"
+    config.write_text(settings.to_toml(tiny()), "utf-8")
+    opened = open_run.start_from(str(config), [], None)
+    opened.close()
+    assert opened.run.name.startswith("small.v2-2")
 
 
 def test_trial_is_found_by_its_own_name_if_only_one_has_it() -> None:

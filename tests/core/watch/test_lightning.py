@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+import tui_lab
 from tui_lab.core import events as ev
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs import folder as runs
@@ -96,3 +97,14 @@ def test_trainer_is_recorded_and_not_changed(lightning: Any) -> None:
     assert len(evaluated) == 2
     assert evaluated[-1] == pytest.approx(float(watched.callback_metrics["val_loss"]), rel=1e-6)
     assert isinstance(events[-1], ev.Stopped) and events[-1].reason == "done"
+
+
+def test_callback_leaves_the_run_of_the_code_around_it_open(lightning: Any) -> None:
+    with tui_lab.watch(name="around") as around:
+        train(lightning, [tui_lab.LightningCallback()])
+        around.log(accuracy=0.5)
+    (run,) = runs.list_runs()
+    assert run.path == around.path
+    events = list(run.events())
+    assert isinstance(events[-1], ev.Stopped)
+    assert [event.values for event in events if isinstance(event, ev.Logged)] == [{"accuracy": 0.5}]

@@ -88,6 +88,7 @@ def test_options_take_precedence_over_the_config(tmp_path: Path) -> None:
     )
     merged = planning.plan(str(tmp_path / "s.toml"), [], ["model.d_ff=8,16"], {"random": 2, "seeds": 1})
     assert list(merged.over) == ["optim.lr", "model.d_ff"] and len(merged.points) == 2 and merged.seeds == 1
+    assert sweeps.create_sweep(merged, None).path.name.startswith("s-")
 
 
 def test_unknown_key_in_the_sweep_table_suggests_the_nearest(tmp_path: Path) -> None:
