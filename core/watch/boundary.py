@@ -114,13 +114,13 @@ class Boundary:
             raise RunError.of("unavailable", UNKNOWN)
         if is_sharded(model):
             raise RunError.of("unavailable", SHARDED)
-        path = checkpoints.save(run.checkpoints, recorder.log.n_steps, model, recorder.script.optimizers.present)
+        path = checkpoints.save(run.checkpoints, recorder.log.n_steps, model, recorder.last_state.optimizers)
         recorder.log.put(ev.Saved(step=recorder.log.n_steps, path=str(path.relative_to(run.path))))
 
     def save_last(self, recorder: Recorder) -> None:
         """Write a checkpoint of the state after the last step. Raises OSError, and RunError if it is not known."""
         run = recorder.log.run
-        recorder.last_state.watch(self._model(recorder), recorder.script.optimizers.present)
+        recorder.last_state.watch(self._model(recorder))
         path = recorder.last_state.save(recorder.log.n_steps)
         recorder.log.put(ev.Saved(step=recorder.log.n_steps, path=str(path.relative_to(run.path))))
 

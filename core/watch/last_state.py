@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -165,33 +165,27 @@ class LastState:
         self._optimizers: list[_OptimizerPart] = []
         self._n_updates = 0
 
-    def updated(self, model: nn.Module | None, optimizers: Sequence[Optimizer]) -> None:
-        """One of the optimizers has changed the weights of the model."""
-        self._n_updates += 1
-        self.watch(model, optimizers)
+    @property
+    def optimizers(self) -> list[Optimizer]:
+        """Those that have changed weights in this training, in that order, and that the script still has."""
+        return [optimizer for part in self._optimizers if (optimizer := part.thing) is not None]
 
-    def watch(self, model: nn.Module | None, optimizers: Sequence[Optimizer]) -> None:
-        """Write the states of these when they are dropped. None: the model is not known, or was dropped."""
+    def updated(self, model: nn.Module | None, optimizer: Optimizer) -> None:
+        """An optimizer has changed the weights of the model: write its state when it is dropped."""
+        self._n_updates += 1
+        self.watch(model)
+        part = next((part for part in self._optimizers if part.thing is optimizer), None)
+        if part is None:
+            self._optimizers.append(_OptimizerPart(optimizer, self._folder, self._count))
+        else:
+            part.refresh(optimizer)
+
+    def watch(self, model: nn.Module | None) -> None:
+        """Write the state of the model when it is dropped. None: it is not known, or was dropped."""
         if model is not None and (self._model is None or self._model.thing is not model):
             if self._model is not None:
                 self._model.forget()
             self._model = _ModelPart(model, self._folder, self._count)
-        for optimizer in optimizers:
-            part = next((part for part in self._optimizers if part.thing is optimizer), None)
-            if part is None:
-                self._optimizers.append(_OptimizerPart(optimizer, self._folder, self._count))
-            else:
-                part.refresh(optimizer)
-
-    def begin(self) -> None:
-        """Another training begins: what was dropped before belongs to the one before."""
-        if self._model is not None:
-            self._model.forget()
-            self._model = None
-        for part in self._optimizers:
-            if part.thing is None:
-                part.forget()
-        self._optimizers = [part for part in self._optimizers if part.thing is not None]
 
     def save(self, step: int) -> Path:
         """Write a checkpoint of the last state, and forget it.
@@ -212,7 +206,7 @@ class LastState:
             self.forget()
 
     def forget(self) -> None:
-        """Keep nothing."""
+        """Keep nothing: another training begins, or the recording has ended."""
         if self._model is not None:
             self._model.forget()
         for part in self._optimizers:

@@ -188,7 +188,7 @@ class Recorder:
         elif self._open is not None and self._is_stepping:
             self._is_stepping = False
             self._attach(self._open, optimizer)
-            self.last_state.updated(self.script.model, self.script.optimizers.present)
+            self.last_state.updated(self.script.model, optimizer)
             if self._open.is_ended(self.script.optimizers):
                 self._boundary()
         if not isinstance(optimizer, ByHand):
@@ -250,7 +250,7 @@ class Recorder:
         """Another training begins with this optimizer: look for its model."""
         began = self._now()
         self.steps.forget_batch()
-        self.last_state.begin()
+        self.last_state.forget()
         self.script.find_model_of(optimizer)
         self.clock.exclude(self._now() - began)
 

@@ -125,6 +125,22 @@ def test_nothing_is_kept_alive(tmp_path: Path) -> None:
     assert not leftovers(record)
 
 
+def test_optimizer_of_an_earlier_training_is_not_saved(tmp_path: Path) -> None:
+    """The script still has it, as where its schedule keeps it until the garbage collector comes."""
+    record = Recording.start("test", ["test.py"], tmp_path / "run")
+    optimizers = []
+    for lr in (1e-2, 1e-3):
+        model = start()
+        optimizers.append(torch.optim.AdamW(model.parameters(), lr=lr))
+        train(model, optimizers[-1])
+    record.end()
+    path = record.run.path / saved(record)[0].path
+    assert [file.name for file in path.glob("optimizer-*.safetensors")] == ["optimizer-0.safetensors"]
+    other = torch.optim.AdamW(start().parameters(), lr=1.0)
+    checkpoints.load_optimizer(other, path)
+    assert other.param_groups[0]["lr"] == 1e-3
+
+
 def test_weights_before_the_last_step_are_not_the_last_ones(tmp_path: Path) -> None:
     """The wrapper that is the model for us is dropped, and the script trains what it wrapped."""
 
