@@ -170,7 +170,9 @@ def watch(
     if script_process.is_examined:
         return WatchedRun(None)
     if os.environ.get("RANK", "0") != "0":
-        FollowingRank.start().optimizers = optimizers
+        following = FollowingRank.active  # Under `tui-lab watch`.
+        if following is not None and optimizers:
+            following.optimizers = optimizers
         return WatchedRun(None)
     code_run = CodeRun.begin(name, folder, given)
     return WatchedRun(code_run.recording, code_run, is_new=True)

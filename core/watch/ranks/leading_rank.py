@@ -11,7 +11,10 @@ from tui_lab.core.watch.ranks.group import shared_store
 from tui_lab.core.watch.recorder import Recorder
 from tui_lab.util.errors import ConfigError
 
-NOT_FOLLOWED = "not changed: tui-lab runs only in some processes of this script, and all must make a change together"
+NOT_FOLLOWED = (
+    "not changed: all processes of a script must make a change together, and not all were started with "
+    "`torchrun … -m tui_lab watch`"
+)
 NO_ANSWER = "not changed: not all processes of the script have answered in time, and all must make a change together"
 NO_STORE = "not changed: the processes of the script cannot be reached"
 

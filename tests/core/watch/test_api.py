@@ -103,16 +103,25 @@ def test_second_call_returns_the_run_that_is_recorded(tmp_path: Path) -> None:
 
 
 def test_only_the_first_process_of_torchrun_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The others follow it."""
     monkeypatch.setenv("RANK", "1")
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))])
-    with tui_lab.watch(optimizer=optimizer, out=tmp_path / "r") as run:
+    with tui_lab.watch(out=tmp_path / "r") as run:
         run.log(val_loss=1.0)
         run.step(loss=1.0)
         assert run.lr(0.5) == 0.5
     assert run.path is None and not (tmp_path / "r").exists()
-    assert FollowingRank.active is not None and FollowingRank.active.optimizers == (optimizer,)
-    FollowingRank.active.remove()
+    assert FollowingRank.active is None, "only `tui-lab watch` starts it"
+
+
+def test_a_process_that_follows_steers_the_given_optimizers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    following = FollowingRank.start()
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))])
+    try:
+        tui_lab.watch(optimizer=optimizer)
+        tui_lab.watch()
+    finally:
+        following.remove()
+    assert following.optimizers == (optimizer,)
 
 
 def test_wrong_arguments_name_the_key(tmp_path: Path) -> None:
