@@ -8,7 +8,7 @@ import heapq
 import os
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -18,7 +18,7 @@ from tui_lab.core.runs.importing.columns import find_columns
 from tui_lab.core.runs.importing.names import folder_name
 from tui_lab.core.runs.importing.source import Log, Row, Source, sha256_of
 from tui_lab.util import extras
-from tui_lab.util.errors import DataError
+from tui_lab.util.errors import ConfigError, DataError
 
 IN_NAME = "tfevents"
 """In the name of every event file."""
@@ -153,7 +153,14 @@ def _sources(folder: _RunFolder, given: Mapping[str, str]) -> list[Source]:
     notes = []
     if len(trainings) > 1:
         notes = [f"training began anew in {len(trainings) - 1} of its later event files: each is a run of its own"]
-    return [_source(folder, number, training, given, notes) for number, training in enumerate(trainings, 1)]
+    sources = [_source(folder, 1, trainings[0], given, notes)]
+    for number, training in enumerate(trainings[1:], 2):
+        try:
+            sources.append(_source(folder, number, training, given, notes))
+        except (ConfigError, DataError) as error:  # It ended before it logged a loss.
+            left_out = f"{training.files[0].name} is left out: {error}"
+            sources[0] = replace(sources[0], notes=[*sources[0].notes, left_out])
+    return sources
 
 
 def _trainings(folder: _RunFolder) -> list[_Training]:

@@ -77,6 +77,14 @@ def test_a_file_that_begins_anew_is_another_run(tmp_path: Path) -> None:
     assert len({source.sha256 for source in found}) == 2
 
 
+def test_a_training_that_ended_before_it_logged_a_loss_is_left_out(tmp_path: Path) -> None:
+    write(tmp_path / "events.out.tfevents.1", *(scalar(n, float(n), loss=9.0, lr=0.1) for n in range(1, 6)))
+    write(tmp_path / "events.out.tfevents.2", scalar(1, 10.0, lr=0.1))
+    [source] = sources(tmp_path)
+    assert [step.loss for step in steps(list(events_of(source)))] == [9.0] * 5
+    assert "tfevents.2" in source.notes[-1]
+
+
 def test_a_tag_with_one_point_in_each_file_does_not_tell_trainings_apart(tmp_path: Path) -> None:
     """As the metric of hyperparameters that Lightning logs at step 0 of every file."""
     write(tmp_path / "events.out.tfevents.1", scalar(0, 0.0, hp=-1.0), *(scalar(n, 1.0, loss=9.0) for n in range(1, 4)))
