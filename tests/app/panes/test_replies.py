@@ -131,7 +131,9 @@ async def test_typing_a_prompt_lays_out_nothing_and_a_reply_grows_meanwhile(monk
         await it.press(*"What is it")
         assert "What is it" in it.text("#prompt") and laid_out == []
 
+        await it.tell()  # The reply is drawn now.
         it.now[0] += MIN_PAUSE - 0.1
+        it.screen.on_input_changed()  # A tick of the app itself may come before the key does.
         await it.pilot.press("x")
         it.now[0] += 0.2  # Too soon for the loss chart.
         it.screen.query_one(GenerationPane).receive(TokenGenerated(1, token(" token")))
