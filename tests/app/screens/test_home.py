@@ -13,6 +13,7 @@ from tests.core.recorded import recorded, story
 from tui_lab.app.app import LabApp
 from tui_lab.app.screens.dialogs import Ask, Choice
 from tui_lab.app.screens.home_text import HINTS, ListedRun, listed_run
+from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.events import Stopped
 from tui_lab.core.runs import folder as runs
@@ -116,6 +117,10 @@ async def test_lab_of_the_first_run_begins_with_hints_that_go_away() -> None:
     async with lab() as it:
         assert not it.screen.query_one("#run-line").display
     async with lab(is_first=True, steps=0) as it:
+        assert "Space pauses · s one step" in it.text("#run-line")
+        await it.tell(ev.Paused(step=1))
+        assert "Space resumes · s one step" in it.text("#run-line")
+        await it.tell(ev.Resumed(step=1))
         assert "Space pauses · s one step" in it.text("#run-line")
         await it.press("s", "3")
         line = it.text("#run-line")

@@ -90,10 +90,12 @@ class RunLine(Static):
         if now >= self._hints_end:
             self._hints = {}
         usable = tuple(id for id in self._hints if self._applies(id))
-        drawn = (usable, width)
+        is_paused = state.phase == "paused"
+        drawn = (usable, width, is_paused)
         if drawn != self._drawn:
             key_of = keymap_of(self.app).key_of
-            hints = [f"{key_of(BY_ID[id])} {self._hints[id]}" for id in usable]
+            actions = self._hints | ({"pause": "resumes"} if is_paused else {})
+            hints = [f"{key_of(BY_ID[id])} {actions[id]}" for id in usable]
             line = fitting(hints, width - len(HINTS_BEGIN))
             self._put(drawn, Text.assemble((HINTS_BEGIN, "bold"), line) if hints else Text())
 
