@@ -37,12 +37,12 @@ class WatchedRun:
     The hooks record every optimizer step on their own; `step` is for loops without a torch optimizer.
     """
 
-    def __init__(self, recording: Recording | None, code_run: CodeRun | None = None, *, is_new: bool = False) -> None:
-        """code_run: None where the code does not decide when the recording ends, as under `tui-lab watch`."""
-        self.is_new = is_new
-        """Whether the call of `watch` that returned this object began the run."""
+    def __init__(self, recording: Recording | None, *, owns: bool) -> None:
+        """owns: whether the call of `watch` that returns this object began the run."""
+        self.owns = owns
         self._recording = recording
-        self._code_run = code_run
+        self._code_run = CodeRun.of(recording)
+        """None where the code does not decide when the recording ends, as under `tui-lab watch`."""
         self._stepped_at = time.perf_counter()
 
     @property
@@ -168,14 +168,14 @@ def watch(
     if present is not None:
         return present
     if script_process.is_examined:
-        return WatchedRun(None)
+        return WatchedRun(None, owns=False)
     if os.environ.get("RANK", "0") != "0":
         following = FollowingRank.active  # Under `tui-lab watch`.
         if following is not None and optimizers:
             following.optimizers = optimizers
-        return WatchedRun(None)
+        return WatchedRun(None, owns=False)
     code_run = CodeRun.begin(name, folder, given)
-    return WatchedRun(code_run.recording, code_run, is_new=True)
+    return WatchedRun(code_run.recording, owns=True)
 
 
 def _present_run(given: Given, name: str | None, out: Path | None) -> WatchedRun | None:
@@ -199,7 +199,7 @@ def _present_run(given: Given, name: str | None, out: Path | None) -> WatchedRun
         return None
     watched = active.recorder.script
     watched.given = _merged(watched.given, given)
-    return WatchedRun(active, code_run)
+    return WatchedRun(active, owns=False)
 
 
 def _optimizers(optimizer: Optimizer | Iterable[Optimizer] | None) -> tuple[Optimizer, ...]:

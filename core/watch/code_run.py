@@ -42,6 +42,11 @@ class CodeRun:
         say(f"recording into {folder}; follow it with: tui-lab app {shlex.quote(folder)}")
         return cls.active
 
+    @classmethod
+    def of(cls, recording: Recording | None) -> "CodeRun | None":
+        """The present run if it has this recording."""
+        return cls.active if cls.active is not None and cls.active.recording is recording else None
+
     @property
     def shown_folder(self) -> str:
         """The run folder as seen from the current folder, if it is in there."""

@@ -31,5 +31,5 @@ class HuggingFaceCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
             self._run.log(**values)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self._run is not None and self._run.is_new:
+        if self._run is not None and self._run.owns:
             self._run.close()

@@ -30,9 +30,9 @@ class LightningCallback(Callback):  # type: ignore[misc, unused-ignore]
             self._run.log(**{name: float(value) for name, value in trainer.callback_metrics.items()})
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        if self._run is not None and self._run.is_new:
+        if self._run is not None and self._run.owns:
             self._run.close()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        if self._run is not None and self._run.is_new:
+        if self._run is not None and self._run.owns:
             self._run.__exit__(type(exception), exception, None)
