@@ -286,11 +286,15 @@ def _field(key: str) -> FieldInfo:
     return (SourceConfig if section == "source" else _SECTIONS[section]).model_fields[name]
 
 
+def _lacks_optimizer(config: RunConfig, key: str) -> bool:
+    return isinstance(config, ScriptConfig) and config.optim.is_by_hand and key in OF_OPTIMIZERS
+
+
 def _why_fixed(config: RunConfig, key: str) -> str:
     """Return why a live setting cannot be changed in this run; empty if it can."""
     if not isinstance(config, ScriptConfig):
         return ""
-    if config.optim.is_by_hand and key in OF_OPTIMIZERS:
+    if _lacks_optimizer(config, key):
         return NO_OPTIMIZER
     if config.trains_apart:
         return APART
@@ -298,7 +302,7 @@ def _why_fixed(config: RunConfig, key: str) -> str:
 
 
 def _unknown_key(config: RunConfig, key: str) -> Problem:
-    if isinstance(config, ScriptConfig) and config.optim.is_by_hand and key in OF_OPTIMIZERS:
+    if _lacks_optimizer(config, key):
         return not_live(config, key)
     values = values_of(config)
     # A name without its section: `dropout` for `model.dropout`.

@@ -22,6 +22,8 @@ STAYS = 50
 FEWEST_STAYS = 10
 CLEAR = 8.0
 """Times the noise from which FEWEST_STAYS are enough: curves that part while the loss falls may meet again."""
+SAME_LR = 1e-6
+"""Relative difference up to which two learning rates are the same."""
 STEPS_TO_SHOW = 2
 """A setting that holds from step s on first shows in the loss of step s + 1 or, if it changes the update, s + 2."""
 
@@ -189,8 +191,6 @@ def _all_causes(courses: tuple[Course, Course], pairs: Sequence[Pair]) -> Iterat
         yield Cause("tokens", 1, tokens[0].step, f"{tokens[0].tokens:,} and {tokens[1].tokens:,}")
 
 
-SAME_LR = 1e-6
-"""Relative difference up to which two learning rates are the same."""
 _KINDS: dict[str, CauseKind] = {"changed": "change", "warned": "warning", "started": "resumed"}
 
 

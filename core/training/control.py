@@ -55,7 +55,7 @@ class TrainControl:
         self.stop_requested = True
 
     def end_stop(self) -> None:
-        """A script was told to stop, and may go on as after Ctrl+C: nothing that was asked before is left."""
+        """Forget the stop and all pending commands: a script may catch the stop and continue, as after Ctrl+C."""
         self.stop_requested = False
         self._steps_left = 0
         self._pending.clear()

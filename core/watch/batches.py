@@ -132,7 +132,7 @@ class Batches:
         )
 
     def _masked_cells(self, logits: Tensor, targets: Tensor, *, is_log: bool) -> Cells | None:
-        """The cells of the first rows, if the model was told which positions are masked."""
+        """The cells of the first rows, if the model is given the masked positions."""
         masked = self._masked
         if masked is None:
             return None

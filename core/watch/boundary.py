@@ -30,7 +30,7 @@ class Boundary:
         """Whether StopRequested was raised and no step was made after it."""
         self._answering = answering
         self._commands = commands
-        self._changes = ScriptChanges(self.control, self._model)
+        self._changes = ScriptChanges(self.control)
         self._ranks = LeadingRank(self._changes) if n_processes() > 1 else None
 
     def __call__(self) -> None:
@@ -38,7 +38,7 @@ class Boundary:
         control = self.control
         if self.recorder is None:
             return
-        if self.was_stopped:  # The script goes on.
+        if self.was_stopped:  # The script continues.
             self.was_stopped = False
             self._resume(self.recorder)
         control.count_step()
@@ -109,7 +109,7 @@ class Boundary:
     def save(self, recorder: Recorder) -> None:
         """Write a checkpoint of the weights and the optimizers. Raises OSError, and RunError if there is no model."""
         run = recorder.log.run
-        model = self._model(recorder)
+        model = recorder.script.model
         if model is None:
             raise RunError.of("unavailable", UNKNOWN)
         if is_sharded(model):
@@ -120,16 +120,13 @@ class Boundary:
     def save_last(self, recorder: Recorder) -> None:
         """Write a checkpoint of the state after the last step. Raises OSError, and RunError if it is not known."""
         run = recorder.log.run
-        recorder.last_state.watch(self._model(recorder))
+        recorder.last_state.watch(recorder.script.model)
         path = recorder.last_state.save(recorder.log.n_steps)
         recorder.log.put(ev.Saved(step=recorder.log.n_steps, path=str(path.relative_to(run.path))))
 
-    def _model(self, recorder: Recorder) -> nn.Module | None:
-        return recorder.script.model
-
     def _callable_model(self, recorder: Recorder) -> nn.Module | None:
         """The model, unless all processes would have to call it together."""
-        model = self._model(recorder)
+        model = recorder.script.model
         return None if model is None or is_sharded(model) else model
 
     def _change(self, command: cmd.Change, recorder: Recorder) -> None:

@@ -1,10 +1,7 @@
 """Changes of a script's settings: what a command changes, and how the change is put into force."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-
-from torch import nn
 
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
@@ -27,11 +24,10 @@ class ResolvedChange:
 
 
 class ScriptChanges:
-    """control: keeps what Undo reverts. model: of which dropout is changed."""
+    """control: keeps what Undo reverts."""
 
-    def __init__(self, control: TrainControl, model: Callable[[Recorder], nn.Module | None]) -> None:
+    def __init__(self, control: TrainControl) -> None:
         self._control = control
-        self._model = model
         self._own: dict[str, Any] = {}
         """The script's own value of each setting that was changed."""
 
@@ -51,7 +47,7 @@ class ScriptChanges:
         """Put the change into force and record it; the script's own value ends the changes of a setting."""
         self._own.setdefault(change.key, change.old)
         value = None if change.is_own else change.new
-        recorder.steering.change(change.key, value, lambda: self._model(recorder))
+        recorder.steering.change(change.key, value, lambda: recorder.script.model)
         recorder.hooks.max_norm = recorder.steering.max_norm
         recorder.log.config = change.config
         event = ev.Changed(step=recorder.log.n_steps, key=change.key, old=change.old, new=change.new)

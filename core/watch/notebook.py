@@ -1,4 +1,4 @@
-"""What IPython tells of the cells of a notebook. IPython is not imported: it is there only where it runs the code."""
+"""The ends of notebook cells, as IPython reports them. IPython is not imported: it is used only if it runs the code."""
 
 import sys
 from collections.abc import Callable

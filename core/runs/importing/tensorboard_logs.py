@@ -68,7 +68,7 @@ class _Training:
         for tag, points in added.items():
             self.series.setdefault(tag, _Series()).extend(points)
 
-    def is_begun_anew(self, added: Mapping[str, _Series]) -> bool:
+    def starts_again(self, added: Mapping[str, _Series]) -> bool:
         """Whether these series of a later file begin where this training began, so that it is no restart.
 
         Tags with one point, as a metric of hyperparameters that each file has, do not tell.
@@ -148,11 +148,11 @@ def _folders_with_files(root: Path, depth: int = DEEPEST) -> Iterator[tuple[Path
 
 
 def _sources(folder: _RunFolder, given: Mapping[str, str]) -> list[Source]:
-    """The runs in a folder: one, or several if training began anew in a later file. Raises DataError without a loss."""
+    """The runs in a folder: several if training started again in a later file. Raises DataError without a loss."""
     trainings = _trainings(folder)
     notes = []
     if len(trainings) > 1:
-        notes = [f"training began anew in {len(trainings) - 1} of its later event files: each is a run of its own"]
+        notes = [f"training started again in {len(trainings) - 1} of its later event files: each is a run of its own"]
     sources = [_source(folder, 1, trainings[0], given, notes)]
     for number, training in enumerate(trainings[1:], 2):
         try:
@@ -172,7 +172,7 @@ def _trainings(folder: _RunFolder) -> list[_Training]:
         for tag, step, value, time in _scalars(file):
             added.setdefault(prefix + tag, _Series()).add(step, value, time)
         n = n_of_part.setdefault(prefix, 1)
-        if n <= len(trainings) and trainings[n - 1].is_begun_anew(added):
+        if n <= len(trainings) and trainings[n - 1].starts_again(added):
             n = n_of_part[prefix] = n + 1
         trainings += [_Training() for _ in range(n - len(trainings))]
         trainings[n - 1].add(file, added)

@@ -3,8 +3,8 @@
 They talk through the key-value store of torch.distributed, and wait for each other only while a change is proposed:
 
 1. The first process proposes a change.
-2. Each of the others, when it sees the proposal, answers with the number of its optimizer steps, and goes on for a few
-   steps, a window. Then it waits for the decision.
+2. Each of the others, when it sees the proposal, answers with the number of its optimizer steps, and continues for a
+   few steps, a window. Then it waits for the decision.
 3. When all have answered, the first process decides: after the step that ends the latest window, which none can have
    passed. All make the change there.
 
@@ -87,7 +87,7 @@ class Leader:
         self._n_steps = 0
         self._every = 0
         self._began = 0.0
-        self._told_at = 0.0
+        self._pace_set_at = 0.0
         self._change: Change | None = None
         self._number = 0
         self._n_proposals = 0
@@ -98,7 +98,7 @@ class Leader:
 
     @property
     def knows_pace(self) -> bool:
-        """Whether the others were told how often they are to look for proposals."""
+        """Whether it is set how often the others look for proposals."""
         return self._every > 0
 
     @property
@@ -111,8 +111,8 @@ class Leader:
         return [rank for rank in self._others if not self._store.check([f"follows/{rank}"])]
 
     def has_waited(self) -> bool:
-        """Whether the others have had time to begin to look for proposals."""
-        return self.knows_pace and self._now() - self._told_at > SECONDS_TO_WAIT
+        """Whether the others have had time to begin to look for proposals, since the pace is known."""
+        return self._now() - self._pace_set_at > SECONDS_TO_WAIT
 
     def propose(self, change: Change) -> None:
         """Propose a change; the proposal before must have ended."""
@@ -124,7 +124,7 @@ class Leader:
         """Count an optimizer step; return the change that is to be made after it, if there is one."""
         self._n_steps += 1
         if not self._every:
-            self._tell_pace()
+            self._set_pace()
         if self._is_proposed and self._decided_step is None:
             self._decide()
         if self._decided_step != self._n_steps:
@@ -142,7 +142,7 @@ class Leader:
         self._change = None
         return True
 
-    def _tell_pace(self) -> None:
+    def _set_pace(self) -> None:
         if self._n_steps == 1:
             self._began = self._now()
         elif self._n_steps > STEPS_BEFORE_PACE:
@@ -151,7 +151,7 @@ class Leader:
             every = math.ceil(look_seconds / max(MAX_COST * step_seconds, 1e-9))
             self._every = min(max(every, 1), MAX_EVERY)
             self._store.set(_PACE, str(self._every))
-            self._told_at = self._now()
+            self._pace_set_at = self._now()
 
     def _look_seconds(self) -> float:
         began = self._now()

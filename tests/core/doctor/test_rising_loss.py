@@ -1,4 +1,4 @@
-"""A rise of a series of losses is told from its noise."""
+"""A rise of losses is distinguished from their noise."""
 
 import random
 
