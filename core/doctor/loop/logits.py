@@ -37,8 +37,11 @@ class LogitsGradients:
             self._x = x
             self._logits = logits
 
-    def measure(self, loss: Tensor, scale: float, line: str, update: int, targets: Tensor | None) -> None:
-        """Measure `loss`, which is about to be backpropagated and was multiplied by `scale`, in that backward pass."""
+    def measure(self, loss: Tensor, value: float, scale: float, line: str, update: int, targets: Tensor | None) -> None:
+        """Measure `loss`, which is about to be backpropagated, in that backward pass.
+
+        value: of the loss before it was multiplied by `scale`.
+        """
         logits = self._logits
         x = self._x
         if logits is None or not loss.requires_grad or loss is logits:
@@ -62,6 +65,7 @@ class LogitsGradients:
                     line=line,
                     update=update,
                     targets=None if targets is None else targets.detach().clone(),
+                    value=value,
                 )
             )
 

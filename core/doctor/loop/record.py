@@ -42,6 +42,7 @@ class LossMeasurement:
     x: ids [B, T]. logits, gradient: [B, T, V], or [B, V] for one output a row. line: of the backward call.
     scale: the loss scale of a GradScaler; gradient is that of the loss before it was scaled.
     update: the number of the update. targets: what the loss function got, if one of torch's was called.
+    value: of the loss before it was scaled.
     """
 
     x: Tensor | None
@@ -51,6 +52,7 @@ class LossMeasurement:
     line: str = ""
     update: int = 0
     targets: Tensor | None = None
+    value: float | None = None
 
 
 @dataclass(frozen=True)

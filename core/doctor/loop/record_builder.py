@@ -196,7 +196,7 @@ class RecordBuilder(ObservedHooks):
         draft.n_backwards_in_step += draft.is_stepping
         draft.n_targets_of_backward.append(draft.n_targets)
         if is_measured:
-            self._logits.measure(loss, self._scale, line, len(self._updates), draft.targets)
+            self._logits.measure(loss, value, self._scale, line, len(self._updates), draft.targets)
         draft.means.append(draft.mean)
         draft.n_targets = 0
         draft.targets = None

@@ -97,7 +97,7 @@ def recorded(target: Target) -> list[Measurement]:
         x = one.x if one.x is not None and one.x.shape == shape else None
         y = one.targets.reshape(shape) if one.targets is not None and one.targets.numel() == shape.numel() else None
         y = y if y is not None and not y.is_floating_point() else None
-        measured.append(_measurement(logits, gradient, x=x, y=y, line=one.line))
+        measured.append(_measurement(logits, gradient, x=x, y=y, value=one.value, line=one.line))
     return measured
 
 

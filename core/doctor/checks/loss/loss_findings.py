@@ -9,6 +9,8 @@ from tui_lab.core.doctor.measures.loss_gradient import Measurement
 
 MAX_SCALE_ERROR = 0.02
 """Relative error up to which the sum of all weights is a given number."""
+MAX_VALUE_ERROR = 0.01
+"""Relative error up to which a loss has a value; bfloat16 rounds by 0.004."""
 MIN_SCALE = 1.1
 """Smaller factors may come from the edges of rows, or from a penalty on the logits."""
 
@@ -30,11 +32,28 @@ def mistake_in(measurement: Measurement) -> tuple[FindingCode, str] | None:
                 "missing_log_softmax",
                 f"{close} is that of −p[target], a probability without its logarithm ({error})",
             )
-        case "missing_log_softmax" if bool(measurement.logits.any()):
+        case "missing_log_softmax" if _is_linear(measurement):
             return "missing_log_softmax", f"{close} is that of −logits[target] ({error})"
         case "cross_entropy" | "smoothed_cross_entropy":
             return _scale_mistake(measurement, total, close)
     return None
+
+
+def _is_linear(measurement: Measurement) -> bool:
+    """Return whether a loss with the gradient of −logits[target] is linear in the logits, as that one is.
+
+    A regression of one output per row, as in deep Q-learning, has the same gradient where all errors have one sign.
+    A loss that is linear in the logits z, and 0 at z = 0, equals the inner product of its gradient and z.
+    """
+    logits = measurement.logits.double()
+    if not bool(logits.any()):
+        return False
+    if logits.shape[1] > 1:
+        return True
+    if measurement.value is None or measurement.n_rows != len(logits):
+        return False
+    product = float((logits * measurement.gradient.double()).sum())
+    return math.isclose(measurement.value, product, rel_tol=MAX_VALUE_ERROR)
 
 
 def _scale_mistake(measurement: Measurement, total: float, close: str) -> tuple[FindingCode, str] | None:

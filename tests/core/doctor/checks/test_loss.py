@@ -23,8 +23,10 @@ from tests.core.doctor.checks.programs import (
 )
 from tui_lab.core.doctor.checks.loss import loss, trained_loss
 from tui_lab.core.doctor.findings import Finding, NotJudged
+from tui_lab.core.doctor.loop.logits import LogitsGradients
 from tui_lab.core.doctor.loop.record import LoopRecord, LossMeasurement
 from tui_lab.core.doctor.measures.loss_forms import Form, read
+from tui_lab.core.doctor.program.target import Target
 
 
 def double_softmax(logits: Tensor, y: Tensor) -> Tensor:
@@ -160,6 +162,42 @@ def signs(step: int) -> tuple[Tensor, Tensor]:
 )
 def test_classifiers_are_judged(change: Callable[[Tensor], Tensor], of: Loss, found: list[tuple[str, str]]) -> None:
     assert results(loss.check, scores_target(Scores(5, change), classes, of)) == found
+
+
+def action_values(z: Tensor, y: Tensor, goal: float) -> Tensor:
+    """The loss of deep Q-learning: each row trains the value of the action that was taken."""
+    return F.smooth_l1_loss(z.gather(1, y[:, None])[:, 0], torch.full((len(y),), goal))
+
+
+def measured_update(target: Target, of: Loss) -> LossMeasurement:
+    """Return the measurement of the target's first update, whose loss was multiplied by 8."""
+    x, y = target.batch(0)
+    logits = target.model(x)
+    measured = LogitsGradients()
+    measured.called(x, logits)
+    value = of(logits, y)
+    measured.measure(value * 8, float(value.detach()), 8.0, "train.py:7", 0, y)
+    (value * 8).backward()  # type: ignore[no-untyped-call]
+    return measured.measurements[0]
+
+
+@pytest.mark.parametrize(
+    ("of", "found"),
+    [
+        # All errors have one sign. Those above 1 all have the same gradient.
+        (lambda z, y: action_values(z, y, 1.0), [("not judged", "")]),
+        (lambda z, y: action_values(z, y, 9.0), [("not judged", "")]),
+        (lambda z, y: action_values(z, y, -9.0), [("not judged", "")]),
+        (lambda z, y: F.mse_loss(z[:, 0], z[:, 0].detach() + 1), [("not judged", "")]),
+        (lambda z, y: -(z[torch.arange(len(y)), y] * torch.rand(len(y))).mean(), [("finding", "missing_log_softmax")]),
+    ],
+)
+@pytest.mark.parametrize("is_stated", [True, False])
+def test_values_of_actions_are_no_likelihoods(of: Loss, found: list[tuple[str, str]], is_stated: bool) -> None:
+    target = scores_target(Scores(5), classes, of)
+    if not is_stated:
+        target = replace(target, record=LoopRecord(measurements=(measured_update(target, of),)))
+    assert results(loss.check, target) == found
 
 
 def test_outputs_that_are_broadcast_against_the_targets_are_found() -> None:
