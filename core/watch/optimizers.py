@@ -1,8 +1,13 @@
 """The optimizers of a script: those that have stepped, and the one that ends a step of the run."""
 
+import math
 import weakref
+from collections.abc import Iterator
 
 from torch.optim import Optimizer
+
+MAX_STEPS_BEFORE = 10**12
+"""What is larger in the state of an optimizer is no number of steps."""
 
 
 class ScriptOptimizers:
@@ -37,3 +42,31 @@ class ScriptOptimizers:
     def is_last(self, optimizer: weakref.ref[Optimizer]) -> bool:
         """Whether this is the one that ends a step."""
         return self._last == optimizer
+
+
+def steps_before(optimizer: Optimizer) -> int | None:
+    """The steps that an optimizer has made, as its state counts them; 0 for a new one.
+
+    None: it has a state, but does not count steps, as SGD with momentum.
+    """
+    counts = [count for value in _step_values(optimizer) if (count := _whole(value)) is not None]
+    if counts:
+        return max(counts)
+    has_momentum = any(isinstance(each, dict) and "momentum_buffer" in each for each in optimizer.state.values())
+    return None if has_momentum else 0
+
+
+def _step_values(optimizer: Optimizer) -> Iterator[object]:
+    """What the state of each parameter, or each group, holds under the name with which optimizers count."""
+    for part in (*optimizer.state.values(), *optimizer.param_groups):
+        if isinstance(part, dict) and "step" in part:
+            yield part["step"]
+
+
+def _whole(value: object) -> int | None:
+    """The number of steps that a value is; a tensor on a GPU is waited for."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError):  # Several numbers, or a tensor without data.
+        return None
+    return int(number) if math.isfinite(number) and 0 <= number <= MAX_STEPS_BEFORE else None

@@ -167,7 +167,7 @@ class Recorder:
             self._open.has_stepped(optimizer) or self._open.is_ended(self.script.optimizers)
         ):
             self._end_cycle(self._open.stepped[-1], wait=False)
-        step = self._open = self._open or OpenStep(self.steps.n_complete)
+        step = self._open = self._open or OpenStep(self.steps.next_number(optimizer))
         is_first = not step.stepped
         if self.script.optimizers.add(optimizer) and is_first and not is_by_hand:
             self._begin_training(optimizer)
@@ -274,7 +274,9 @@ class Recorder:
             self._measurements.after_step(step, has_norm=bool(pending.norms))
             step.row_hashes, step.batch = self.batches.end_step(step.number, max(1, pending.losses.n))
         seconds = self.clock.optimizer_stepped()
-        if step.number > 0:  # When the first step began is not known: the model was not known before its end.
+        if (
+            step.number > self.log.steps_before
+        ):  # When the first step began is not known: the model was not known before its end.
             step.seconds += seconds
 
     # What others ask for

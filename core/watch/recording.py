@@ -95,7 +95,7 @@ class Recording:
     @property
     def n_steps(self) -> int:
         """The optimizer steps recorded so far."""
-        return self.recorder.log.n_steps
+        return self.recorder.log.n_recorded
 
     def end(self, error: BaseException | None = None) -> None:
         """Record the last step, how the script ended, and the summary. error: the exception that ended the script."""
@@ -117,7 +117,7 @@ class Recording:
         if self.boundary.was_stopped and isinstance(error, SystemExit | None):
             error = StopRequested()  # The script caught it and ended by itself, as Lightning does with exit code 1.
         self._update_code()
-        self._ending = ending(self.n_steps, error)
+        self._ending = ending(self.recorder.log.n_steps, error)
         self.recorder.log.put(self._ending)
         self._writer.close()
         self.problem = self._writer.problem

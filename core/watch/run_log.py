@@ -20,12 +20,16 @@ from tui_lab.util.strict_json import dumps
 
 
 class RunLog:
-    """Makes the events and passes them to the writer. n_steps: the steps recorded so far."""
+    """Makes the events and passes them to the writer. n_steps: the number of the last recorded step.
+
+    steps_before: how many the optimizer had made before; the first recorded step has the number after it.
+    """
 
     def __init__(self, run: Run, config: ScriptConfig, writer: EventWriter) -> None:
         self.run = run
         self.config = config
         self.n_steps = 0
+        self.steps_before = 0
         self.is_started = False
         self.on_start: Callable[[], None] = lambda: None
         """Called at the first step, when nearly all modules are imported."""
@@ -40,6 +44,16 @@ class RunLog:
         self._has_warned_of_no_validation = False
         self._has_warned_of_mean = False
 
+    @property
+    def n_recorded(self) -> int:
+        """The steps recorded so far."""
+        return self.n_steps - self.steps_before
+
+    def resume_after(self, steps: int) -> None:
+        """Number the steps from `steps` + 1 on. Only before the first one."""
+        self.n_steps = steps
+        self.steps_before = steps
+
     def start(
         self,
         discovered: Discovered,
@@ -49,7 +63,7 @@ class RunLog:
     ) -> None:
         """Write what is known of the script, before the first event. tokenizer, settings: as the user gave them."""
         self.is_started = True
-        self.config = discovered.config(self.config, namespaces, settings)
+        self.config = _with_total(discovered.config(self.config, namespaces, settings), self.steps_before)
         self.tokenizer = tokenizer or discovered.find_tokenizer(namespaces)
         n_tokens = self.tokenizer.n_vocab if self.tokenizer is not None and discovered.has_tokens else 0
         self.n_vocab = discovered.n_vocab or n_tokens
@@ -62,7 +76,9 @@ class RunLog:
             files.write_text(path / CONFIG, text)
 
         self._writer.put(write)
-        self._writer.put(replace(discovered.started(self.config), n_vocab=self.n_vocab))
+        started = discovered.started(self.config)
+        n_before = self.steps_before
+        self._writer.put(replace(started, step=n_before, resumed=n_before > 0, n_vocab=self.n_vocab))
         self.on_start()
 
     def step_done(self, step: OpenStep, values: StepValues) -> None:
@@ -167,6 +183,14 @@ class RunLog:
     def put(self, event: ev.Event) -> None:
         """Record any event."""
         self._writer.put(event)
+
+
+def _with_total(config: ScriptConfig, n_before: int) -> ScriptConfig:
+    """The settings; a total that a resumed script has reached already counts only the steps that it makes now."""
+    total = config.train.steps
+    if not 0 < total <= n_before:
+        return config
+    return config.model_copy(update={"train": config.train.model_copy(update={"steps": n_before + total})})
 
 
 def _perplexity(loss: float) -> float:

@@ -3,14 +3,19 @@
 import sys
 from collections.abc import Callable
 
+from torch.optim import Optimizer
+
 from tui_lab.core.watch.batches import Batches
 from tui_lab.core.watch.evaluation_recorder import EvaluationRecorder
+from tui_lab.core.watch.optimizers import steps_before
 from tui_lab.core.watch.recorded_batch import Ids, RecordedBatch
 from tui_lab.core.watch.run_log import RunLog
 from tui_lab.core.watch.script_config import without_loop_variables
 from tui_lab.core.watch.step_queue import StepQueue
 from tui_lab.core.watch.steps import OpenStep, StepValues
 from tui_lab.core.watch.watched_script import WatchedScript
+
+NOT_COUNTED = "the optimizer has trained before, and {name} does not count its steps: this run counts from 1"
 
 
 class StepLog:
@@ -34,7 +39,7 @@ class StepLog:
 
     @property
     def n_complete(self) -> int:
-        """The complete steps, recorded or not."""
+        """The number of the last complete step, recorded or not."""
         return self._log.n_steps + len(self._queue)
 
     @property
@@ -44,6 +49,16 @@ class StepLog:
             return self.latest_batch.x
         inputs = self._batches.inputs
         return inputs.x.cpu().numpy() if inputs is not None and inputs.x is not None and inputs.has_tokens else None
+
+    def next_number(self, optimizer: Optimizer) -> int:
+        """The number, from 0, of the step that `optimizer` begins; the first one goes on with its count."""
+        if not self._log.is_started and self.n_complete == 0:
+            n_before = steps_before(optimizer)
+            if n_before is None:
+                self._log.warn(NOT_COUNTED.format(name=type(optimizer).__name__))
+            else:
+                self._log.resume_after(n_before)
+        return self.n_complete
 
     def forget_batch(self) -> None:
         """Another model is trained from now on."""

@@ -73,4 +73,5 @@ def _trained_on(data: ReportData) -> str:
         return ""
     last = data.started[-1]
     starts = f", started {len(data.started)} times" if len(data.started) > 1 else ""
-    return f"Trained on {last.device} with {last.threads} thread{'' if last.threads == 1 else 's'}{starts}."
+    resumed = f", resumed at step {last.step:,}" if last.resumed else ""
+    return f"Trained on {last.device} with {last.threads} thread{'' if last.threads == 1 else 's'}{starts}{resumed}."

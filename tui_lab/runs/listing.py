@@ -61,6 +61,7 @@ class RunDetails:
 
     logged: the last of each value that a script logged; warnings: a line for each; failure: how the run ended, if it
     failed; non_finite: what became non-finite first, if anything did; before_non_finite: what went before it.
+    resumed_at: the step at which it was last resumed.
     checkpoints: those on disk. code: that of a script, if it was recorded.
     """
 
@@ -76,6 +77,7 @@ class RunDetails:
     before_non_finite: BeforeNonFinite | None = None
     checkpoints: Sequence[Path] = ()
     code: RecordedCode | None = None
+    resumed_at: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         return self.summary.to_json() | {
@@ -86,6 +88,7 @@ class RunDetails:
             "changed": [change.to_json() for change in self.changes],
             "config": self.config.model_dump(mode="json"),
             "not_default": self.not_default,
+            "resumed_at": self.resumed_at,
             "logged": self.logged,
             "warnings": list(self.warnings),
             "failure": self.failure and self.failure.to_json(),
@@ -101,6 +104,7 @@ class RunDetails:
     def text(self) -> str:
         lines = [summary_text(self.summary, script.unit_of(self.config), state=self.row.state)]
         lines += self._state_lines()
+        lines += [] if self.resumed_at is None else [line("resumed at", f"step {self.resumed_at:,}")]
         if isinstance(self.config, ImportedConfig):
             lines += _source_lines(self.config.source)
         elif isinstance(self.config, ScriptConfig):
@@ -160,13 +164,17 @@ def run_details(name: str) -> RunDetails:
     logged: dict[str, float] = {}
     warnings: list[str] = []
     ending: Started | Stopped | Failed | None = None
+    resumed_at: int | None = None
     for event in events:
         match event:
             case Logged():
                 logged |= event.values
             case Warned() | SaveFailed():
                 warnings.append(f"step {event.step:,}: warning: {' '.join(event.message.split())}")
-            case Started() | Stopped() | Failed():
+            case Started():
+                ending = event
+                resumed_at = event.step if event.resumed else None
+            case Stopped() | Failed():
                 ending = event
     non_finite = last_non_finite(events)
     return RunDetails(
@@ -182,6 +190,7 @@ def run_details(name: str) -> RunDetails:
         before_non_finite=None if non_finite is None else read_before(run, non_finite),
         checkpoints=run.saved_checkpoints(),
         code=read_code(run.path),
+        resumed_at=resumed_at,
     )
 
 
