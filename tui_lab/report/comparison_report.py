@@ -41,12 +41,12 @@ class FilePart:
 
 def comparison_report(comparison: Comparison, *, code: bool) -> str:
     """Return the HTML page. code: with the lines of the code that differ."""
-    names = [row.name for row in comparison.rows]
     return render(
         "comparison.html",
-        names=names,
+        names=[column.title for column in comparison.columns],
+        n_runs=len(comparison.rows),
         chart=_chart(comparison),
-        parts=[_part(section, names, code=code) for section in comparison.sections()],
+        parts=[_part(section, code=code) for section in comparison.sections()],
         created=time.strftime("%Y-%m-%d %H:%M"),
         path=", ".join(str(row.path) for row in comparison.rows),
     )
@@ -59,13 +59,13 @@ def _chart(comparison: Comparison) -> Chart | None:
     return overlay_chart(series, label="train loss, running mean, nats") if series else None
 
 
-def _part(section: Section, names: list[str], *, code: bool) -> Part:
+def _part(section: Section, *, code: bool) -> Part:
     lines = section.lines or {}
     has_titles = any(lines)
     return Part(
         title=section.title,
         text=tuple(section.text.splitlines()),
-        head=(*((section.line_title,) if has_titles else ()), *names),
+        head=(*((section.line_title,) if has_titles else ()), *section.columns),
         rows=tuple((*((title,) if has_titles else ()), *values) for title, values in lines.items()),
         is_prose=section.is_prose,
         files=tuple(map(_file_part, section.code.files)) if code and section.code is not None else (),

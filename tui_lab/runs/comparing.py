@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -15,10 +16,11 @@ from tui_lab.core.runs.code_diff import CodeDiff
 from tui_lab.core.runs.compare_groups import GroupComparison, compare_groups
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.start_difference import code_difference
-from tui_lab.core.runs.sweep.seeds import runs_of
+from tui_lab.core.runs.sweep.seeds import runs_of, sweep_folder
 from tui_lab.runs.answers import new_tokens, verdict
 from tui_lab.runs.code_text import code_diff_text
-from tui_lab.runs.figures import FIGURES, figure_text, row_json
+from tui_lab.runs.columns import Column, figures_of, settings_of
+from tui_lab.runs.figures import row_json
 from tui_lab.runs.live_changes import changes_of, settings_diff
 from tui_lab.runs.verdict_text import verdict_lines
 from tui_lab.util.errors import ConfigError, DataError
@@ -42,14 +44,16 @@ class Prompts:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a comparison: a text, or a table with a line for each figure, setting or reply, and a column per run.
+    """A part of a comparison: a text, or a table with a line for each figure, setting or reply.
 
-    line_title: what each line is. is_prose: whether the cells are texts, not numbers. code: whose files differ.
+    columns: the titles of the columns: runs, or sweeps over seeds. line_title: what each line is. is_prose: whether the
+    cells are texts, not numbers. code: whose files differ.
     """
 
     title: str
     text: str = ""
     lines: Mapping[str, Sequence[str]] | None = None
+    columns: Sequence[str] = ()
     line_title: str = "figure"
     is_prose: bool = False
     code: CodeDiff | None = None
@@ -60,18 +64,23 @@ class Comparison:
     """Runs by name. different: for each setting that differs, its value in each run at the start; replies: by name, one
     to each prompt.
 
-    changes: the live changes of each run, by name. verdicts: of each group of seeds against the first. code: of each
-    other script against the first run, if that is of a script.
+    columns: all rows, in their order, each alone or with the other trials of a sweep over seeds. changes: the live
+    changes of each run, by name. verdicts: of each group of seeds against the first. code: of each other script against
+    the first run, if that is of a script.
     """
 
     runs: Mapping[str, Run]
-    rows: Sequence[RunRow]
+    columns: Sequence[Column]
     different: Mapping[str, Sequence[Any]]
     changes: Mapping[str, Sequence[Changed]]
     prompts: Prompts | None
     replies: Mapping[str, Sequence[str]]
     verdicts: Sequence[GroupComparison] = ()
     code: Sequence[CodeDiff] = ()
+
+    @property
+    def rows(self) -> list[RunRow]:
+        return [row for column in self.columns for row in column.rows]
 
     def to_json(self) -> dict[str, Any]:
         changes = {name: [change.to_json() for change in of_run] for name, of_run in self.changes.items()}
@@ -84,19 +93,24 @@ class Comparison:
         """Return the verdicts of the groups of seeds, and where their curves part."""
         if not self.verdicts:
             return "no verdict: the runs differ only in their seed, or cannot be read"
-        return "\n".join(line for comparison in self.verdicts for line in verdict_lines(comparison))
+        names = {row.name: column.name for column in self.columns for row in column.rows}
+        return "\n".join(line for comparison in self.verdicts for line in verdict_lines(comparison, names))
 
     def sections(self) -> list[Section]:
         """Return the results, the settings and the code that differ, the verdict, and the replies."""
-        sections = [Section("Results", lines=_figures(self.rows))]
+        titles = [column.title for column in self.columns]
+        sections = [Section("Results", lines=figures_of(self.columns), columns=titles)]
         diff = settings_diff(self.rows, [self.changes[row.name] for row in self.rows])
-        settings = diff.different or None
-        sections.append(Section(self._settings_title(diff.changes_text), lines=settings, line_title="setting"))
+        texts = {key: settings_of(self.columns, of_rows) for key, of_rows in diff.different.items()}
+        settings = {key: of_columns for key, of_columns in texts.items() if of_columns is not None}
+        title = self._settings_title(diff.changes_text, has_different=any(key in settings for key in self.different))
+        sections.append(Section(title, lines=settings or None, columns=titles, line_title="setting"))
         sections += [Section(self.code_title(code), code=code) for code in self.code]
         sections.append(Section("Verdict", self.verdict_text()))
         for i, prompt in enumerate(self.prompts.texts if self.prompts is not None else ()):
             replies = {"": [self._shown_reply(row, prompt, self.replies[row.name][i]) for row in self.rows]}
-            sections.append(Section(f"Replies to {prompt!r}", lines=replies, is_prose=True))
+            names = [row.name for row in self.rows]
+            sections.append(Section(f"Replies to {prompt!r}", lines=replies, columns=names, is_prose=True))
         return sections
 
     def tables(self) -> list[tuple[str, Table | None]]:
@@ -104,16 +118,16 @@ class Comparison:
         return [
             (
                 f"{section.title}\n{section.text}" if section.text else section.title,
-                None if section.lines is None else _table(self.rows, section.lines, wrap=section.is_prose),
+                None if section.lines is None else _table(section.columns, section.lines, wrap=section.is_prose),
             )
             for section in self.sections()
         ]
 
-    def _settings_title(self, changes_text: str) -> str:
+    def _settings_title(self, changes_text: str, *, has_different: bool) -> str:
         """Return whether the settings differ, how many live changes there are, and whose settings are not known."""
         unknown = [row.name for row in self.rows if row.kind == "imported"]
         parts = []
-        if self.different:
+        if has_different:
             parts.append("settings that differ")
         elif len(self.rows) - len(unknown) > 1:
             parts.append(
@@ -135,31 +149,59 @@ class Comparison:
 
 
 def compare(names: Sequence[str], prompts: Prompts | None) -> Comparison:
-    """Compare two or more runs; a sweep over seeds stands for its trials.
+    """Compare two or more runs; a sweep over seeds stands for its trials, in one column if it is not alone.
 
     Raises ConfigError for fewer runs, RunError for one that cannot be read or a sweep over another setting.
     """
-    named = named_runs([str(run.path) for name in names for run in runs_of(name)])
+    columns = _columns(names)
+    rows = [row for column in columns for row in column.rows]
+    named = {row.name: Run(row.path) for row in rows}
     if len(named) < 2:
         raise ConfigError.of("invalid", "needs two or more runs", key="runs compare", value=len(named))
-    rows = [row_of(run.path, name) for name, run in named.items()]
     if prompts is not None and all(row.kind != "trainer" for row in rows):
         named[rows[0].name].refuse_script("compare them without --prompt")
     replies = {} if prompts is None else {name: replies_of(run, prompts) for name, run in named.items()}
     changes = {name: changes_of(run) for name, run in named.items()}
     differences = [code_difference(rows[0], row) for row in rows[1:]]
     code = [diff for diff in differences if diff is not None]
-    return Comparison(named, rows, config_differences(rows), changes, prompts, replies, compare_groups(rows), code)
+    return Comparison(named, columns, config_differences(rows), changes, prompts, replies, compare_groups(rows), code)
+
+
+def _columns(names: Sequence[str]) -> list[Column]:
+    """Return a column for each named run, for each sweep over seeds beside others, or for each trial of one alone.
+
+    Raises RunError as `compare` does.
+    """
+    parts: list[tuple[Path, list[Path]]] = []
+    seen: set[Path] = set()
+    names = list(dict.fromkeys(names))
+    for name in names:
+        paths = [path for run in runs_of(name) if (path := run.path.resolve()) not in seen]
+        seen.update(paths)
+        sweep = sweep_folder(name)
+        if sweep is not None and len(names) > 1 and paths:
+            parts.append((sweep.resolve(), paths))
+        else:
+            parts += [(path, [path]) for path in paths]
+    titles = _unique_names([path for path, _ in parts])
+    row_names = _unique_names([path for _, paths in parts for path in paths])
+    return [Column(titles[path], tuple(row_of(one, row_names[one]) for one in paths)) for path, paths in parts]
 
 
 def named_runs(names: Sequence[str]) -> dict[str, Run]:
     """Return each run once, under its folder's name; equal names get as many parent folders as make them unique."""
     paths = list(dict.fromkeys(runs.find(name).path.resolve() for name in names))
+    return {name: Run(path) for path, name in _unique_names(paths).items()}
+
+
+def _unique_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """Return the last parts of each of these paths, as few as make all names unique."""
+    short_names: list[str] = []
     for n in range(1, max((len(path.parts) for path in paths), default=1)):
         short_names = ["/".join(path.parts[-n:]) for path in paths]
         if len(set(short_names)) == len(paths):
             break
-    return {name: Run(path) for name, path in zip(short_names, paths, strict=True)}
+    return dict(zip(paths, short_names, strict=True))
 
 
 def replies_of(run: Run, prompts: Prompts) -> list[str]:
@@ -191,24 +233,13 @@ def replies_of(run: Run, prompts: Prompts) -> list[str]:
     return [replies[text] for text in prompts.texts]
 
 
-def _figures(rows: Sequence[RunRow]) -> dict[str, list[str]]:
-    values = [row_json(row) for row in rows]
-    figures: dict[str, list[str]] = {"state": [row.state for row in rows]}
-    for key, title in FIGURES:
-        if any(one[key] is not None for one in values):
-            figures[title] = [figure_text(key, one[key]) for one in values]
-    if any(row.tags for row in rows):
-        figures["tags"] = [" ".join(row.tags) for row in rows]
-    return figures
-
-
-def _table(rows: Sequence[RunRow], lines: Mapping[str, Sequence[str]], *, wrap: bool = False) -> Table:
-    """Return a table with a column per run and a line per figure, setting or reply."""
+def _table(titles: Sequence[str], lines: Mapping[str, Sequence[str]], *, wrap: bool = False) -> Table:
+    """Return a table with these columns and a line per figure, setting or reply."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     if any(lines):
         table.add_column("", no_wrap=True)
-    for row in rows:
-        table.add_column(Text(printable(row.name)), justify="left" if wrap else "right", overflow="fold")
+    for title in titles:
+        table.add_column(Text(printable(title)), justify="left" if wrap else "right", overflow="fold")
     for name, values in lines.items():
         cells = [*([name] if any(lines) else []), *values]
         table.add_row(*(Text(printable(cell)) for cell in cells))

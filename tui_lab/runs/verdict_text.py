@@ -1,6 +1,6 @@
 """The verdict of a comparison of runs, as text."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import is_imported
@@ -19,9 +19,12 @@ MOST_SETTINGS = 4
 METRIC_NAMES = {"val_loss": "validation loss", "train_loss": "mean train loss, as not every run was evaluated"}
 
 
-def verdict_lines(comparison: GroupComparison) -> list[str]:
-    """Return the title, a verdict for each axis, where the curves part, and which runs were left out."""
-    lines = [_title(comparison)]
+def verdict_lines(comparison: GroupComparison, names: Mapping[str, str]) -> list[str]:
+    """Return the title, a verdict for each axis, where the curves part, and which runs were left out.
+
+    names: by the name of a group's first run, the name of the group; by default that of the run.
+    """
+    lines = [_title(comparison, names)]
     if comparison.problem:
         return [*lines, f"  no verdict: {comparison.problem}"]
     lines += [f"  at equal {names}: {at_equal_text(at)}" for names, at in _merged(comparison.at)]
@@ -60,17 +63,19 @@ def verdict_line(comparison: GroupComparison) -> str:
     return line if step is None else f"{line}; curves part by step {step:,}"
 
 
-def _title(comparison: GroupComparison) -> str:
-    title = f"{_named(comparison.group)} against {_named(comparison.baseline)}"
+def _title(comparison: GroupComparison, names: Mapping[str, str]) -> str:
+    title = f"{_named(comparison.group, names)} against {_named(comparison.baseline, names)}"
     return title if comparison.metric is None else f"{title}, {METRIC_NAMES[comparison.metric]}"
 
 
-def _named(group: SeedGroup) -> str:
-    """Return the name of the first run, with the seeds."""
+def _named(group: SeedGroup, names: Mapping[str, str]) -> str:
+    """Return the name of the group, with the seeds."""
+    name = group.runs[0].name
+    name = names.get(name, name)
     if len(group.runs) == 1:
-        return f"{group.runs[0].name} (1 seed)"
+        return f"{name} (1 seed)"
     seeds = ", ".join("?" if seed is None else str(seed) for seed in group.seeds)
-    return f"{group.runs[0].name} ({len(group.runs)} seeds: {seeds})"
+    return f"{name} ({len(group.runs)} seeds: {seeds})"
 
 
 def _merged(verdicts: Sequence[AtEqual]) -> Iterator[tuple[str, AtEqual]]:

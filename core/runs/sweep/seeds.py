@@ -16,10 +16,14 @@ def runs_of(name: str) -> list[Run]:
 
     Raises RunError, also for a sweep that varies another setting or has no such trial.
     """
-    for path in (Path(name), runs.runs_folder() / name):
-        if (path / SWEEP).is_file():
-            return _done_trials(read_sweep(path))
-    return [runs.find(name)]
+    folder = sweep_folder(name)
+    return [runs.find(name)] if folder is None else _done_trials(read_sweep(folder))
+
+
+def sweep_folder(name: str) -> Path | None:
+    """Return the folder of the sweep with this path or name; None if there is none."""
+    paths = (Path(name), runs.runs_folder() / name)
+    return next((path for path in paths if (path / SWEEP).is_file()), None)
 
 
 def _done_trials(sweep: Sweep) -> list[Run]:

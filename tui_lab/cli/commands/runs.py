@@ -96,7 +96,7 @@ def compare(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Compare runs side by side: the settings that differ, and the results. A sweep over seeds is all its trials."""
+    """Compare runs side by side: settings that differ, and results. A sweep over seeds stands for its trials."""
     from tui_lab.cli.runs import ComparisonFiles, compare_runs
     from tui_lab.runs.comparing import Prompts
 

@@ -8,9 +8,11 @@ import pytest
 from tests.core.recorded import STARTED, evaluated, recorded, update
 from tests.core.tiny import tiny
 from tui_lab.core import events as ev
+from tui_lab.core.runs.catalog import RunRow
 from tui_lab.core.runs.sweep.folder import Plan, Result, Sweep, create_sweep
 from tui_lab.core.runs.sweep.search_space import Values
 from tui_lab.core.runs.sweep.seeds import runs_of
+from tui_lab.runs.columns import Column, figures_of
 from tui_lab.runs.comparing import compare
 from tui_lab.util.errors import RunError
 
@@ -35,7 +37,9 @@ def test_sweep_over_seeds_stands_for_its_trials_that_are_done(tmp_path: Path) ->
     assert [run.path for run in runs_of(str(sweep.path))] == [sweep.folder(0), sweep.folder(1)]
 
 
-def test_two_sweeps_over_seeds_are_compared_with_an_interval(tmp_path: Path) -> None:
+@pytest.fixture
+def two_sweeps(tmp_path: Path) -> list[str]:
+    """The paths of sweeps over 3 seeds, with validation losses of 1, 1.01, 1.02 and 2, 2.01, 2.02."""
     names = []
     for lr in (0.1, 0.2):
         plan = replace(PLAN, base=tiny(f"optim.lr={lr}").model_dump(mode="json"), points=tuple(seeds(3)))
@@ -45,10 +49,45 @@ def test_two_sweeps_over_seeds_are_compared_with_an_interval(tmp_path: Path) -> 
             recorded(sweep.folder(number), [*story, ev.Stopped(step=8, reason="done")], config=plan.config(number))
             sweep.write_result(number, Result("done", 1.0))
         names.append(str(sweep.path))
-    [comparison] = compare(names, None).verdicts
+    return names
+
+
+def test_two_sweeps_over_seeds_are_compared_with_an_interval(two_sweeps: list[str]) -> None:
+    [comparison] = compare(two_sweeps, None).verdicts
     assert [len(group.runs) for group in (comparison.baseline, comparison.group)] == [3, 3]
     interval = comparison.at[0].verdict.interval
     assert interval is not None and 0.9 < interval.low < 1.0 < interval.high < 1.1
+
+
+def test_sweep_over_seeds_is_one_column_beside_others(two_sweeps: list[str], tmp_path: Path) -> None:
+    alone = recorded(tmp_path / "alone", config=tiny("optim.lr=0.1", "train.seed=3"))
+    comparison = compare([*two_sweeps, str(alone.path)], None)
+    results, settings = comparison.sections()[:2]
+    assert results.columns == settings.columns == ["sweep-0.1 (3 seeds)", "sweep-0.2 (3 seeds)", "alone"]
+    assert results.lines is not None and settings.lines is not None
+    assert results.lines["val loss"][:2] == ["1.01 ± 0.01", "2.01 ± 0.01"]
+    assert results.lines["steps"][:2] == ["1", "1"] and results.lines["state"] == ["done"] * 3
+    assert settings.lines["optim.lr"] == ["0.1", "0.2", "0.1"]
+    assert settings.lines["train.seed"] == ["0, 1, 2", "0, 1, 2", "3"]
+    assert "sweep-0.2 (3 seeds: 0, 1, 2) against sweep-0.1 (4 seeds: 0, 1, 2, 3)" in comparison.verdict_text()
+    assert len(comparison.to_json()["runs"]) == 7
+
+
+def test_columns_do_not_show_seeds_that_both_sweeps_have(two_sweeps: list[str]) -> None:
+    settings = compare(two_sweeps, None).sections()[1]
+    assert settings.lines is not None and list(settings.lines) == ["optim.lr"]
+
+
+def test_trials_of_one_sweep_are_columns(two_sweeps: list[str]) -> None:
+    results = compare(two_sweeps[:1], None).sections()[0]
+    assert len(results.columns) == 3
+
+
+def test_figures_of_unequal_trials_say_so() -> None:
+    done = RunRow(path=Path("a"), name="a", created=0.0, state="done", steps=8, val_loss=1.0)
+    failed = replace(done, name="b", state="failed", val_loss=None)
+    figures = figures_of([Column("seeds", (done, failed))])
+    assert figures["state"] == ["1 done, 1 failed"] and figures["val loss"] == ["–"] and figures["steps"] == ["8"]
 
 
 def test_run_stands_for_itself(tmp_path: Path) -> None:
