@@ -528,6 +528,13 @@ _ALL = [
             "same while the model's change. A finding if it was evaluated with them, else a hint.",
             "Copy the buffers, too; or call torch.optim.swa_utils.update_bn before the evaluation.",
         ),
+        average_of_itself=(
+            "An average of the weights (EMA) is the model itself: `ema = model` makes no copy.",
+            "The average and the model always have the same loss.",
+            "A trained weight is averaged with itself in place: lerp_ with the same tensor, or mul_ with d and then "
+            "add_ of (1 − d) times the same tensor.",
+            "Make the average from a copy: ema = copy.deepcopy(model).",
+        ),
         state_carried=(
             "A recurrent state is carried from batch to batch, although the batches are unrelated rows.",
             "The model is worse than one that starts each batch from zero, and its output depends on earlier batches.",

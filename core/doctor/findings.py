@@ -31,7 +31,7 @@ FindingCode = Literal[
     "cleared_between_backwards", "clip_before_unscale", "loss_scale_kept", "clip_without_effect",
     "accumulation_not_divided", "gradient_not_finite", "weights_never_move", "train_mode_in_evaluation", "lr_zero",
     "lr_schedule", "schedule_before_step", "decayed_norms", "updates_lost", "stale_buffers", "state_carried",
-    "loss_not_finite", "loss_not_falling", "loss_unbounded", "optimizer_rebuilt",
+    "average_of_itself", "loss_not_finite", "loss_not_falling", "loss_unbounded", "optimizer_rebuilt",
     # Monitors
     "diverging", "dying_relus", "data_starvation", "nothing_learned", "overfitting",
 ]  # fmt: skip

@@ -48,6 +48,7 @@ from tui_lab.core.doctor.checks.training import (
     optimizer_rebuilt,
     optimizer_step,
     overfit,
+    self_average,
 )
 from tui_lab.core.doctor.findings import Finding, FindingCode
 from tui_lab.core.doctor.program.target import Target
@@ -121,6 +122,7 @@ CHECKS = (
     Check("rates", loop_rates.check),
     Check("lost updates", lost_updates.check),
     Check("averaged buffers", averaged_buffers.check),
+    Check("averaged weights", self_average.check),
     Check("gradient flow", gradient_flow.check, needs_graph=True),
     Check("loss values", loss_values.check),
     Check("overfit", overfit.check, trains=True),

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.utils.data import DataLoader
 
 from tui_lab.core.doctor.loop.carried_states import RECURRENT
+from tui_lab.core.doctor.loop.self_averages import IN_PLACE, SelfAverageCalls
 from tui_lab.core.watch.hooks import Listener, TorchHooks
 
 FURTHER_CRITERIA = ("kl_div",)
@@ -79,6 +80,10 @@ class LoopListener(Listener, Protocol):
         """The call of `recurrent_call` returned."""
         ...
 
+    def averaged_with_itself(self, tensor: Tensor) -> None:
+        """A tensor was averaged with itself in place."""
+        ...
+
     def fetched(self, iterator: Any, batch: Any) -> None:
         """The iterator of a DataLoader gave a batch."""
         ...
@@ -106,6 +111,9 @@ class LoopHooks(TorchHooks):
         """Of nested calls of modules with parameters."""
         self._is_scaler_stepping = False
         self._is_scheduling = False
+        self._self_averages = SelfAverageCalls()
+        self._overridden: list[str] = []
+        """Methods of tensors that are replaced at present."""
 
     def redirect(self, listener: LoopListener) -> None:
         """Call another listener from now on."""
@@ -126,8 +134,37 @@ class LoopHooks(TorchHooks):
         self._replace(DataLoader, "__iter__", self._iterate)
         for name in FURTHER_CRITERIA:
             self._replace(torch.nn.functional, name, functools.partial(self._criterion, name))
+        for name in IN_PLACE:
+            self._override(name, functools.partial(self._in_place, name))
+        self._undo.append(self._remove_overrides)
+        self._replace(torch, "compile", self._compile)
         for kind in _with_own_step(LRScheduler, ReduceLROnPlateau):
             self._replace(kind, "step", self._schedule)
+
+    def _override(self, name: str, wrapper: Callable[..., Any]) -> None:
+        """Replace a method that Tensor inherits by a function that calls wrapper(original, *args, **kwargs)."""
+        original = getattr(Tensor, name)
+
+        @functools.wraps(original)
+        def replaced(*args: Any, **kwargs: Any) -> Any:
+            return wrapper(original, *args, **kwargs)
+
+        setattr(Tensor, name, replaced)
+        self._overridden.append(name)
+
+    def _remove_overrides(self) -> None:
+        while self._overridden:
+            delattr(Tensor, self._overridden.pop())
+
+    def _compile(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """torch.compile cannot trace a method of a tensor that is not torch's own, so it must find none."""
+        self._remove_overrides()
+        return original(*args, **kwargs)
+
+    def _in_place(self, name: str, original: Callable[..., Any], tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if self.listens() and self._self_averages.is_self_average(name, tensor, args, kwargs):
+            self.tell("averaged_with_itself", tensor)
+        return original(tensor, *args, **kwargs)
 
     def _module_call(self, original: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if isinstance(module, RECURRENT) and torch.is_grad_enabled() and self.listens():

@@ -80,6 +80,18 @@ class AveragedCopy:
 
 
 @dataclass(frozen=True)
+class SelfAverage:
+    """A line that averages weights with themselves.
+
+    n_weights: tensors of trained weights. n_updates: after how many different updates.
+    """
+
+    line: str
+    n_weights: int
+    n_updates: int
+
+
+@dataclass(frozen=True)
 class ScheduleUse:
     """A scheduler of learning rates. updates: after how many updates each step came that the loop itself made."""
 
@@ -199,3 +211,4 @@ class Observed:
     constant_loss: float | None = None
     idle: tuple[IdleOptimizer, ...] = ()
     unused: UnusedData | None = None
+    self_averages: tuple[SelfAverage, ...] = ()

@@ -16,6 +16,7 @@ from tui_lab.core.doctor.loop.loaders import LoaderParts, shuffles
 from tui_lab.core.doctor.loop.masks import MaskWatch
 from tui_lab.core.doctor.loop.observed import Observed, ScheduleUse
 from tui_lab.core.doctor.loop.rounding import RoundingWatch
+from tui_lab.core.doctor.loop.self_averages import SelfAverageWatch
 from tui_lab.core.doctor.loop.shared_rows import RowsWatch
 from tui_lab.core.doctor.loop.target_counts import TargetCounts
 from tui_lab.core.doctor.loop.unused_data import UnusedDataWatch
@@ -33,6 +34,7 @@ class Observer:
         self._criteria = CriterionInputs()
         self._states = StateWatch()
         self._averages = AverageWatch()
+        self._self_averages = SelfAverageWatch()
         self._rounding = RoundingWatch()
         self._rows = RowsWatch()
         self._loaders = LoaderParts()
@@ -60,6 +62,7 @@ class Observer:
             constant_loss=None if "target counts" in self._disabled else self._targets.constant_loss,
             idle=() if "idle optimizers" in self._disabled else self._idle.results,
             unused=self._unused.result,
+            self_averages=self._self_averages.results,
         )
 
     def model_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor | None) -> None:
@@ -98,6 +101,10 @@ class Observer:
         self._tell("loaders", lambda: self._loaders.called(is_training=False))
         self._tell("rows", lambda: self._rows.evaluated(x))
 
+    def averaged_with_itself(self, tensor: Tensor) -> None:
+        """A tensor was averaged with itself."""
+        self._tell("self averages", lambda: self._self_averages.add(tensor, user_line(), self._n_updates))
+
     def criterion(self, name: str, targets: Tensor, options: dict[str, Any]) -> None:
         """A loss function of torch was called with gradients. options: with its `input`."""
         self._tell("criteria", lambda: self._criteria.add(name, user_line(), options, targets))
@@ -124,6 +131,7 @@ class Observer:
     def after_step(self, optimizer: Optimizer) -> None:
         self._tell("rounding", self._rounding.after_step)
         self._tell("idle optimizers", lambda: self._idle.stepped(optimizer))
+        self._tell("self averages", lambda: self._self_averages.stepped(optimizer))
 
     def update_ended(self, model: nn.Module | None) -> None:
         """An update is over."""
@@ -158,6 +166,9 @@ class ObservedHooks(UnusedHooks):
 
     def fetched(self, iterator: Any, batch: Any) -> None:
         self._observer.fetched(iterator, batch)
+
+    def averaged_with_itself(self, tensor: Tensor) -> None:
+        self._observer.averaged_with_itself(tensor)
 
     def schedule_created(self, scheduler: Any) -> None:
         self._observer.schedule_created(scheduler)

@@ -16,7 +16,7 @@ from tests.core.doctor.checks.programs import Causal, results, scores_target
 from tui_lab.core.doctor.checks.data import stored_data
 from tui_lab.core.doctor.checks.loss import criterion_inputs
 from tui_lab.core.doctor.checks.model import padded_rows
-from tui_lab.core.doctor.checks.training import averaged_buffers, carried_state, lost_updates, schedules
+from tui_lab.core.doctor.checks.training import averaged_buffers, carried_state, lost_updates, schedules, self_average
 from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.loop.recorder import LoopRecorder
 from tui_lab.core.doctor.program.target import Target
@@ -240,6 +240,68 @@ def test_average_with_copied_buffers_passes() -> None:
 
 def test_frozen_teacher_is_no_average() -> None:
     assert judged(averaged_buffers.check, averaging_loop(buffers=False, decay=1.0)) == [("not applicable", "")]
+
+
+AVERAGES: dict[str, Callable[[Tensor, Tensor], object]] = {
+    "lerp": lambda a, b: a.lerp_(b, 0.001),
+    "mul and add with alpha": lambda a, b: a.data.mul_(0.999).add_(b.data, alpha=0.001),
+    "mul and add of a product": lambda a, b: a.mul_(0.999).add_((1.0 - 0.999) * b.detach()),
+}
+
+
+def ema_loop(average: Callable[[Tensor, Tensor], object], *, copies: bool) -> Callable[[], None]:
+    model = normed()
+    ema = copy.deepcopy(model) if copies else model
+
+    @torch.no_grad()
+    def after() -> None:
+        for a, b in zip(ema.state_dict().values(), model.state_dict().values(), strict=True):
+            if a.is_floating_point():
+                average(a, b)
+
+    x = 3 + torch.randn(16, 6)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    return lambda: train(model, optimizer, lambda m, step: m(x).pow(2).mean(), 5, after)
+
+
+@pytest.mark.parametrize("average", AVERAGES.values(), ids=AVERAGES)
+def test_average_that_is_the_model_itself_is_found(average: Callable[[Tensor, Tensor], object]) -> None:
+    assert judged(self_average.check, ema_loop(average, copies=False)) == [(FOUND, "average_of_itself")]
+
+
+@pytest.mark.parametrize("average", AVERAGES.values(), ids=AVERAGES)
+def test_average_that_is_a_copy_passes(average: Callable[[Tensor, Tensor], object]) -> None:
+    assert judged(self_average.check, ema_loop(average, copies=True)) == [("not applicable", "")]
+
+
+def test_weight_decay_by_hand_is_no_average() -> None:
+    model = normed()
+    x = torch.randn(16, 6)
+
+    @torch.no_grad()
+    def after() -> None:
+        for p in model.parameters():
+            p.add_(p, alpha=-0.001)
+            p.mul_(0.999)
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    loop = lambda: train(model, optimizer, lambda m, step: m(x).pow(2).mean(), 5, after)  # noqa: E731
+    assert judged(self_average.check, loop) == [("not applicable", "")]
+
+
+def test_compiled_code_finds_the_methods_of_torch() -> None:
+    def halved(x: Tensor) -> Tensor:
+        return x.mul_(0.5).add_(x, alpha=0.0)
+
+    with LoopRecorder():
+        compiled = torch.compile(halved, backend="eager", fullgraph=True)
+        assert torch.equal(compiled(torch.ones(3)), torch.full((3,), 0.5))
+        assert not {"lerp_", "mul_", "add_"} & vars(Tensor).keys()
+
+
+def test_methods_of_tensors_are_those_of_torch_after_a_recording() -> None:
+    judged(self_average.check, ema_loop(AVERAGES["lerp"], copies=True))
+    assert not {"lerp_", "mul_", "add_"} & vars(Tensor).keys()
 
 
 # States
