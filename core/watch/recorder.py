@@ -274,9 +274,8 @@ class Recorder:
             self._measurements.after_step(step, has_norm=bool(pending.norms))
             step.row_hashes, step.batch = self.batches.end_step(step.number, max(1, pending.losses.n))
         seconds = self.clock.optimizer_stepped()
-        if (
-            step.number > self.log.steps_before
-        ):  # When the first step began is not known: the model was not known before its end.
+        # When the first step began is not known: the model was not known before its end.
+        if step.number > self.log.steps_before:
             step.seconds += seconds
 
     # What others ask for
