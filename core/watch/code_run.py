@@ -9,13 +9,11 @@ from pathlib import Path
 from torch import nn
 from torch.optim import Optimizer
 
+from tui_lab.core.watch.ending import NO_ERRORS
 from tui_lab.core.watch.notebook import NotebookCells
 from tui_lab.core.watch.recording import Recording
 from tui_lab.core.watch.watched_script import Given, WatchedScript
 from tui_lab.util.escape import printable
-
-NO_ERRORS = (StopIteration, StopAsyncIteration, GeneratorExit)
-"""Exceptions with which a loop ends as it should."""
 
 
 class CodeRun:
@@ -71,11 +69,14 @@ class CodeRun:
         self.recording.end(self._handled() or self._cells.error)
 
     def end_left_open(self) -> None:
-        """End the recording that the code has not closed, with the exception that nothing has caught."""
+        """End the recording that the code has not closed, with the exception that nothing has caught.
+
+        Without one, an error that the code has caught ends it, if the code has not trained after it.
+        """
         error = self._handled() or self._cells.error
         if error is None and not self._cells.are_seen and id(_last_uncaught()) != self._errors_before[1]:
             error = _last_uncaught()
-        self.recording.end(error)
+        self.recording.end(error, caught=self.recording.recorder.hooks.raised)
 
     def end_for_another(self, difference: str) -> None:
         """End the recording since `watch` was called with something else, and say so."""

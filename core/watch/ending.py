@@ -13,6 +13,8 @@ LAUNCHERS = (
     "deepspeed.launcher.runner",
 )
 """Modules that start a script in other processes."""
+NO_ERRORS = (StopIteration, StopAsyncIteration, GeneratorExit)
+"""Exceptions with which a loop ends as it should."""
 
 
 def ending(step: int, error: BaseException | None) -> ev.Stopped | ev.Failed:

@@ -27,6 +27,10 @@ class CallListener(Protocol):
         """The model returned `output` without gradients."""
         ...
 
+    def model_raised(self, error: BaseException) -> None:
+        """The call of the model raised `error`."""
+        ...
+
     def other_called(self, module: nn.Module) -> None:
         """A further module of a class of the model, maybe a copy or a part of it, is called without gradients."""
         ...
@@ -136,7 +140,11 @@ class ModelFinder:
             if self._model is None:
                 self._select(module)
             self._listener.model_called(module, args, kwargs)
-            output = call(module, *args, **kwargs)
+            try:
+                output = call(module, *args, **kwargs)
+            except BaseException as error:
+                self._listener.model_raised(error)
+                raise
             if not torch.is_grad_enabled():
                 self._listener.model_returned(module, output)
             return output

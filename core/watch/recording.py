@@ -5,6 +5,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tui_lab.core import commands as cmd
@@ -97,8 +98,11 @@ class Recording:
         """The optimizer steps recorded so far."""
         return self.recorder.log.n_recorded
 
-    def end(self, error: BaseException | None = None) -> None:
-        """Record the last step, how the script ended, and the summary. error: the exception that ended the script."""
+    def end(self, error: BaseException | None = None, *, caught: ev.Stopped | ev.Failed | None = None) -> None:
+        """Record the last step, how the script ended, and the summary. error: the exception that ended the script.
+
+        caught: the end by an error that the script has caught; it counts if there is no other.
+        """
         if self._has_ended or os.getpid() != self._pid:  # A forked child leaves by the same way.
             return
         self._has_ended = True
@@ -117,7 +121,8 @@ class Recording:
         if self.boundary.was_stopped and isinstance(error, SystemExit | None):
             error = StopRequested()  # The script caught it and ended by itself, as Lightning does with exit code 1.
         self._update_code()
-        self._ending = ending(self.recorder.log.n_steps, error)
+        step = self.recorder.log.n_steps
+        self._ending = ending(step, error) if error is not None or caught is None else replace(caught, step=step)
         self.recorder.log.put(self._ending)
         self._writer.close()
         self.problem = self._writer.problem

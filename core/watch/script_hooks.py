@@ -6,6 +6,8 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from tui_lab.core import events as ev
+from tui_lab.core.watch.ending import NO_ERRORS, ending
 from tui_lab.core.watch.hooks import Listener, TorchHooks
 
 
@@ -37,10 +39,16 @@ class ScriptListener(Listener, Protocol):
 
 
 class ScriptHooks(TorchHooks):
-    """Installs the hooks of TorchHooks. A ModelFinder calls `model_called`, `model_returned`, `other_called`."""
+    """Installs the hooks of TorchHooks. A ModelFinder calls `model_called` and the other methods of CallListener."""
 
     def __init__(self, listener: ScriptListener) -> None:
         super().__init__(listener)
+        self.raised: ev.Stopped | ev.Failed | None = None
+        """The end of a run that the latest error makes, if no training call was made after it.
+
+        Only errors that are raised in the model, its loss, the backward pass or a DataLoader are seen. The exception
+        itself would keep the tensors of all its frames.
+        """
 
     def _clip(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if self.listens():
@@ -48,14 +56,44 @@ class ScriptHooks(TorchHooks):
         return super()._clip(original, *args, **kwargs)
 
     def _backward(self, original: Callable[..., Any], tensors: Any, *args: Any, **kwargs: Any) -> Any:
-        result = super()._backward(original, tensors, *args, **kwargs)
+        self.raised = None
+        try:
+            result = super()._backward(original, tensors, *args, **kwargs)
+        except BaseException as error:
+            self._note(error)
+            raise
         if self.listens():
             self.tell("after_backward")
         return result
 
+    def _criterion(self, name: str, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super()._criterion(name, original, *args, **kwargs)
+        except BaseException as error:
+            self.model_raised(error)
+            raise
+
+    def _next_batch(self, original: Callable[..., Any], iterator: Any) -> Any:
+        try:
+            return super()._next_batch(original, iterator)
+        except BaseException as error:
+            self._note(error)
+            raise
+
+    def _note(self, error: BaseException) -> None:
+        if self.listens() and not isinstance(error, NO_ERRORS):
+            self.raised = ending(0, error)
+
+    def model_raised(self, error: BaseException) -> None:
+        """The model, or its loss, raised `error`."""
+        if torch.is_grad_enabled():
+            self._note(error)
+
     def model_called(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if self.listens():
-            self.tell("training_call" if torch.is_grad_enabled() else "evaluation_call", module, args, kwargs)
+            is_training = torch.is_grad_enabled()
+            self.raised = None if is_training else self.raised
+            self.tell("training_call" if is_training else "evaluation_call", module, args, kwargs)
 
     def model_returned(self, module: nn.Module, output: Any) -> None:
         """The model returned `output` without gradients."""

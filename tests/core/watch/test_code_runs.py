@@ -1,5 +1,6 @@
 """Several runs in one process, as in a notebook: another training is another run, and each ends as its code did."""
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,6 +50,28 @@ def end_cell(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException | None]
             callback(SimpleNamespace(error_in_exec=error))
 
     return end
+
+
+class UnequalRows(torch.utils.data.Dataset[torch.Tensor]):
+    """Rows that make no batch."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, i: int) -> torch.Tensor:
+        return torch.zeros(i)
+
+
+@contextlib.contextmanager
+def failing(model: nn.Module, error: BaseException) -> Iterator[None]:
+    """The model raises `error` in the block."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    handle = model.register_forward_pre_hook(fail)
+    yield
+    handle.remove()
 
 
 def new_training() -> Training:
@@ -221,6 +244,50 @@ def test_script_that_an_error_ends_has_failed(monkeypatch: pytest.MonkeyPatch) -
     assert CodeRun.active is not None
     monkeypatch.setattr(sys, "last_value", ValueError("of the script"), raising=False)
     CodeRun.active.end_left_open()
+    assert end_of(run) == "failed"
+
+
+@pytest.mark.parametrize(
+    ("error", "end"), [(ValueError("shape"), "failed"), (KeyboardInterrupt(), "stopped"), (StopIteration(), "done")]
+)
+def test_run_that_is_left_open_ends_with_the_error_that_the_code_has_caught(error: BaseException, end: str) -> None:
+    model, optimizer = new_training()
+    run = tui_lab.watch(model, optimizer)
+    train(model, optimizer, range(2))
+    with failing(model, error), contextlib.suppress(BaseException):
+        train(model, optimizer, range(2, 4))
+    tui_lab.watch(*new_training())
+    assert (end_of(run), len(losses_and_rates(run))) == (end, 2)
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_error_after_which_the_code_trains_or_closes_the_run_is_not_its_end(*, closes: bool) -> None:
+    model, optimizer = new_training()
+    run = tui_lab.watch(model, optimizer)
+    train(model, optimizer, range(2))
+    with failing(model, MemoryError()), contextlib.suppress(MemoryError):
+        train(model, optimizer, range(2, 3))
+    if closes:
+        run.close()
+    else:
+        train(model, optimizer, range(2, 3))
+    tui_lab.watch(*new_training())
+    assert end_of(run) == "done"
+
+
+@pytest.mark.parametrize("place", ["loss", "backward", "loader"])
+def test_errors_are_seen_wherever_a_step_may_fail(place: str) -> None:
+    model, optimizer = new_training()
+    run = tui_lab.watch(model, optimizer)
+    train(model, optimizer, range(2))
+    with contextlib.suppress(RuntimeError, IndexError, ValueError):
+        if place == "loss":
+            torch.nn.functional.cross_entropy(torch.zeros(3, 2, requires_grad=True), torch.zeros(4).long())
+        elif place == "backward":
+            torch.zeros(1).sum().backward()  # type: ignore[no-untyped-call]
+        else:
+            next(iter(torch.utils.data.DataLoader(UnequalRows(), batch_size=2)))
+    tui_lab.watch(*new_training())
     assert end_of(run) == "failed"
 
 
