@@ -16,6 +16,7 @@ from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.loop.rehearsal import rehearse
 from tui_lab.core.doctor.program.batch import Batch, first_rows, n_rows, on_device
 from tui_lab.core.doctor.program.copies import Copies, unfaithful
+from tui_lab.core.doctor.program.needed_gradients import with_needed_gradients
 from tui_lab.core.doctor.program.nested import tensors_of
 from tui_lab.core.doctor.program.tokens import PAIRS, TokenView
 from tui_lab.core.doctor.program.update_state import UpdateState
@@ -272,8 +273,12 @@ class Target:
 
     def output(self, batch: Batch) -> Any:
         """Return what the model returns for a batch, with the target's seed, in the model's present mode."""
-        seed_everything(self.seed)
-        return self.forward(self.model, on_device(batch, self.device))
+
+        def call() -> Any:
+            seed_everything(self.seed)
+            return self.forward(self.model, on_device(batch, self.device))
+
+        return with_needed_gradients(call)
 
     def logits(self, x: Tensor) -> Tensor:
         """Return logits [B, T, V] of the probe with the ids `x`; as `output`. Raises NotApplicable without tokens."""
@@ -297,8 +302,13 @@ class Target:
             tokens = self.tokens
             y = targets_of(tokens, batch).to(self.device)
             return mean_cross_entropy(self.logits_of(batch), y, self.ignored)
-        seed_everything(self.seed)
-        return self.loss_function(self.model, on_device(batch, self.device))
+        function = self.loss_function
+
+        def call() -> Tensor:
+            seed_everything(self.seed)
+            return function(self.model, on_device(batch, self.device))
+
+        return with_needed_gradients(call)
 
     def apply_update(self, batch: Batch, seed: int | None = None) -> None:
         """Make one update of this target's model, with `seed` or the target's own."""

@@ -26,6 +26,8 @@ def dead_shares(model: nn.Module, run: Callable[[], object]) -> dict[str, float]
             if not inputs or not isinstance(inputs[0], Tensor) or not inputs[0].requires_grad:
                 return
             h = inputs[0].detach()
+            if h.dim() < 2:  # One example without an axis of rows.
+                h = h[None]
             if isinstance(module, nn.modules.conv._ConvNd):  # A convolution, whose units are the channels [B, C, …].
                 h = h.transpose(1, -1)
             h = h.flatten(0, -2)

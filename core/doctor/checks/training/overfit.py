@@ -15,6 +15,8 @@ import torch
 
 from tui_lab.core.doctor.findings import Finding, Kind, NotJudged
 from tui_lab.core.doctor.loop.reading import require_given_data
+from tui_lab.core.doctor.measures.batch_statistics import batch_statistics
+from tui_lab.core.doctor.measures.free_outputs import lowest_loss
 from tui_lab.core.doctor.measures.no_dropout import without_dropout
 from tui_lab.core.doctor.measures.trained_targets import shifted, trained_targets
 from tui_lab.core.doctor.program.batch import Batch
@@ -37,6 +39,9 @@ ZERO_LOSS = 1e-3
 """Size of a first loss that leaves nothing to learn."""
 MIN_FALL = 0.1
 """Fraction of the first loss that a model which can memorize two rows loses at some rate."""
+NO_MINIMUM = "the loss takes negative values, so its lowest value is unknown"
+REACHED = 0.5
+"""Of the fall that free outputs reach, what a model that can memorize two rows reaches of it at some rate."""
 FREQUENCIES = 0.9
 """Fraction of the entropy of the two rows' targets: a model that knows only token frequencies stays above."""
 
@@ -77,23 +82,49 @@ def _compare_rates(target: Target, measure: Measure, bar: float, first: float, l
     lr = _rate(target)
     if not math.isclose(_rate_after_updates(target), lr):
         raise NotJudged("the update sets its own learning rate, so no other rate can be tried")
-    losses = {rate: train(rate, RANGE_UPDATES)[1] for rate in RATES}
+    losses = {rate: _last_or_infinite(train, rate) for rate in RATES}
     best = min(losses, key=lambda rate: losses[rate] if math.isfinite(losses[rate]) else math.inf)
     gain = first - losses[best]
     table = tuple(f"lr {rate:<8g} loss {first:.3f} → {loss:.3f}" for rate, loss in losses.items())
     if not gain > MIN_FALL * abs(first):
         if fall := _fall_in_loop(target):
             raise NotJudged(f"the loop's own loss falls from {fall[0]:.3g} to {fall[1]:.3g}, but not in trials")
-        # Another loss may have a high minimum.
-        kind: Kind = "finding" if target.tokens or target.output_loss else "hint"
-        yield _cannot_overfit(kind, first, losses[best], best, table)
+        lowest = _require_possible_fall(target, first, losses[best])
+        kind: Kind = "finding" if target.tokens or lowest is not None else "hint"
+        yield _cannot_overfit(target, kind, first, losses[best], best, table)
+    elif losses[best] < 0 and bar == math.inf:
+        raise NotJudged(NO_MINIMUM)  # At a high rate, a loss without a bound, as of a policy, falls for ever.
     elif not math.isfinite(last) or last > first + 0.02 * abs(first):
         if best < lr:
-            yield _wrong_rate("lr_too_high", lr, best, first, last, table)
+            yield _wrong_rate(target, "lr_too_high", lr, best, first, last, table)
     elif first - last < MIN_GAIN * gain and lr < best:
-        yield _wrong_rate("lr_too_low", lr, best, first, last, table)
+        yield _wrong_rate(target, "lr_too_low", lr, best, first, last, table)
     elif not losses[best] < bar and not train(best, LONG_UPDATES)[1] < bar:
-        yield _cannot_overfit("finding", first, losses[best], best, table)
+        yield _cannot_overfit(target, "finding", first, losses[best], best, table)
+
+
+def _last_or_infinite(train: Callable[[float, int], tuple[float, float]], rate: float) -> float:
+    """Return the last loss at a rate that is tried; infinite if its weights diverge so that the loss refuses them."""
+    try:
+        return train(rate, RANGE_UPDATES)[1]
+    except (RuntimeError, ValueError):
+        return math.inf
+
+
+def _require_possible_fall(target: Target, first: float, best: float) -> float | None:
+    """Return the lowest loss that free outputs reach; None if that is unknown.
+
+    Raises NotJudged if the loss does not have to fall further: its minimum is about as high, or unknown.
+    """
+    if target.tokens is not None and target.tokens.y is not None:
+        return None  # The measure is the cross-entropy, whose minimum is 0.
+    lowest = lowest_loss(target, _rows(target))
+    if lowest is not None and (first - lowest <= MIN_FALL * abs(first) or first - best >= REACHED * (first - lowest)):
+        raise NotJudged(f"the loss of these rows, {first:.4g}, hardly falls below {lowest:.4g} for any outputs")
+    is_negative = target.record is not None and any(loss < 0 for u in target.record.updates for loss in u.losses)
+    if lowest is None and (is_negative or min(first, best) < 0):
+        raise NotJudged(NO_MINIMUM)
+    return lowest
 
 
 def _measure(target: Target) -> tuple[Measure, float]:
@@ -196,11 +227,16 @@ def _plain_loss(shift: int, target: Target, batch: Batch) -> float:
 
 
 def _own_loss(target: Target, batch: Batch) -> float:
-    with target.evaluating(), torch.no_grad():
+    with target.evaluating(), batch_statistics(target.model), torch.no_grad():
         return float(target.loss(batch).detach())
 
 
+def _rows_text(target: Target) -> str:
+    return "one batch" if target.fixed_shape else "two rows"
+
+
 def _wrong_rate(
+    target: Target,
     code: Literal["lr_too_high", "lr_too_low"],
     lr: float,
     best: float,
@@ -212,7 +248,8 @@ def _wrong_rate(
     return Finding(
         code=code,
         title=f"The learning rate {lr:g} is too {'high' if high else 'low'}.",
-        evidence=f"{UPDATES} updates on two rows change the loss from {first:.3f} to {last:.3f}; {best:g} works best",
+        evidence=f"{UPDATES} updates on {_rows_text(target)} change the loss from {first:.3f} to {last:.3f}; "
+        f"{best:g} works best",
         why="Steps this large overshoot every minimum." if high else "Steps this small barely change the weights.",
         fix=f"Try {best:g}, then halve or double it.",
         drawing=table,
@@ -220,13 +257,16 @@ def _wrong_rate(
     )
 
 
-def _cannot_overfit(kind: Kind, first: float, last: float, best: float, table: tuple[str, ...]) -> Finding:
+def _cannot_overfit(
+    target: Target, kind: Kind, first: float, last: float, best: float, table: tuple[str, ...]
+) -> Finding:
+    rows = _rows_text(target)
     return Finding(
         code="cannot_overfit",
         kind=kind,
-        title="The model cannot memorize two rows at any learning rate.",
+        title=f"The model cannot memorize {rows} at any learning rate.",
         evidence=f"the best of {len(RATES)} rates, {best:g}, changes the loss from {first:.3f} to {last:.3f}",
-        why="A model that cannot overfit two rows has a bug that neither data nor settings can fix.",
+        why=f"A model that cannot overfit {rows} has a bug that neither data nor settings can fix.",
         fix="Check everything between the input and the loss: shapes, masks, detached tensors, and the targets.",
         drawing=table,
     )

@@ -28,3 +28,11 @@ def test_only_relus_are_judged(activation: nn.Module, bias: float, expected: lis
     nn.init.constant_(first.bias, bias)
     target = scores_target(nn.Sequential(first, activation, nn.Linear(16, 3)), batch, nn.functional.cross_entropy)
     assert results(dead_relus.check, target) == expected
+
+
+def test_model_of_one_example_without_an_axis_of_rows_is_judged() -> None:
+    model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3))
+    target = scores_target(model, lambda step: (batch(step)[0][0], batch(step)[1][0]), nn.functional.cross_entropy)
+    with torch.enable_grad():
+        shares = dead_relus.dead_shares(model, lambda: target.model(target.batch(0)[0]))
+    assert set(shares) == {"2"}
