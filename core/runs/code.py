@@ -56,7 +56,10 @@ class GitState:
 
 @dataclass(frozen=True)
 class RecordedCode:
-    """The code of a run. main: the path of the script; None in a notebook. git: None without a repository or git."""
+    """The code of a run. main: the path of the script, or of the cells of a notebook; None if neither is known.
+
+    git: None without a repository or git.
+    """
 
     files: tuple[CodeFile, ...] = ()
     main: str | None = None

@@ -149,6 +149,7 @@ def watch(
     name: str | None = None,
     steps: int = 0,
     out: str | Path | None = None,
+    code: bool = True,
 ) -> WatchedRun:
     """Record the training of this process as a run; follow it with `tui-lab app RUN`.
 
@@ -159,10 +160,11 @@ def watch(
     tokenizer: of tiktoken or Hugging Face, a dict itos, or any object with encode and decode.
     config: a mapping, or an object whose attributes are the settings.
     name: with which the name of the run folder begins. out: the run folder itself; None: a new one.
-    steps: in total, if known.
+    steps: in total, if known. code: whether the text of the script, or of the cells of a notebook, is kept in the run.
     """
     optimizers = _optimizers(optimizer)
-    given = Given(model, optimizers, None if tokenizer is None else from_object(tokenizer), _settings(config), steps)
+    token_reader = None if tokenizer is None else from_object(tokenizer)
+    given = Given(model, optimizers, token_reader, _settings(config), steps, code)
     folder = None if out is None else Path(out)
     present = _present_run(given, name, folder)
     if present is not None:
@@ -231,6 +233,7 @@ def _merged(old: Given, new: Given) -> Given:
         new.tokenizer or old.tokenizer,
         new.settings or old.settings,
         new.steps or old.steps,
+        old.code,
     )
 
 

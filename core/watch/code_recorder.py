@@ -24,10 +24,14 @@ from tui_lab.core.watch.event_writer import Job
 from tui_lab.core.watch.executed_files import names_in_arguments, names_in_code
 from tui_lab.core.watch.git_state import git_state, work_tree_of
 from tui_lab.core.watch.script_config import LIBRARIES
+from tui_lab.core.watch.session_cells import SessionCells
 from tui_lab.util import files
 
 MAIN = "__main__"
 PACKAGE = "tui_lab"
+CELLS = "notebook-cells.py"
+"""The name of the cells of a notebook since the run has begun, among the files. No module can have it."""
+CELLS_BEFORE = "notebook-cells-before.py"
 MOST_LEFT_OUT = 1_000
 """Files that are left out and named."""
 
@@ -50,6 +54,9 @@ class CodeRecorder:
         work_tree = work_tree_of(self._folder)
         self._root = work_tree or self._folder
         self._git: GitState | None = None if work_tree is None else git_state(work_tree)
+        self._cells = SessionCells.of_this_process() if self._main is None else None
+        self._n_steps_read = -1
+        """The steps that were made when the cells were read last."""
         self._files: dict[str, CodeFile] = {}
         self._contents: dict[str, bytes] = {}
         self._left_out: dict[str, LeftOut] = {}
@@ -59,21 +66,41 @@ class CodeRecorder:
         self._is_written = False
         self._has_failed = False
 
-    def update(self) -> None:
-        """Read the files that are new and let the writer write them. Never raises: the script must run."""
+    def update(self, n_steps: int = 0) -> None:
+        """Read the files that are new and let the writer write them. Never raises: the script must run.
+
+        n_steps: made so far. Cells of a notebook are read again only if it has grown: one that does not train may begin
+        another run, and is not part of this one.
+        """
         try:
             n_known = len(self._files) + len(self._left_out)
+            if self._cells is not None and n_steps > self._n_steps_read:
+                self._n_steps_read = n_steps
+                self._read_cells(self._cells)
             for path in self._new_paths():
                 self._read(path)
             if len(self._files) + len(self._left_out) > n_known or not self._is_written:
                 self._is_written = True
-                code = RecordedCode(
-                    tuple(self._files.values()), self._relative(self._main), self._git, tuple(self._left_out.values())
-                )
+                main = self._main if self._cells is None else self._folder / CELLS
+                files_in_order = tuple(self._files.values())
+                code = RecordedCode(files_in_order, self._relative(main), self._git, tuple(self._left_out.values()))
                 contents = dict(self._contents)
                 self._put(lambda: self._write(code, contents))
         except Exception as error:  # A module of the script may be anything.
             self._fail(repr(error))
+
+    def _read_cells(self, cells: SessionCells) -> None:
+        """Take the cells of the run, and the ones before it, in place of those that were read before."""
+        for name, text in ((CELLS, cells.of_run), (CELLS_BEFORE, cells.before)):
+            path = self._relative(self._folder / name)
+            assert path is not None
+            if text.content:
+                self._files[path] = CodeFile(path, hashlib.sha256(text.content).hexdigest(), len(text.content))
+                self._contents[path] = text.content
+                self._searched.discard(path)
+            if text.n_left_out:
+                self._leave_out(f"first cells of {path}", f"more than {LARGEST_FILE // 1024} kB")
+        self._is_written = False
 
     def _write(self, code: RecordedCode, contents: dict[str, bytes]) -> ev.Event | None:
         """Runs in the writer's thread, which records the event that it returns."""

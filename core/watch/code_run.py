@@ -26,7 +26,7 @@ class CodeRun:
         self.recording = recording
         self._name = name
         self._errors_before = (id(sys.exception()), id(_last_uncaught()))
-        self._cells = NotebookCells(self._n_steps, self._cell_stopped)
+        self._cells = NotebookCells(lambda: recording.n_trained, recording.update_code, self._cell_stopped)
         recording.on_end = self._recording_ended
         atexit.register(self.end_left_open)
 
@@ -97,10 +97,6 @@ class CodeRun:
         """The exception for which the calling code cleans up; None for one that it handled when the run began."""
         error = sys.exception()
         return None if id(error) == self._errors_before[0] or isinstance(error, NO_ERRORS) else error
-
-    def _n_steps(self) -> int:
-        recorder = self.recording.recorder
-        return recorder.hooks.n_steps or recorder.log.n_steps
 
     def _recording_ended(self) -> None:
         self._cells.close()

@@ -61,9 +61,9 @@ class Recording:
         self.recorder.batches.is_awaited = self.boundary.is_awaited
         self.recorder.on_optimizer_step = self.boundary.optimizer_stepped
         self.boundary.recorder = self.recorder
-        self._code = code_recorder(run.path, self._writer.put)
-        self._update_code()
-        self.recorder.log.on_start = self._update_code
+        self._code = code_recorder(run.path, self._writer.put) if given is None or given.code else None
+        self.update_code()
+        self.recorder.log.on_start = self.update_code
         self._timer = threading.Timer(SECONDS_WITHOUT_STEP, self._check_for_steps)
         self._timer.daemon = True
         self._timer.start()
@@ -98,6 +98,11 @@ class Recording:
         """The optimizer steps recorded so far."""
         return self.recorder.log.n_recorded
 
+    @property
+    def n_trained(self) -> int:
+        """The steps that have begun, recorded or not."""
+        return self.recorder.hooks.n_steps or self.recorder.log.n_recorded
+
     def end(self, error: BaseException | None = None, *, caught: ev.Stopped | ev.Failed | None = None) -> None:
         """Record the last step, how the script ended, and the summary. error: the exception that ended the script.
 
@@ -120,7 +125,7 @@ class Recording:
             self.recorder.log.warn(f"the last state was not saved: {failure!r}")
         if self.boundary.was_stopped and isinstance(error, SystemExit | None):
             error = StopRequested()  # The script caught it and ended by itself, as Lightning does with exit code 1.
-        self._update_code()
+        self.update_code()
         step = self.recorder.log.n_steps
         self._ending = ending(step, error) if error is not None or caught is None else replace(caught, step=step)
         self.recorder.log.put(self._ending)
@@ -152,10 +157,10 @@ class Recording:
         """Whether this is the process that records, and not a forked one."""
         return os.getpid() == self._pid
 
-    def _update_code(self) -> None:
-        """Record the files that the script has imported so far."""
+    def update_code(self) -> None:
+        """Record the files that the script has imported so far, and the cells of a notebook that have trained."""
         if self._code is not None:
-            self._code.update()
+            self._code.update(self.n_trained)
 
     def _check_for_steps(self) -> None:
         """Runs in the timer's thread, which only puts an event into the writer's queue."""

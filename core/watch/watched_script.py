@@ -17,13 +17,17 @@ from tui_lab.core.watch.script_tokenizer import ScriptTokenizer
 
 @dataclass
 class Given:
-    """What the script passed to `tui_lab.watch`; the rest is found. optimizers: empty: any. steps: 0: unknown."""
+    """What the script passed to `tui_lab.watch`; the rest is found. optimizers: empty: any. steps: 0: unknown.
+
+    code: whether the text of the code is kept.
+    """
 
     model: nn.Module | None = None
     optimizers: tuple[Optimizer, ...] = ()
     tokenizer: ScriptTokenizer | None = None
     settings: Mapping[str, Any] | None = None
     steps: int = 0
+    code: bool = True
 
 
 class WatchedScript:

@@ -16,6 +16,8 @@ from tests.core.watch.loops import plain, start
 from tests.core.watch.test_recorder import train
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
+from tui_lab.core.runs.code import read_code, read_source
+from tui_lab.core.runs.code_diff import diff_code
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.watch.api import WatchedRun
 from tui_lab.core.watch.code_run import CodeRun
@@ -35,14 +37,22 @@ def _ends() -> Iterator[None]:
 
 
 @pytest.fixture
-def end_cell(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException | None], None]:
+def history() -> list[str]:
+    """The cells of a notebook that have been executed."""
+    return [""]
+
+
+@pytest.fixture
+def end_cell(monkeypatch: pytest.MonkeyPatch, history: list[str]) -> Callable[[BaseException | None], None]:
     """Ends a cell of a notebook, with an error or without one."""
     callbacks: list[Callable[[Any], None]] = []
     events = SimpleNamespace(
         register=lambda name, callback: callbacks.append(callback),
         unregister=lambda name, callback: callbacks.remove(callback),
     )
-    ipython = SimpleNamespace(get_ipython=lambda: SimpleNamespace(events=events))
+    history_manager = SimpleNamespace(input_hist_raw=history)
+    ipython = SimpleNamespace(get_ipython=lambda: SimpleNamespace(events=events, history_manager=history_manager))
+    monkeypatch.setattr("tui_lab.core.watch.code_recorder._main_file", lambda: None)
     monkeypatch.setitem(sys.modules, "IPython", ipython)
 
     def end(error: BaseException | None) -> None:
@@ -204,6 +214,55 @@ def test_run_that_a_cell_leaves_open_ends_as_the_cell_did(
     end_cell(NameError("in a cell that does not train"))
     tui_lab.watch(*new_training())
     assert end_of(first) == end
+
+
+def cells_of(run: WatchedRun) -> dict[str, str]:
+    assert run.path is not None
+    code = read_code(run.path)
+    return {} if code is None else {file.path: read_source(run.path, file) or "" for file in code.files}
+
+
+def test_cells_of_a_run_are_kept(end_cell: Callable[[BaseException | None], None], history: list[str]) -> None:
+    history += ["import torch", "lr = 1", "lr = 1", "run = watch()\n"]
+    run = tui_lab.watch(*(training := new_training()))
+    train(*training, range(2))
+    end_cell(None)
+    history.append("lr = 2")
+    end_cell(None)
+    history.append("train(run)")
+    train(*training, range(2, 4))
+    end_cell(None)
+    history.append("run = watch(another)")  # Not of this run, which it ends.
+    other = tui_lab.watch(*new_training())
+    assert cells_of(run) == {
+        "notebook-cells.py": "# %%\nrun = watch()\n# %%\nlr = 2\n# %%\ntrain(run)\n",
+        "notebook-cells-before.py": "# %%\nimport torch\n# %%\nlr = 1\n",
+    }
+    other.close()
+    assert cells_of(other)["notebook-cells.py"] == "# %%\nrun = watch(another)\n"
+    assert run.path is not None and other.path is not None
+    diff = diff_code(("a", run.path), ("b", other.path))
+    assert {file.path for file in diff.files} == {"notebook-cells.py", "notebook-cells-before.py"}
+
+
+@pytest.mark.usefixtures("end_cell")
+def test_cells_are_not_kept_if_the_user_does_not_want_it(history: list[str]) -> None:
+    history.append("secret")
+    run = tui_lab.watch(code=False)
+    plain(2)
+    run.close()
+    assert cells_of(run) == {}
+
+
+@pytest.mark.usefixtures("end_cell")
+def test_long_sessions_keep_the_last_cells(history: list[str]) -> None:
+    history += [f"x = '{'a' * 100_000}{i}'" for i in range(5)] + ["run"]
+    run = tui_lab.watch()
+    plain(2)
+    run.close()
+    assert run.path is not None and (code := read_code(run.path)) is not None
+    assert [cell[-3:] for cell in cells_of(run)["notebook-cells-before.py"].split("# %%\n")[1:]] == ["3'\n", "4'\n"]
+    assert [left.path for left in code.left_out] == ["first cells of notebook-cells-before.py"]
 
 
 def test_stop_of_a_cell_ends_its_run(end_cell: Callable[[BaseException | None], None]) -> None:
