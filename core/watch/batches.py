@@ -12,6 +12,7 @@ from torch import Tensor
 from tui_lab.core.watch.budget import Budget
 from tui_lab.core.watch.cells import Cells, batch_cells
 from tui_lab.core.watch.hooks import OF_CLASSES
+from tui_lab.core.watch.ids_in_graph import ids_in_graph
 from tui_lab.core.watch.masked_places import MaskedPlaces, masked_places
 from tui_lab.core.watch.model_search import Inputs
 from tui_lab.core.watch.recorded_batch import RecordedBatch, RowHistory
@@ -67,6 +68,8 @@ class Batches:
         """Of a step whose batch is not recorded so far."""
         self._is_recorded = False
         """Whether the batch of the current step is recorded."""
+        self._is_incomplete = False
+        """Whether the latest inputs are only the ids in the graph of the loss; then the next batch is recorded, too."""
         self.is_time_first = False
         """Whether x is [T, B]: as the targets of the latest recorded batch show it."""
         self.always = False
@@ -83,7 +86,15 @@ class Batches:
         """The model was called with `inputs` for training; only the first call of a step counts."""
         if self._inputs is None:
             self._inputs = inputs
-            self._is_recorded = self._is_due()
+            self._is_recorded = self._is_incomplete or self._is_due()
+            self._is_incomplete = False
+
+    def first_loss(self, logits: Tensor) -> Inputs | None:
+        """Look for the inputs of a step whose model is not known yet, before its `criterion`; None if not found."""
+        if self._inputs is None and self._targets is None and (x := ids_in_graph(logits)) is not None:
+            self.forward(Inputs(x, None))
+            self._is_incomplete = True
+        return self._inputs
 
     def criterion(self, name: str, logits: Tensor, targets: Tensor, options: dict[str, Any]) -> None:
         """The loss function was called for training; only the first call of a step counts."""

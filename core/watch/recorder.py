@@ -46,6 +46,7 @@ class Recorder:
         self.steering = Steering()
         self.hooks = ScriptHooks(self)
         self.script = WatchedScript(given or Given(), ModelFinder(self.hooks))
+        self.script.watch_given_model()
         self.batches = Batches(clock)
         self.clock = StepClock(clock)
         self._evaluations = EvaluationRecorder()
@@ -89,6 +90,8 @@ class Recorder:
         if is_reduced:
             self._pending.criterion = output
             self.non_finite.watch.criterion(name, logits, targets, options)
+        if not self.script.finder.is_active and not self.script.optimizers.present:
+            self.script.batch_seen(self.batches.first_loss(logits))
         self.batches.criterion(name, logits, targets, options)
         self.script.is_time_first = self.batches.is_time_first
         if not self.script.finder.is_active:  # Before the model is known, the targets tell the size of the batch.

@@ -84,8 +84,13 @@ class WatchedScript:
         if self._form is None and inputs.has_tokens:
             self._form = call_form(args, kwargs, inputs)
 
-    def batch_seen(self, inputs: Inputs) -> None:
-        """Keep the first batch, which shows what the model takes."""
+    def watch_given_model(self) -> None:
+        """Watch the model that the script passed, if it did, before its first step."""
+        if self.given.model is not None:
+            self.finder.search((), self.given.model)
+
+    def batch_seen(self, inputs: Inputs | None) -> None:
+        """Keep the first batch, which shows what the model takes. None: it is not known."""
         self._first_inputs = self._first_inputs or inputs
 
     def _inputs_by_rows(self) -> Inputs | None:

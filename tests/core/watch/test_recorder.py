@@ -600,6 +600,39 @@ def test_traced_graph_has_the_calls_of_modules(tmp_path: Path) -> None:
     assert [node.op for node in traced.graph.nodes] == before
 
 
+def test_batch_of_the_first_step_is_recorded_before_a_pause(tmp_path: Path) -> None:
+    """The model is not known until the end of that step, but autograd has the ids."""
+    model = start()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    with recording(tmp_path) as record:
+        train(model, optimizer, range(1))
+        batch_of_step = read_batch_of(record)
+    x, y = batch(0)
+    assert batch_of_step.step == 0 and batch_of_step.losses is not None
+    assert batch_of_step.x is not None and batch_of_step.x.tolist() == x.tolist()
+    assert batch_of_step.y is not None and batch_of_step.y.tolist() == y.tolist()
+    steps = steps_of(record)
+    assert steps[0].tokens == x.numel()
+
+
+def test_batch_of_the_first_step_of_a_given_model_is_recorded(tmp_path: Path) -> None:
+    model = nn.Linear(3, 2)
+    record = Recording.start("test", ["test.py"], tmp_path / "run", Given(model))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model(torch.ones(4, 3)).square().mean().backward()
+    optimizer.step()
+    recorded_batch = read_batch_of(record)
+    assert (recorded_batch.step, recorded_batch.x_shape) == (0, "[4, 3] float32")
+
+
+def read_batch_of(record: Recording) -> RecordedBatch:
+    """End a recording, and return its batch."""
+    record.end()
+    recorded = read_batch(record.run.path)
+    assert recorded is not None
+    return recorded
+
+
 def test_batch_of_the_step_before_a_command_is_recorded(tmp_path: Path) -> None:
     model = start()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
