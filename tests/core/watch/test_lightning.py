@@ -99,6 +99,21 @@ def test_trainer_is_recorded_and_not_changed(lightning: Any) -> None:
     assert isinstance(events[-1], ev.Stopped) and events[-1].reason == "done"
 
 
+def test_callback_without_a_name_begins_a_run_of_its_own(lightning: Any) -> None:
+    """A notebook may have left the run of another training open."""
+    model = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    first = tui_lab.watch(name="first")
+    model(torch.ones(3, 2)).sum().backward()
+    optimizer.step()
+    train(lightning, [tui_lab.LightningCallback()])
+    train(lightning, [tui_lab.LightningCallback()])
+    assert first.path is not None
+    steps = [len([e for e in run.events() if isinstance(e, ev.StepDone)]) for run in runs.list_runs()]
+    assert sorted(steps) == [1, 12, 12]
+    assert "done" in repr(first)
+
+
 def test_callback_leaves_the_run_of_the_code_around_it_open(lightning: Any) -> None:
     with tui_lab.watch(name="around") as around:
         train(lightning, [tui_lab.LightningCallback()])
