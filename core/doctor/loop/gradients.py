@@ -17,6 +17,11 @@ MAX_ELEMENTS = 2**24
 """Elements of all parameters that are copied to compare them; the largest parameters beyond it are not compared."""
 
 
+ROUNDING = 1e-6
+"""Of the largest gradient of a step, that of a parameter whose gradients cancel, such as a bias before batch
+normalization: only rounding is left of them, about 1e-8 in float32."""
+
+
 @dataclass
 class Cycle:
     """One parameter between two steps of its optimizer.
@@ -24,11 +29,13 @@ class Cycle:
     norm_after_step: of its gradient, right after the step before; None before the first step.
     was_cleared: whether a backward call or a step saw it without the gradient of the step before.
     was_added: whether a backward call added to that gradient.
+    was_given: whether any backward call so far gave a gradient other than zero.
     """
 
     norm_after_step: float | None = None
     was_cleared: bool = False
     was_added: bool = False
+    was_given: bool = False
     n_cleared: int = 0
     n_kept: int = 0
     n_received: int = 0
@@ -128,6 +135,11 @@ class GradientBook:
         return tuple(self.name_of(self._parameters[key][1]) for key in keys)
 
     @property
+    def with_gradient(self) -> tuple[Tensor, ...]:
+        """The parameters that any backward call gave a gradient other than zero."""
+        return tuple(self._parameters[key][1] for key, cycle in self._cycles.items() if cycle.was_given)
+
+    @property
     def left_out(self) -> tuple[str, ...]:
         """Names of parameters that no update by hand changed, though at least two should have."""
         keys = [key for key in self._unmoved if self._cycles[key].n_left_out >= 2]
@@ -168,6 +180,7 @@ class GradientBook:
             given = self.update.given.get(key)
             self.update.given[key] = added if given is None else given.add_(added)
             cycle = self._cycles[key]
+            cycle.was_given = cycle.was_given or bool(added.any())
             is_kept = before is not None and self._norms_before[key] == cycle.norm_after_step
             if is_kept and not cycle.was_cleared:
                 cycle.was_added = cycle.was_added or bool(added.any())
@@ -269,8 +282,10 @@ class GradientBook:
         gradients = {key: _dense(p.grad) for key, p in held.items() if p.grad is not None}
         scale = getattr(optimizer, "grad_scale", None)  # A fused optimizer divides by GradScaler's factor itself.
         rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
-        for key, norm in self._receive(held, gradients, scale).items():
-            self._cycles[key].n_received += norm > 0 and rates[key] != 0
+        received = self._receive(held, gradients, scale)
+        least = ROUNDING * max(received.values(), default=0.0)
+        for key, norm in received.items():
+            self._cycles[key].n_received += norm > least and rates[key] != 0
 
     def _receive(self, held: Iterable[int], gradients: dict[int, Tensor], scale: Tensor | None) -> dict[int, float]:
         """Compare the gradients that a step receives with those given. held: the ids of what it may change.

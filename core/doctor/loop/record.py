@@ -131,6 +131,7 @@ class LoopRecord:
     never_cleared: names of parameters whose gradients no update but the first cleared before backward added to them.
     unmoved: names of trainable parameters that no step changed. unmoved_with_gradient: those of them that had a
         gradient other than zero at their optimizer's steps.
+    with_gradient: the parameters that a backward call gave a gradient other than zero.
     evaluation_rows: hashes of the rows of x in evaluations. training_part_rows: those in evaluations of the training
         part, as far as the loop names it.
     moves_by_hand: whether the weights changed without a step of any optimizer. The updates are those by hand, if the
@@ -152,6 +153,7 @@ class LoopRecord:
     never_cleared: tuple[str, ...] = ()
     unmoved: tuple[str, ...] = ()
     unmoved_with_gradient: tuple[str, ...] = ()
+    with_gradient: tuple[Tensor, ...] = ()
     evaluation_rows: frozenset[int] = field(default_factory=frozenset)
     training_part_rows: frozenset[int] = field(default_factory=frozenset)
     moves_by_hand: bool = False

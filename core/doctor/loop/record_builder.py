@@ -78,6 +78,7 @@ class RecordBuilder(ObservedHooks):
             never_cleared=self._book.never_cleared,
             unmoved=self._book.unmoved if self._updates else (),
             unmoved_with_gradient=self._book.unmoved_with_gradient,
+            with_gradient=self._book.with_gradient,
             evaluation_rows=frozenset(self._rows.of_evaluations),
             training_part_rows=frozenset(self._rows.of_training_part),
             moves_by_hand=self.moves_by_hand,

@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -210,6 +210,26 @@ def parts_of(capture: Capture, steps: Sequence[CapturedStep], record: LoopRecord
         problem=next((step.problem for step in steps if step.problem), ""),
         splits=plain is None and _splits(steps[0], modules(model)),
     )
+
+
+def replayable(steps: Sequence[CapturedStep], modules: Sequence[nn.Module]) -> Sequence[CapturedStep]:
+    """Return the steps, without their tapes if these call torch.autograd.grad in a way that cannot be called again."""
+    first = next((step for step in steps if step.tape is not None and step.tape.differentiates), None)
+    if first is None or first.tape is None:
+        return steps
+    training = [part for module in modules for part in module.modules() if part.training]
+    for module in modules:
+        module.eval()
+    try:
+        with unchanged_rng(), torch.enable_grad():
+            first.tape.replay(modules, first.inputs)
+    except Exception as error:  # Whatever the script calls.
+        problem = f"it cannot be computed again: {type(error).__name__}: {error}"
+        return [replace(step, tape=None, problem=problem) for step in steps]
+    finally:
+        for part in training:
+            part.training = True
+    return steps
 
 
 def _row_constants(tape: Tape, rows: int) -> dict[int, Tensor]:

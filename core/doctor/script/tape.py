@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tui_lab.core.doctor.program.nested import Path, at
+from tui_lab.core.doctor.program.nested import Path, at, mapped
 
 
 class TapeError(Exception):
@@ -96,6 +96,8 @@ class Entry:
     def in_place(self) -> bool:
         """Whether the call changes one of its arguments."""
         name = self.name
+        if name == "requires_grad_":  # It changes no value.
+            return False
         return (name.endswith("_") and not name.endswith("__")) or name in _IN_PLACE or "out" in self.kwargs
 
     @property
@@ -141,6 +143,11 @@ class Tape:
         return all(entry.scalar for entry in self.functions)
 
     @property
+    def differentiates(self) -> bool:
+        """Whether it calls torch.autograd.grad, as a gradient penalty or a physics-informed loss does."""
+        return any(entry.function is torch.autograd.grad for entry in self.functions)
+
+    @property
     def outputs(self) -> list[Output]:
         """The tensors that it takes from what the model's calls return."""
         references = [self.result, *(r for entry in self.functions for r in entry.references)]
@@ -168,6 +175,10 @@ class _Replay:
         self, tape: Tape, modules: Sequence[nn.Module], inputs: Inputs, output: Any, snapshots: Mapping[int, Tensor]
     ) -> None:
         self._tape = tape
+        if tape.differentiates:  # Maybe with respect to what the model got.
+            leaf = _Leaves().of
+            snapshots = mapped(dict(snapshots), leaf)
+            inputs = mapped(dict(inputs), leaf)
         self._snapshots = snapshots
         self._modules = modules
         self._inputs = inputs
@@ -217,6 +228,21 @@ class _Replay:
                     snapshot = self._snapshots[index].to(self._device)
                     self._constants[index] = snapshot.clone() if self._changes else snapshot
                 return self._constants[index]
+
+
+class _Leaves:
+    """Gives each float tensor a copy with gradients: the same one wherever it occurs."""
+
+    def __init__(self) -> None:
+        self._copies: dict[Any, Tensor] = {}
+
+    def of(self, tensor: Tensor) -> Tensor:
+        if not tensor.is_floating_point():
+            return tensor
+        key = tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
+        if key not in self._copies:
+            self._copies[key] = tensor.detach().clone().requires_grad_()
+        return self._copies[key]
 
 
 @contextlib.contextmanager

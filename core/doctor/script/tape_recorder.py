@@ -149,13 +149,24 @@ class TapeRecorder(TorchFunctionMode):
             self._device = device_of(self.modules)
             self._add_weights(len(self.modules) - 1, module)
         for path, tensor in tensors_in((args, kwargs)):
-            if isinstance(self._references.get(id(tensor)), Input | None):
+            if self._is_data(tensor):
                 self._references[id(tensor)] = Input(call, path)
         number = next(i for i, other in enumerate(self.modules) if other is module)
         entry = self._add(None, args, kwargs, call, number)
         if entry is not None:
             self._calls[call] = entry
         return call
+
+    def _is_data(self, tensor: Tensor) -> bool:
+        """Return whether an argument of a call depends on nothing that a call returned, so that it may be replaced."""
+        reference = self._references.get(id(tensor))
+        if isinstance(reference, Result) and (tensor.is_leaf or not tensor.requires_grad):
+            entries = (self._entries[number] for number in self._needed(reference))
+            return all(
+                entry.function is not None and not any(isinstance(r, Output | Attribute) for r in entry.references)
+                for entry in entries
+            )
+        return isinstance(reference, Input | None)
 
     def returned(self, output: Any) -> None:
         """The module returned `output`."""

@@ -18,7 +18,7 @@ from tui_lab.core.doctor.program.nested import tensors_of
 from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.doctor.script.capture import Capture, CapturedStep
 from tui_lab.core.doctor.script.initial_optimizers import for_trials, reset_optimizers
-from tui_lab.core.doctor.script.parts import ScriptParts, parts_of
+from tui_lab.core.doctor.script.parts import ScriptParts, parts_of, replayable
 from tui_lab.core.watch.model_search import parameters_of
 
 MAX_COURSES = 3
@@ -42,7 +42,7 @@ def target_from_script(
     steps = _of_one_form(capture.steps)
     if steps[0].call is None:  # What was measured is the output of one of several calls.
         record = replace(record, measurements=())
-    parts = parts_of(capture, steps, record, model)
+    parts = parts_of(capture, replayable(steps, capture.modules), record, model)
     missing = capture.initial.restore()
     _forget_graphs(model)
     reset_optimizers(optimizers, capture, record)

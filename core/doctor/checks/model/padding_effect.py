@@ -68,7 +68,7 @@ def _mask_in(target: Target) -> tuple[Tensor, Tensor] | None:
     tensors = [tensor for tensor in tensors_of(inputs_of(target.probe.batch)) if tensor.dim() == 2]
     all_ids = [tensor for tensor in tensors if not tensor.is_floating_point() and tensor.dtype != torch.bool]
     for mask in tensors:
-        if not bool(((mask == 0) | (mask == 1)).all()) or mask.float().std() == 0:
+        if not bool(((mask == 0) | (mask == 1)).all()) or len(torch.unique(mask)) < 2:
             continue
         for ids in all_ids:
             if ids is mask or ids.shape != mask.shape or len(torch.unique(ids)) < 3:

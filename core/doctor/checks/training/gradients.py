@@ -4,7 +4,7 @@ Cost: one backward pass; thirteen if some gradients are zero, since weights that
 after the first updates.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from tui_lab.core.doctor.findings import Finding, Kind, NotJudged
 from tui_lab.core.doctor.loop.lines import class_line
 from tui_lab.core.doctor.loop.loss_course import loss_courses
 from tui_lab.core.doctor.loop.reading import some
+from tui_lab.core.doctor.program.modules_beside import names_beside
 from tui_lab.core.doctor.program.target import PROBE_ROWS, Target, trial_rows
 from tui_lab.core.kernels.autograd_graph import graph_leaves
 from tui_lab.core.nonfinite.ranges import all_finite
@@ -44,7 +45,7 @@ def check(target: Target) -> Iterator[Finding]:
         leaves = [leaf for leaf in leaves if id(leaf) in in_second_pass]
     if leaves:
         yield _unregistered(leaves)
-    missing = _without_gradient(trial, loss)
+    missing = _unexplained(target, _without_gradient(trial, loss))
     is_finite = all_finite(p.grad for p in trial.model.parameters() if p.grad is not None)
     yield from embeddings.findings()
     if missing and target.record is not None and len(loss_courses(target.record)) > 1:
@@ -89,6 +90,28 @@ def _is_computed(p: Tensor) -> bool:
     return first_is_zero_angle and float(values.abs().max()) <= 1.0
 
 
+def _unexplained(target: Target, missing: list[str]) -> list[str]:
+    """Return the parameters without gradient in a trial that have none in the loop either, and should have one.
+
+    A bias has none where its layer has one and it cancels in the loss: of a score that is only compared with others, as
+    in a reward model or a contrastive loss, or of a potential of which only the slope counts.
+    """
+    given = {id(p) for p in target.record.with_gradient} if target.record is not None else set()
+    parameters = dict(target.model.named_parameters())
+    unneeded = names_beside(target)
+    return [
+        name
+        for name in missing
+        if id(parameters.get(name)) not in given and name not in unneeded and not _cancels(name, parameters, missing)
+    ]
+
+
+def _cancels(name: str, parameters: Mapping[str, Tensor], missing: Sequence[str]) -> bool:
+    layer, _, kind = name.rpartition(".")
+    weight = f"{layer}.weight" if layer else "weight"
+    return kind == "bias" and weight in parameters and weight not in missing
+
+
 def _without_gradient(target: Target, loss: Tensor) -> list[str]:
     for p in target.model.parameters():
         p.grad = None
@@ -106,6 +129,9 @@ def _still_without_gradient(trial: Target, missing: list[str]) -> list[str]:
     trainable = [p for p in trial.model.parameters() if p.requires_grad]
     optimizer = Adam(trainable, lr=LR)
     for step in range(UPDATES):
+        for p in trainable:
+            if p.grad is not None and p.grad.layout != torch.strided:  # Of an embedding with sparse=True.
+                p.grad = p.grad.to_dense()
         optimizer.step()
         batch = trial_rows(trial.batch(step), PROBE_ROWS, whole=trial.fixed_shape)
         again = _without_gradient(trial, replace(trial, seed=step).loss(batch))
@@ -124,7 +150,7 @@ def _unchosen(trial: Target, missing: list[str]) -> list[str]:
 
     Experts are modules of one list and shape that get different parts of the batch, or are called experts.
     """
-    families = {name: (family_of(name), p.shape) for name, p in trial.model.named_parameters()}
+    families = {name: (_family(name, trial.model), p.shape) for name, p in trial.model.named_parameters()}
     siblings: dict[Any, list[str]] = {}
     for name, family in families.items():
         siblings.setdefault(family, []).append(name)
@@ -138,6 +164,15 @@ def _unchosen(trial: Target, missing: list[str]) -> list[str]:
         if "expert" in name.lower() or len(given - {0}) > 1:
             routed.append(name)
     return routed
+
+
+def _family(name: str, model: nn.Module) -> str:
+    """Return the family of a parameter; the modules that a script calls, in a list of ours, are no experts."""
+    if type(model) is not nn.ModuleList:
+        return family_of(name)
+    number, _, rest = name.partition(".")
+    family = family_of(rest)
+    return f"{number}.{family}" if family else ""
 
 
 def _input_sizes(trial: Target) -> dict[str, int]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from tui_lab.core.doctor.findings import Finding, Kind, NotJudged
 from tui_lab.core.doctor.loop.reading import OTHER_RULE, and_others, some, why_not_repeatable
 from tui_lab.core.doctor.loop.record import LoopRecord
+from tui_lab.core.doctor.program.modules_beside import names_beside
 from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.watch.model_search import parameters_of
 
@@ -21,7 +22,8 @@ def check(target: Target) -> Iterator[Finding]:
     held = {id(p): p for p in parameters_of(target.optimizers)}
     owned = {id(p) for p in target.model.parameters()}
     trainable = {name: p for name, p in target.model.named_parameters() if p.requires_grad}
-    missing = {name: p for name, p in trainable.items() if id(p) not in held}
+    unneeded = names_beside(target)
+    missing = {name: p for name, p in trainable.items() if id(p) not in held and name not in unneeded}
     foreign = [p for key, p in held.items() if key not in owned]
     if held and not held.keys() & owned:
         replaced = _replaced(missing, foreign)
@@ -45,7 +47,7 @@ def check(target: Target) -> Iterator[Finding]:
     if missing:
         yield Finding(
             code="missing_from_optimizer",
-            title=f"The optimizer does not hold {len(missing)} of {len(trainable)} parameters.",
+            title=f"The optimizer does not hold {len(missing)} of {len(trainable.keys() - unneeded)} parameters.",
             evidence="missing: " + some(list(missing)),
             why="They get gradients but are never updated.",
             fix="Pass model.parameters(), or check that the parameter groups together contain all of them.",

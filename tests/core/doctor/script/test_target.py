@@ -614,5 +614,4 @@ def test_weights_of_one_of_several_losses_are_not_judged_by_another() -> None:
     models = whole_model(capture, recorder.model)
     target = target_from_script(capture, recorder.record(), models, recorder.optimizers, trained=False)
     assert any(words.startswith("2 models") for words in target.recognized)
-    with pytest.raises(NotJudged):
-        list(gradients.check(target))
+    assert not list(gradients.check(target))  # The loop gave both a gradient, the loss that is tried only one.
