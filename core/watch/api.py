@@ -108,7 +108,7 @@ class WatchedRun:
         recorder.steps.start(lr)
         hashes, batch = batches.end_step(recorder.log.n_steps, 1)
         if hashes is not None:
-            batches.add_rows(recorder.log.n_steps, hashes.tolist() if isinstance(hashes, Tensor) else hashes)
+            batches.add_rows(recorder.log.n_steps, hashes.tolist())
         if batch is not None:
             recorder.log.batch(batch, None if hashes is None else batches.history())
         now = time.perf_counter()

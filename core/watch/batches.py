@@ -16,7 +16,7 @@ from tui_lab.core.watch.ids_in_graph import ids_in_graph
 from tui_lab.core.watch.masked_places import MaskedPlaces, masked_places
 from tui_lab.core.watch.model_search import Inputs
 from tui_lab.core.watch.recorded_batch import RecordedBatch, RowHistory
-from tui_lab.core.watch.row_memory import RowHasher, RowMemory
+from tui_lab.core.watch.row_memory import RowCopy, RowHasher, RowMemory
 from tui_lab.core.watch.target_places import TargetPlaces, target_places
 from tui_lab.data.dataset import IGNORED
 
@@ -159,13 +159,13 @@ class Batches:
             probabilities=masked.spread(cells.probabilities, 0.0),
         )
 
-    def end_step(self, step: int, micro_batches: int) -> tuple[Tensor | list[int] | None, RecordedBatch | None]:
+    def end_step(self, step: int, micro_batches: int) -> tuple[Tensor | RowCopy | None, RecordedBatch | None]:
         """End the step, counted from 0: the hashes of the rows of x, see RowHasher, and the batch if it is due.
 
         Tensors are copied now: a script may use their memory again.
         """
         inputs = self._inputs
-        hashes: Tensor | list[int] | None = None
+        hashes: Tensor | RowCopy | None = None
         batch = None
         if inputs is not None and inputs.x is not None:
             if not self._is_recorded and self.is_awaited():

@@ -59,7 +59,11 @@ class StepQueue:
         numbers, rows = values.read()
         ready = []
         for step, n in zip(steps, counts, strict=True):
-            row_hashes = rows.pop(0) if isinstance(step.row_hashes, Tensor) else step.row_hashes
+            row_hashes = None
+            if isinstance(step.row_hashes, Tensor):
+                row_hashes = rows.pop(0)
+            elif step.row_hashes is not None:
+                row_hashes = step.row_hashes.tolist()
             ready.append((step, step.values(numbers[:n], row_hashes)))
             numbers = numbers[n:]
         return ready

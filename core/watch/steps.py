@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from tui_lab.core.training.layer_metrics import ByLayer, rounded
 from tui_lab.core.watch.optimizers import ScriptOptimizers
 from tui_lab.core.watch.recorded_batch import RecordedBatch
+from tui_lab.core.watch.row_memory import RowCopy
 from tui_lab.core.watch.values import LossSum
 
 
@@ -55,7 +56,7 @@ class OpenStep:
     batch: RecordedBatch | None = None
     to_read: dict[str, Tensor] = field(default_factory=dict)
     """Scalars by name: "norm/0", "norm/1", "update_ratio", "dead_units", "loss_scale", "by_layer/grad_norm/h.0"."""
-    row_hashes: Tensor | list[int] | None = None
+    row_hashes: Tensor | RowCopy | None = None
 
     def has_stepped(self, optimizer: Optimizer) -> bool:
         return any(optimizer is ref() for ref in self.stepped)

@@ -27,5 +27,5 @@ class RowHashes:
         """Return the hash of each row of `x`; none without rows."""
         if x is None or x.dim() == 0 or x.numel() == 0:
             return []
-        hashes = self._hasher.hashes(x)
-        return hashes.tolist() if isinstance(hashes, Tensor) else hashes
+        hashes: list[int] = self._hasher.hashes(x).tolist()
+        return hashes

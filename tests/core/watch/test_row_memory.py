@@ -1,6 +1,9 @@
 """RowMemory: which rows a script has trained on before."""
 
-from tui_lab.core.watch.row_memory import RowMemory
+import pytest
+import torch
+
+from tui_lab.core.watch.row_memory import RowHasher, RowMemory
 
 
 def test_history_has_the_last_step_and_the_times_of_each_row() -> None:
@@ -25,3 +28,12 @@ def test_rows_used_longest_ago_are_forgotten() -> None:
     history = memory.history()
     assert history.last_step.tolist() == [12, -1]
     assert history.times.tolist() == [14, 1]
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.float32])
+def test_equal_rows_have_equal_hashes_and_a_script_may_use_their_memory_again(dtype: torch.dtype) -> None:
+    x = torch.tensor([[1, 2], [3, 4], [1, 2]], dtype=dtype)
+    hashes = RowHasher().hashes(x)
+    x.fill_(7)
+    first, second, third = hashes.tolist()
+    assert first == third != second
