@@ -142,6 +142,8 @@ def is_sharded(tensor_or_module: Tensor | nn.Module) -> bool:
 
     To read such a tensor, or to call such a module, all processes must do it together, and only one records.
     """
+    if type(tensor_or_module) in (Tensor, nn.Parameter):  # Nearly all, and at every step.
+        return False
     if isinstance(tensor_or_module, Tensor):
         return hasattr(tensor_or_module, "placements")
     if any(type(module).__name__ == "FullyShardedDataParallel" for module in tensor_or_module.modules()):

@@ -22,10 +22,13 @@ from tui_lab.core.watch.model_calls import has_room_for_copy, is_sharded, unwrap
 from tui_lab.core.watch.model_search import Inputs, loss_of
 from tui_lab.core.watch.unchanged_model import gradients_set_aside, unchanged_attributes, unchanged_buffers
 from tui_lab.core.watch.unchanged_rng import unchanged_rng
+from tui_lab.core.watch.values import Scalar
 from tui_lab.data.tokenizers import Tokenizer, decode
 
 MAX_CHECKED = 2**16
 """Entries of the gradient that is checked at every step, at most."""
+MAX_SUMMED = 256
+"""Entries that Python adds up."""
 
 _ON_NUMBERS = ("Mul", "Div", "Add", "Sub", "Neg", "Pow", "Exp", "Log", "Sqrt")
 """The beginnings of the names of operations with which a script changes a loss."""
@@ -55,16 +58,16 @@ class ModelCall:
 
     @classmethod
     def of(cls, model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], inputs: Inputs) -> "ModelCall":
-        device = inputs.x.device if inputs.x is not None else torch.device("cpu")
-        is_cast = torch.is_autocast_enabled(device.type)
+        x = inputs.x
+        device = "cpu" if x is None or x.is_cpu else x.device.type
         return cls(
             model=model,
             args=args,
             kwargs=kwargs,
             inputs=inputs,
             cpu_generator=torch.get_rng_state(),
-            gpu_generator=torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
-            autocast=torch.get_autocast_dtype(device.type) if is_cast else None,
+            gpu_generator=None if x is None or not x.is_cuda else torch.cuda.get_rng_state(x.device),
+            autocast=torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None,
         )
 
     @property
@@ -117,10 +120,13 @@ class NonFiniteWatch:
         if self.is_active:
             self._criterion = Criterion(name, logits, targets, options)
 
-    def backward(self, loss: Tensor, *, is_scaled: bool) -> None:
-        """A backward pass is about to begin. is_scaled: by GradScaler, whose gradients may overflow."""
+    def backward(self, loss: Tensor, value: Scalar, *, is_scaled: bool) -> None:
+        """A backward pass is about to begin. value: of the loss.
+
+        is_scaled: by GradScaler, whose gradients may overflow.
+        """
         self._is_scaled = is_scaled
-        if self._can_look_at(loss) and not math.isfinite(float(loss.detach())):
+        if self._can_look_at(value) and not math.isfinite(value):
             self._trace("loss", loss)
 
     def after_backward(self) -> None:
@@ -133,14 +139,14 @@ class NonFiniteWatch:
             parameter = _checked_parameter(call.model)
             self._checked = None if parameter is None else weakref.ref(parameter)
         gradient = None if parameter is None else parameter.grad
-        if gradient is None or not self._can_look_at(gradient) or math.isfinite(float(gradient.sum())):
+        if gradient is None or not self._can_look_at(gradient) or math.isfinite(_sum(gradient)):
             return
         if not all_finite([gradient]):  # The sum alone may overflow.
             self._trace("gradient", None)
 
-    def clipped(self, norm: Tensor) -> None:
+    def clipped(self, norm: Scalar) -> None:
         """The script measured the norm of its gradients."""
-        if not self._is_scaled and self._can_look_at(norm) and not math.isfinite(float(norm)):
+        if not self._is_scaled and self._can_look_at(norm) and not math.isfinite(norm):
             self._trace("gradient", None)
 
     def skipped(self, scale: Tensor | None) -> None:
@@ -153,10 +159,14 @@ class NonFiniteWatch:
         self._call = None
         self._criterion = None
 
-    def _can_look_at(self, tensor: Tensor) -> bool:
-        if not self.is_active or self._call is None or is_sharded(tensor):
+    def _can_look_at(self, tensor: Scalar) -> bool:
+        if not self.is_active or self._call is None:
             return False
-        if tensor.device.type == "cpu" or self._waits:
+        if isinstance(tensor, float):
+            return True
+        if is_sharded(tensor):
+            return False
+        if tensor.is_cpu or self._waits:
             return True
         return tensor.is_cuda and torch.cuda.current_stream(tensor.device).query()
 
@@ -280,6 +290,13 @@ def _copied(model: nn.Module) -> nn.Module | None:
         return copy.deepcopy(model) if has_room_for_copy(model) else None
     except Exception:  # Any module of a user may refuse, in its own way.
         return None
+
+
+def _sum(gradient: Tensor) -> float:
+    """The sum of a gradient. Python adds a few numbers in less time than a call of torch takes."""
+    if gradient.is_cpu and gradient.dim() == 1 and len(gradient) <= MAX_SUMMED:
+        return float(sum(gradient.tolist()))
+    return float(gradient.sum())
 
 
 def _checked_parameter(model: nn.Module) -> Tensor | None:

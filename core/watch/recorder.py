@@ -23,6 +23,7 @@ from tui_lab.core.watch.step_clock import StepClock
 from tui_lab.core.watch.step_log import StepLog
 from tui_lab.core.watch.steps import OpenStep, Pending
 from tui_lab.core.watch.updates_by_hand import ByHand, UpdatesByHand
+from tui_lab.core.watch.values import scalar_of
 from tui_lab.core.watch.watched_script import Given, WatchedScript
 
 MANY_SKIPPED = 20
@@ -112,8 +113,8 @@ class Recorder:
         pending = self._pending
         if pending.unscaled is not None and pending.unscaled[1] is loss:
             loss = pending.unscaled[0]
-        pending.losses.add(loss, pending.criterion)
-        self.non_finite.watch.backward(loss, is_scaled=pending.unscaled is not None)
+        value = pending.losses.add(loss, pending.criterion)
+        self.non_finite.watch.backward(loss, value, is_scaled=pending.unscaled is not None)
         pending.criterion = None
         pending.unscaled = None
 
@@ -129,8 +130,9 @@ class Recorder:
         self.script.grad_clip = float(wanted)
         self.steering.has_clipped = True
         if not is_sharded(norm):
-            self._pending.norms.append(norm.detach())
-            self.non_finite.watch.clipped(norm)
+            value = scalar_of(norm)
+            self._pending.norms.append(value)
+            self.non_finite.watch.clipped(value)
 
     def scaled(self, loss: Tensor, scaled_loss: Tensor, scale: Tensor | None) -> None:
         self._pending.unscaled = (loss, scaled_loss)

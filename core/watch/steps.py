@@ -11,7 +11,7 @@ from tui_lab.core.training.layer_metrics import ByLayer, rounded
 from tui_lab.core.watch.optimizers import ScriptOptimizers
 from tui_lab.core.watch.recorded_batch import RecordedBatch
 from tui_lab.core.watch.row_memory import RowCopy
-from tui_lab.core.watch.values import LossSum
+from tui_lab.core.watch.values import LossSum, Scalar
 
 
 @dataclass
@@ -21,7 +21,7 @@ class Pending:
     losses: LossSum = field(default_factory=LossSum)
     criterion: Tensor | None = None
     """What the loss function returned, until a backward pass starts."""
-    norms: list[Tensor] = field(default_factory=list)
+    norms: list[Scalar] = field(default_factory=list)
     """Gradient norms before clipping; several where a script clips parts of the model."""
     loss_scale: Tensor | None = None
     unscaled: tuple[Tensor, Tensor] | None = None
@@ -54,7 +54,7 @@ class OpenStep:
     data_seconds: float = 0.0
     extra: dict[str, float] = field(default_factory=dict)
     batch: RecordedBatch | None = None
-    to_read: dict[str, Tensor] = field(default_factory=dict)
+    to_read: dict[str, Scalar] = field(default_factory=dict)
     """Scalars by name: "norm/0", "norm/1", "update_ratio", "dead_units", "loss_scale", "by_layer/grad_norm/h.0"."""
     row_hashes: Tensor | RowCopy | None = None
 
@@ -106,15 +106,15 @@ class OpenStep:
         return self.losses[0].n if self.losses else 0
 
     @property
-    def scalars(self) -> list[Tensor]:
-        """What `values` needs, [] each."""
-        return [*(tensor for loss in self.losses for tensor in loss.tensors()), *self.to_read.values()]
+    def scalars(self) -> list[Scalar]:
+        """What `values` needs."""
+        return [*(scalar for loss in self.losses for scalar in loss.scalars()), *self.to_read.values()]
 
     def values(self, numbers: list[float], row_hashes: list[int] | None) -> "StepValues":
         """The values of the step, from those of `scalars` and `row_hashes`."""
         losses = []
         for loss in self.losses:
-            n = len(loss.tensors())
+            n = len(loss.scalars())
             losses.append(loss.mean(numbers[:n]))
             numbers = numbers[n:]
         return StepValues(losses, dict(zip(self.to_read, numbers, strict=True)), row_hashes)
