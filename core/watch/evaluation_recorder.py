@@ -82,8 +82,9 @@ class EvaluationRecorder:
 
     def interrupted(self) -> None:
         """A call for training follows: a call without gradients that has not returned raised an exception."""
-        self._call = EvaluationCall()
-        self._has_called = False
+        if self._call.part is not None:
+            self._call = EvaluationCall()
+            self._has_called = False
 
     def finish(self, n_steps: int) -> None:
         """End the evaluation, if there is one; it took place after `n_steps` steps. Waits for its losses."""

@@ -174,11 +174,11 @@ class LastState:
         """An optimizer has changed the weights of the model: write its state when it is dropped."""
         self._n_updates += 1
         self.watch(model)
-        part = next((part for part in self._optimizers if part.thing is optimizer), None)
-        if part is None:
-            self._optimizers.append(_OptimizerPart(optimizer, self._folder, self._count))
-        else:
-            part.refresh(optimizer)
+        for part in self._optimizers:
+            if part.thing is optimizer:
+                part.refresh(optimizer)
+                return
+        self._optimizers.append(_OptimizerPart(optimizer, self._folder, self._count))
 
     def watch(self, model: nn.Module | None) -> None:
         """Write the state of the model when it is dropped. None: it is not known, or was dropped."""

@@ -194,6 +194,8 @@ def inputs_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Inputs:
         first, second = args  # The usual call, model(x, y), without a look at names.
         if _holds_ids(first) and first.shape == second.shape:
             return Inputs(first, second)
+    if len(args) == 1 and not kwargs and isinstance(args[0], Tensor):
+        return Inputs(args[0] if args[0].dim() else None, None)
     named = list(_named_tensors(args, kwargs))
     whole = [(name, t) for name, t in named if _holds_ids(t) and not any(part in name for part in NOT_X)]
     y = next((t for name, t in named if name in Y_NAMES), None)

@@ -102,11 +102,12 @@ class Recorder:
     def backward(self, loss: Tensor) -> None:
         self._look_for_update(loss)
         self._training()
-        began = self._now()
-        by_hand = self.by_hand.backward(loss)
-        self.clock.exclude(self._now() - began)
-        if by_hand is not None:
-            self._begin_training(by_hand)
+        if not self.by_hand.is_off:
+            began = self._now()
+            by_hand = self.by_hand.backward(loss)
+            self.clock.exclude(self._now() - began)
+            if by_hand is not None:
+                self._begin_training(by_hand)
         self._losses_inside += self._is_stepping
         if self._losses_inside > 1:  # LBFGS evaluates the loss again and again; the first one is that of the step.
             return
@@ -119,14 +120,16 @@ class Recorder:
         pending.unscaled = None
 
     def after_backward(self) -> None:
-        self.by_hand.after_backward()
+        if not self.by_hand.is_off:
+            self.by_hand.after_backward()
         self.non_finite.watch.after_backward()
 
     def before_clip(self) -> None:
         self._measurements.before_clip(self.script.model)
 
     def clipped(self, norm: Tensor, wanted: float) -> None:
-        self.by_hand.look_at_gradients()
+        if not self.by_hand.is_off:
+            self.by_hand.look_at_gradients()
         self.script.grad_clip = float(wanted)
         self.steering.has_clipped = True
         if not is_sharded(norm):
@@ -162,7 +165,7 @@ class Recorder:
 
     def before_step(self, optimizer: Optimizer) -> None:
         is_by_hand = isinstance(optimizer, ByHand)
-        if not is_by_hand:
+        if not (is_by_hand or self.by_hand.is_off):
             self.by_hand.turn_off()
         if not self.script.watches(optimizer):
             return
@@ -238,7 +241,7 @@ class Recorder:
 
     def _look_for_update(self, loss: Tensor | None = None) -> None:
         """Record a step if the script has changed its weights without an optimizer. loss: the next one, if known."""
-        if (optimizer := self.by_hand.update(loss)) is not None:
+        if not self.by_hand.is_off and (optimizer := self.by_hand.update(loss)) is not None:
             self.before_step(optimizer)
             self.after_step(optimizer)
 

@@ -107,6 +107,11 @@ class UpdatesByHand:
         """Backward passes that led to it."""
 
     @property
+    def is_off(self) -> bool:
+        """Whether no updates are looked for any more, so that no call does anything."""
+        return self._is_off
+
+    @property
     def optimizer(self) -> ByHand | None:
         """What stands for the optimizer; None if the script has one, and before the first backward pass."""
         return self._optimizer
@@ -119,6 +124,7 @@ class UpdatesByHand:
     def turn_off(self) -> None:
         """The script has an optimizer, or records its steps itself."""
         self._is_off = True
+        self.replaced = []
         self._optimizer = None
         self._parameters = []
         self._samples = []
