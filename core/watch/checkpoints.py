@@ -60,6 +60,20 @@ def optimizer_state(state: Mapping[Tensor, Any], groups: Sequence[Mapping[str, A
     }
 
 
+def n_bytes(state: Any) -> int:
+    """The bytes of the tensors in nested mappings."""
+    if isinstance(state, Tensor):
+        return state.nbytes
+    return sum(map(n_bytes, state.values())) if isinstance(state, Mapping) else 0
+
+
+def copied_state(state: Any) -> Any:
+    """A copy of nested mappings, with tensors on the CPU."""
+    if isinstance(state, Tensor):
+        return state.detach().to("cpu", copy=True)
+    return {key: copied_state(value) for key, value in state.items()} if isinstance(state, Mapping) else state
+
+
 def load_model(checkpoint: Path) -> dict[str, Tensor]:
     """The weights of a checkpoint. Raises OSError or SafetensorError."""
     weights: dict[str, Tensor] = load_file(checkpoint / MODEL)

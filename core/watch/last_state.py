@@ -1,15 +1,18 @@
 """The last state of a script's model and optimizers, which are gone before the script ends where they live in `main()`.
 
-What the script drops is written to disk at that moment. Nothing is kept alive for it but the dictionaries that hold the
-tensors of an optimizer and the model's own ones, until their owner is dropped or another training begins.
+What the script drops is copied at that moment: in memory if it is small, otherwise to disk, within a budget. Nothing is
+kept alive for it but the dictionaries that hold the tensors of an optimizer and the model's own ones, until their owner
+is dropped or another training begins.
 """
 
 import os
 import shutil
 import tempfile
+import time
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -18,27 +21,60 @@ from torch.optim import Optimizer
 
 from tui_lab.core.training.checkpoint_names import name_of
 from tui_lab.core.watch import checkpoints
+from tui_lab.core.watch.budget import Budget
 from tui_lab.core.watch.model_calls import is_sharded
 from tui_lab.util import files
 from tui_lab.util.errors import RunError
 
+MAX_COPY = 2**25
+"""Bytes of a state that is copied in memory: 32 MiB."""
+SHARE = 0.1
+"""Of the script's time, for writing what it drops: a sweep may drop many models."""
 SHARDED = "the model is spread over several processes, so one of them alone can neither save nor call it"
 UNKNOWN = "the script's model is not known, or the script has dropped it"
 
+TOO_OFTEN = "the script drops models so often that to write each would take more than a tenth of its time"
+
 T = TypeVar("T", nn.Module, Optimizer)
+
+
+class DropBudget:
+    """Decides once for each training whether what the script drops of it may be written; always for the first one."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._budget = Budget(SHARE, clock)
+        self._budget.allows()  # The time counts from now on.
+        self._is_allowed: bool | None = None
+
+    def next_training(self) -> None:
+        """Another training begins."""
+        self._is_allowed = None
+
+    @contextmanager
+    def spend(self) -> Iterator[None]:
+        """Count the time of the block, which writes. Raises RunError if there is none left."""
+        if self._is_allowed is None:
+            self._is_allowed = self._budget.allows()
+        if not self._is_allowed:
+            raise RunError.of("unavailable", TOO_OFTEN)
+        with self._budget.spend():
+            yield
 
 
 class _Part(ABC, Generic[T]):
     """An object of the script. count: returns the updates so far, which show whether its state is the last one."""
 
-    def __init__(self, thing: T, folder: Path, count: Callable[[], int]) -> None:
+    def __init__(self, thing: T, folder: Path, count: Callable[[], int], budget: DropBudget) -> None:
         self._ref: weakref.ref[T] = weakref.ref(thing, self._dropped)
         self._folder = folder
         self._count = count
+        self._budget = budget
         self._pid = os.getpid()
+        self._copy: Mapping[str, Any] | None = None
+        """Its state from when it was dropped, if that is small."""
         self._written: Path | None = None
-        """A temporary folder with its state from when it was dropped."""
-        self._written_at = -1
+        """A temporary folder with that state, if it is large."""
+        self._copied_at = -1
         self.problem = UNKNOWN
         """Why the state is not known, if it is not."""
 
@@ -49,22 +85,26 @@ class _Part(ABC, Generic[T]):
 
     @property
     def is_known(self) -> bool:
-        """Whether its state after the last update is there, or was written when it was dropped."""
-        return self.thing is not None or (self._written is not None and self._written_at == self._count())
+        """Whether its state after the last update is there, or was copied when it was dropped."""
+        return self.thing is not None or self._copied_at == self._count()
 
     def write(self, folder: Path, number: int = 0) -> None:
         """Write the last state, which is known, into `folder`. number: of an optimizer. Raises OSError."""
         thing = self.thing
         if thing is not None:
-            self._write(folder, thing, number)
+            self._write(folder, self._state_of(thing), number)
+        elif self._copy is not None:
+            self._write(folder, self._copy, number)
         elif self._written is not None:
             for file in self._written.iterdir():
                 shutil.move(file, folder / self._name_of(file, number))
 
     def forget(self) -> None:
-        """Remove what was written, and write nothing from now on."""
+        """Remove what was copied, and copy nothing from now on."""
         self._pid = -1
         self._release()
+        self._copy = None
+        self._copied_at = -1
         if self._written is not None:
             shutil.rmtree(self._written, ignore_errors=True)
             self._written = None
@@ -74,18 +114,26 @@ class _Part(ABC, Generic[T]):
         if os.getpid() != self._pid:  # Forgotten, or in a forked child.
             return
         try:
-            self._folder.mkdir(exist_ok=True)
-            self._written = Path(tempfile.mkdtemp(prefix=files.TEMPORARY, dir=self._folder))
-            self._write(self._written, None, 0)
-            self._written_at = self._count()
+            state = self._state_of(None)
+            if checkpoints.n_bytes(state) <= MAX_COPY:
+                self._copy = checkpoints.copied_state(state)
+            else:
+                with self._budget.spend():
+                    self._folder.mkdir(exist_ok=True)
+                    self._written = Path(tempfile.mkdtemp(prefix=files.TEMPORARY, dir=self._folder))
+                    self._write(self._written, state, 0)
+            self._copied_at = self._count()
         except Exception as error:  # It may be half gone. What the script does then must go on.
-            self._written_at = -1
             self.problem = str(error)
         self._release()
 
     @abstractmethod
-    def _write(self, folder: Path, thing: T | None, number: int) -> None:
-        """Write the state of `thing`; None: of the object that is being dropped."""
+    def _state_of(self, thing: T | None) -> Mapping[str, Any]:
+        """Return the state of `thing`; None: of the object that is being dropped. Raises RunError."""
+
+    @abstractmethod
+    def _write(self, folder: Path, state: Mapping[str, Any], number: int) -> None:
+        """Write a state. Raises OSError."""
 
     def _name_of(self, written: Path, number: int) -> str:
         """The name in the checkpoint of a file that was written with the number 0."""
@@ -99,19 +147,22 @@ class _Part(ABC, Generic[T]):
 class _ModelPart(_Part[nn.Module]):
     """While a model is dropped, its submodules are still there."""
 
-    def __init__(self, model: nn.Module, folder: Path, count: Callable[[], int]) -> None:
-        super().__init__(model, folder, count)
+    def __init__(self, model: nn.Module, folder: Path, count: Callable[[], int], budget: DropBudget) -> None:
+        super().__init__(model, folder, count, budget)
         self._own: list[tuple[dict[str, Tensor | None], dict[str, Tensor | None], set[str]]] = [
             (model._parameters, model._buffers, model._non_persistent_buffers_set)  # type: ignore[list-item]
         ]
         modules = model._modules.items()
         self._submodules = {name: weakref.ref(module) for name, module in modules if module is not None}
 
-    def _write(self, folder: Path, thing: nn.Module | None, number: int) -> None:
+    def _state_of(self, thing: nn.Module | None) -> Mapping[str, Any]:
         model = self._assembled() if thing is None else thing
         if is_sharded(model):
             raise RunError.of("unavailable", SHARDED)
-        checkpoints.write_model(folder, model.state_dict())
+        return model.state_dict()
+
+    def _write(self, folder: Path, state: Mapping[str, Any], number: int) -> None:
+        checkpoints.write_model(folder, state)
 
     def _assembled(self) -> nn.Module:
         """A module with the same parts. Raises RunError if one is gone."""
@@ -130,8 +181,8 @@ class _ModelPart(_Part[nn.Module]):
 
 
 class _OptimizerPart(_Part[Optimizer]):
-    def __init__(self, optimizer: Optimizer, folder: Path, count: Callable[[], int]) -> None:
-        super().__init__(optimizer, folder, count)
+    def __init__(self, optimizer: Optimizer, folder: Path, count: Callable[[], int], budget: DropBudget) -> None:
+        super().__init__(optimizer, folder, count, budget)
         self._state: dict[Tensor, Any] = {}
         self._groups: list[dict[str, Any]] = []
         self.refresh(optimizer)
@@ -141,8 +192,10 @@ class _OptimizerPart(_Part[Optimizer]):
         self._state = optimizer.state
         self._groups = optimizer.param_groups
 
-    def _write(self, folder: Path, thing: Optimizer | None, number: int) -> None:
-        state = checkpoints.optimizer_state(self._state, self._groups) if thing is None else thing.state_dict()
+    def _state_of(self, thing: Optimizer | None) -> Mapping[str, Any]:
+        return checkpoints.optimizer_state(self._state, self._groups) if thing is None else thing.state_dict()
+
+    def _write(self, folder: Path, state: Mapping[str, Any], number: int) -> None:
         checkpoints.write_optimizer(folder, number, state)
 
     def _name_of(self, written: Path, number: int) -> str:
@@ -159,8 +212,9 @@ class LastState:
     folder: of the checkpoints, where the state of what is dropped waits, too.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.perf_counter) -> None:
         self._folder = folder
+        self._budget = DropBudget(clock)
         self._model: _ModelPart | None = None
         self._optimizers: list[_OptimizerPart] = []
         self._n_updates = 0
@@ -178,14 +232,22 @@ class LastState:
             if part.thing is optimizer:
                 part.refresh(optimizer)
                 return
-        self._optimizers.append(_OptimizerPart(optimizer, self._folder, self._count))
+        self._forget_outdated()
+        self._optimizers.append(_OptimizerPart(optimizer, self._folder, self._count, self._budget))
+
+    def _forget_outdated(self) -> None:
+        """Forget the optimizers that were dropped before the latest update: theirs is not the last state."""
+        for part in self._optimizers:
+            if not part.is_known:
+                part.forget()
+        self._optimizers = [part for part in self._optimizers if part.is_known]
 
     def watch(self, model: nn.Module | None) -> None:
         """Write the state of the model when it is dropped. None: it is not known, or was dropped."""
         if model is not None and (self._model is None or self._model.thing is not model):
             if self._model is not None:
                 self._model.forget()
-            self._model = _ModelPart(model, self._folder, self._count)
+            self._model = _ModelPart(model, self._folder, self._count, self._budget)
 
     def save(self, step: int) -> Path:
         """Write a checkpoint of the last state, and forget it.
@@ -213,6 +275,7 @@ class LastState:
             part.forget()
         self._model = None
         self._optimizers = []
+        self._budget.next_training()
 
     def _count(self) -> int:
         return self._n_updates

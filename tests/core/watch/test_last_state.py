@@ -2,8 +2,9 @@
 
 import gc
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +14,10 @@ from torch import Tensor, nn
 import tui_lab
 from tests.core.watch.loops import batch, start
 from tui_lab.core import events as ev
-from tui_lab.core.watch import checkpoints
+from tui_lab.core.watch import checkpoints, last_state
+from tui_lab.core.watch.last_state import LastState
 from tui_lab.core.watch.recording import Recording
+from tui_lab.util.errors import RunError
 
 State = dict[str, Tensor]
 
@@ -163,7 +166,7 @@ def test_weights_before_the_last_step_are_not_the_last_ones(tmp_path: Path) -> N
     record.end()
     assert not saved(record)
     assert any(isinstance(event, ev.Warned) for event in record.run.events())
-    assert not list(record.run.checkpoints.iterdir())
+    assert not list(record.run.checkpoints.glob("*"))
 
 
 def test_model_that_cannot_be_saved_is_reported(tmp_path: Path) -> None:
@@ -175,3 +178,69 @@ def test_model_that_cannot_be_saved_is_reported(tmp_path: Path) -> None:
     assert not any(isinstance(event, ev.Saved) for event in events)
     assert any(isinstance(event, ev.Warned) for event in events)
     assert not list((record / "checkpoints").glob("*"))
+
+
+def new_training() -> tuple[nn.Module, torch.optim.Optimizer]:
+    model = start()
+    return model, torch.optim.AdamW(model.parameters(), lr=1e-2)
+
+
+def train_and_drop(state: LastState) -> None:
+    """Another training, of which the script keeps nothing."""
+    state.forget()
+    model, optimizer = new_training()
+    train(model, optimizer)
+    state.updated(model, optimizer)
+    del model, optimizer
+    gc.collect()
+
+
+def test_small_states_that_are_dropped_are_not_written(tmp_path: Path) -> None:
+    state = LastState(tmp_path)
+    train_and_drop(state)
+    assert not list(tmp_path.iterdir())
+    assert {file.name for file in state.save(3).iterdir()} >= {"model.safetensors", "optimizer-0.safetensors"}
+
+
+def test_writing_what_is_dropped_takes_a_share_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each write takes ten seconds here, and each training a second: of twelve, the first is written."""
+    monkeypatch.setattr(last_state, "MAX_COPY", 0)
+    now = [0.0]
+    state = LastState(tmp_path, lambda: now[0])
+    write_model = checkpoints.write_model
+
+    def slow(folder: Path, weights: Mapping[str, Any]) -> None:
+        now[0] += 10.0
+        write_model(folder, weights)
+
+    monkeypatch.setattr(checkpoints, "write_model", slow)
+    n_written = []
+    for _ in range(12):
+        now[0] += 1.0
+        train_and_drop(state)
+        n_written.append(len(list(tmp_path.iterdir())))
+    assert n_written == [2] + [0] * 11  # A model and an optimizer.
+    with pytest.raises(RunError):
+        state.save(3)
+    now[0] += 200.0
+    train_and_drop(state)
+    assert state.save(3).is_dir()
+
+
+def test_optimizers_that_are_made_again_and_again_leave_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a script makes a new optimizer for one of two models in each step."""
+    monkeypatch.setattr(last_state, "MAX_COPY", 0)
+    state = LastState(tmp_path, lambda: 0.0)
+    model, first = new_training()
+    train(model, first)
+    for _ in range(3):
+        _, second = new_training()
+        state.updated(model, first)
+        state.updated(model, second)
+        del second
+        gc.collect()
+    assert len(list(tmp_path.iterdir())) <= 1
+    state.forget()
+    assert not list(tmp_path.iterdir())
