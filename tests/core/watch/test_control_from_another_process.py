@@ -39,8 +39,7 @@ for command in (
     cmd.Undo(),
     cmd.Set("optim.grad_clip", -1.0),
     cmd.Evaluate(),
-    cmd.Step(1),
-    cmd.Step(2),
+    cmd.Step(3),
 ):
     control.send(folder, command)
 while sum(isinstance(event, ev.Paused) for event in Run(folder).events()) < 2:
