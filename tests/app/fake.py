@@ -170,11 +170,15 @@ class Lab:
     now: list[float]
     config: Config
 
-    async def tell(self, *messages: SessionMessage) -> None:
-        """Deliver messages once all keys are carried out, and let enough time pass for a new frame."""
+    async def keys_carried_out(self) -> None:
+        """Wait for all keys, also for one whose action reads a file in a thread."""
         app = self.pilot.app
         while isinstance(app, KeysInOrder) and app.keys_under_way and app._exception is None:
             await self.pilot.pause()
+
+    async def tell(self, *messages: SessionMessage) -> None:
+        """Deliver messages once all keys are carried out, and let enough time pass for a new frame."""
+        await self.keys_carried_out()
         self.source.items += messages
         self.now[0] += 10.0
         for _ in range(TICKS):

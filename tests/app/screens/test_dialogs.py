@@ -162,13 +162,16 @@ class Unsaved(Session):
         self.tries -= 1
 
 
-@pytest.mark.parametrize(("choice", "left"), [("save", 0), ("lose", 2)])
-async def test_failed_save_is_tried_again_until_it_works_or_is_given_up(choice: str, left: int) -> None:
+@pytest.mark.parametrize(("choice", "asked_at", "left"), [("save", [2, 1], 0), ("lose", [2], 2)])
+async def test_failed_save_is_tried_again_until_it_works_or_is_given_up(
+    choice: str, asked_at: list[int], left: int
+) -> None:
     app, source = RecordingApp(), Unsaved(2)
     async with app.run_test() as pilot:
         asking = app.run_worker(app._closer._ask_while_unsaved(source))
-        for _ in range(2 - left or 1):
-            await pilot.pause()
+        for tries in asked_at:
+            while source.tries != tries or not question(app):  # A thread tries to save.
+                await pilot.pause()
             assert question(app) == "Not saved: the disk is full."
             await answer(pilot, choice)
         await asking.wait()

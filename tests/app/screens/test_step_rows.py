@@ -108,6 +108,7 @@ async def opened(it: Lab) -> StepRowsScreen:
 
 
 async def ticked(it: Lab, screen: StepRowsScreen) -> None:
+    await it.keys_carried_out()
     screen.tick()
     screen.tick()
     await it.pilot.pause()

@@ -270,6 +270,8 @@ class LossPane(Pane):
         """Move the cursor to the next or previous spike or row that stood out; without one, to the latest spike."""
         state = self._state
         step = None if state is None else await self.marked_steps.next(state, self.cursor, by)
+        if not self.is_attached:  # The app was closed meanwhile.
+            return
         if state is None or step is None:
             self.notify(NO_MARK)
             return

@@ -192,7 +192,8 @@ class StepRowsScreen(BaseScreen[None], Screen[None]):
 
     async def action_spike(self, by: int) -> None:
         """Go to the next or previous spike or row that stood out."""
-        if (step := await self._marked_steps.next(self._state, self._step, by)) is not None:
+        step = await self._marked_steps.next(self._state, self._step, by)
+        if step is not None and self.is_attached:  # The app may have been closed meanwhile.
             self._ask(step)
 
     def action_rewind(self) -> None:
