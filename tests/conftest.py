@@ -1,6 +1,8 @@
 """Fixtures for all tests: own cache and runs folders, and process-wide state that is restored after each test."""
 
+import contextlib
 import gc
+import importlib
 import os
 import sys
 from collections.abc import Iterator
@@ -33,6 +35,24 @@ def pytest_xdist_auto_num_workers() -> int:
     """Use 1.5 workers per core with `-n auto`, since tests of the app often wait for it to be idle."""
     cores = len(os.sched_getaffinity(0))
     return cores + cores // 2
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Import the test modules, each worker beginning with others.
+
+    In a fresh clone all of them have to be compiled. Workers that import in the same order would all compile the same.
+    """
+    worker = getattr(session.config, "workerinput", None)
+    if worker is None or session.config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return
+    folder = session.config.rootpath
+    modules = [
+        ".".join(path.relative_to(folder).with_suffix("").parts) for path in sorted(folder.glob("tests/**/test_*.py"))
+    ]
+    first = len(modules) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
+    for module in modules[first:] + modules[:first]:
+        with contextlib.suppress(Exception, pytest.skip.Exception):  # The collection reports it.
+            importlib.import_module(module)
 
 
 def pytest_collection_finish() -> None:
