@@ -4,6 +4,7 @@ import contextlib
 import gc
 import importlib
 import os
+import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,8 +24,11 @@ from tui_lab.core.kernels.process_tuning import reduce_gc
 # Before torch is imported, here and in child processes: with several workers, threads would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+SEED = int(os.environ.get("TEST_SEED", "1729"))
+"""Of all random numbers that tests draw, so that no test fails by chance. `make flakes` tries other seeds."""
+
 # A limit of time for each example would fail tests on a busy machine. `make fuzz` tries thousands of inputs.
-settings.register_profile("quick", max_examples=40, deadline=None)
+settings.register_profile("quick", max_examples=40, deadline=None, derandomize="TEST_SEED" not in os.environ)
 settings.load_profile("quick")
 
 # As tui-lab itself does: garbage collection took two fifths of the time of a test of the app.
@@ -35,6 +39,11 @@ def pytest_xdist_auto_num_workers() -> int:
     """Use 1.5 workers per core with `-n auto`, since tests of the app often wait for it to be idle."""
     cores = len(os.sched_getaffinity(0))
     return cores + cores // 2
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """pytest-randomly decides the order of the tests, and not their random numbers."""
+    config.option.randomly_reset_seed = False
 
 
 def pytest_collection(session: pytest.Session) -> None:
@@ -61,6 +70,23 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def seed_random_numbers() -> None:
+    """Seed Python, numpy and torch, if they are imported."""
+    random.seed(SEED)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(SEED)
+    if "torch" in sys.modules:
+        from tui_lab.core.kernels.device import seed_all_devices
+
+        seed_all_devices(SEED)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Seed what fixtures of a whole module draw, whichever test comes first."""
+    seed_random_numbers()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def no_waiting_for_the_disk() -> Iterator[None]:
     """Leave out fsync: no test cuts the power, and thousands of calls wait for the disk."""
@@ -78,18 +104,13 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def restored_process_state(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Restore torch's threads and gradient mode, sys.path and the working directory after each test.
-
-    torch is seeded from pytest-randomly's seed, as `random` and numpy are, so that a failure can be replayed.
-    """
+def restored_process_state() -> Iterator[None]:
+    """Seed all random numbers. Restore torch's threads and gradient mode, sys.path and the working directory."""
+    seed_random_numbers()
     torch = sys.modules.get("torch")
     paths = list(sys.path)
     folder = Path.cwd()
     if torch is not None:
-        from tui_lab.core.kernels.device import seed_all_devices
-
-        seed_all_devices(request.config.getoption("randomly_seed", 0))
         threads = torch.get_num_threads()
         gradients = torch.is_grad_enabled()
     yield

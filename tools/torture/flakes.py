@@ -7,6 +7,7 @@ random numbers of torch, numpy and `random`, and the examples of hypothesis. Exi
 """
 
 import argparse
+import os
 import random
 import subprocess
 import sys
@@ -40,7 +41,8 @@ def run_tests(seed: int, paths: Sequence[str], workers: str) -> Run:
         report = Path(folder) / "report.xml"
         seeds = [f"--randomly-seed={seed}", f"--hypothesis-seed={seed}"]
         command = [sys.executable, "-m", "pytest", "-q", "-n", workers, *seeds, f"--junit-xml={report}", *paths]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        environment = {**os.environ, "TEST_SEED": str(seed)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         seconds = time.perf_counter() - start
         failed, tests = read(report) if report.exists() else ((), 0)
     if done.returncode not in (0, 1) or bool(done.returncode) != bool(failed):
