@@ -24,6 +24,7 @@ from tui_lab.core.doctor.checks.data.target_findings import (
 from tui_lab.core.doctor.checks.data.trained_padding import check_padding
 from tui_lab.core.doctor.checks.data.unrelated_rows import length_of_unrelated_runs
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
+from tui_lab.core.doctor.measures.dependence import TOLERANCE, other_tokens
 from tui_lab.core.doctor.measures.trained_targets import AGREEMENT, TrainedTargets, agreement, shifted, trained_targets
 from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.doctor.program.target_rules import UNKNOWN, next_token
@@ -67,6 +68,8 @@ def _judge(target: Target, trained: TrainedTargets, x: Tensor, y: Tensor, labels
         yield from _compare_with_rule(target, trained, x, y, target.rule(x))
     elif target.rule is next_token or _are_next_tokens(x, y, target.ignored):
         yield from _compare_with_next_token(target, trained, x, y)
+    elif _offset(x, y, target.ignored) == 0 and _is_blind_to_own_token(target):
+        raise NotApplicable("the logits at a position do not depend on its own token, so they may predict that one")
     elif (share := _swapped_share(trained, target.ignored)) > MAX_SWAPPED:
         yield swapped_rows(target, x, y, next_token(x), share, are_in_batch=True)
     elif length := length_of_unrelated_runs(x, y, target.ignored):
@@ -270,3 +273,20 @@ def _sees_only_earlier(target: Target) -> bool:
     with target.evaluating(), torch.no_grad():
         before, after = target.logits(x)[:, :-1], target.logits(changed)[:, :-1]
     return bool((before - after).abs().max() <= 1e-4 * before.abs().max())
+
+
+def _is_blind_to_own_token(target: Target) -> bool:
+    """Return whether the logits at a position see earlier tokens, but not their own.
+
+    As of a model that shifts its inputs itself, or that puts the states of a decision transformer (Chen et al. 2021)
+    before the actions that it predicts from them.
+    """
+    x = target.probe.x
+    if x.shape[1] < SHORT_ROW or target.fixed_shape:
+        return False
+    t = x.shape[1] // 2
+    changed = x.clone()
+    changed[:, t] = other_tokens(x, torch.ones_like(x, dtype=torch.bool))[:, t]
+    with target.evaluating(), torch.no_grad():
+        effect = (target.logits(changed) - target.logits(x)).float().abs().amax(dim=(0, 2))
+    return bool(effect[t] <= TOLERANCE * effect.max()) and bool(effect[t + 1 :].any())

@@ -98,6 +98,29 @@ def test_reconstruction_by_a_model_that_sees_all_positions_is_only_a_hint() -> N
     assert found == [("hint", "copied_targets")]
 
 
+class OwnUnseen(nn.Module):
+    """Its logits at a position see earlier tokens only, since it shifts its inputs itself; it may see none."""
+
+    def __init__(self, *, sees_earlier: bool) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(V, 16)
+        self.head = nn.Linear(16, V)
+        self.factor = float(sees_earlier)
+
+    def forward(self, x: Tensor) -> Tensor:
+        earlier = F.pad(self.tokens(x), (0, 0, 1, 0))[:, :-1].cumsum(dim=1) * self.factor
+        logits: Tensor = self.head(torch.tanh(earlier))
+        return logits
+
+
+@pytest.mark.parametrize(("sees_earlier", "expected"), [(True, [("not applicable", "")]), (False, COPIED)])
+def test_target_that_equals_a_token_which_the_model_does_not_see_is_no_copy(
+    *, sees_earlier: bool, expected: list[tuple[str, str]]
+) -> None:
+    model = OwnUnseen(sees_earlier=sees_earlier)
+    assert results(targets.check, pairs_case(model, batches=copied, loss=cross_entropy)) == expected
+
+
 def test_loss_of_the_last_position_alone_is_a_hint() -> None:
     target = pairs_case(loss=lambda logits, y: F.cross_entropy(logits[:, -1], y[:, -1]))
     assert results(targets.check, target) == [("hint", "ignored_targets")]
