@@ -18,6 +18,8 @@ OTHER_RULE = "the updates by hand do not subtract fixed multiples of the gradien
 OTHER_TENSORS = "the updates by hand change none of the model's parameters, but other tensors"
 OWN_ROWS = 0.9
 """Share of the trained rows that the model has acted on, from which they are taken for its own data."""
+MIN_LATER = 0.1
+"""Share of the trained rows that the model has acted on between updates."""
 MIN_LAST = 3
 """Updates at the end without a finite gradient after which the gradients stay so."""
 MIN_UNSURE = 1e-3
@@ -54,13 +56,20 @@ def why_not_repeatable(record: LoopRecord) -> str:
 def require_given_data(record: LoopRecord) -> None:
     """Raise NotApplicable if the loop trains on what the model itself has done, as in reinforcement learning.
 
-    Its loss is then that of a policy, which has no known minimum and need not fall. No loss function of torch gives it,
-    and the model was called without gradients with almost all rows, to act on them.
+    Its loss is then that of a policy, which has no known minimum and need not fall, or that of values that change with
+    the policy. The model was called without gradients with almost all rows, to act on them. For a loss function of
+    torch, that must have been before it was trained on them, and for some between updates: an evaluation before the
+    training may have all rows.
     """
     rows = {row for update in record.updates for row in update.rows}
-    if not rows or any(mean is not None for update in record.updates for mean in update.means):
+    if not rows:
         return
-    if len(rows & (record.evaluation_rows - record.training_part_rows)) >= OWN_ROWS * len(rows):
+    acted = record.evaluation_rows - record.training_part_rows
+    if any(mean is not None for update in record.updates for mean in update.means):
+        acted &= record.rows_evaluated_first
+        if len(rows & record.rows_evaluated_later) < MIN_LATER * len(rows):
+            return
+    if len(rows & acted) >= OWN_ROWS * len(rows):
         raise NotApplicable("the loop trains on rows that the model has acted on before, as in reinforcement learning")
 
 

@@ -134,6 +134,8 @@ class LoopRecord:
     with_gradient: the parameters that a backward call gave a gradient other than zero.
     evaluation_rows: hashes of the rows of x in evaluations. training_part_rows: those in evaluations of the training
         part, as far as the loop names it.
+    rows_evaluated_first: those of evaluation_rows that were evaluated before they were trained on.
+    rows_evaluated_later: those of them that were first evaluated after an update.
     moves_by_hand: whether the weights changed without a step of any optimizer. The updates are those by hand, if the
         loop has created no optimizer; their `lrs` are empty where an update was no multiple of the gradient.
     left_out: names of parameters that no update by hand changed, though the rule of the others would have.
@@ -156,6 +158,8 @@ class LoopRecord:
     with_gradient: tuple[Tensor, ...] = ()
     evaluation_rows: frozenset[int] = field(default_factory=frozenset)
     training_part_rows: frozenset[int] = field(default_factory=frozenset)
+    rows_evaluated_first: frozenset[int] = field(default_factory=frozenset)
+    rows_evaluated_later: frozenset[int] = field(default_factory=frozenset)
     moves_by_hand: bool = False
     left_out: tuple[str, ...] = ()
     rates_by_hand: tuple[tuple[Tensor, float], ...] = ()

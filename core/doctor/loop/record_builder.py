@@ -80,6 +80,8 @@ class RecordBuilder(ObservedHooks):
             unmoved_with_gradient=self._book.unmoved_with_gradient,
             with_gradient=self._book.with_gradient,
             evaluation_rows=frozenset(self._rows.of_evaluations),
+            rows_evaluated_first=frozenset(self._rows.evaluated_first),
+            rows_evaluated_later=frozenset(self._rows.evaluated_later),
             training_part_rows=frozenset(self._rows.of_training_part),
             moves_by_hand=self.moves_by_hand,
             left_out=self._book.left_out,
@@ -132,6 +134,7 @@ class RecordBuilder(ObservedHooks):
     def _trained(self, hashes: list[int], keep: Callable[[], None]) -> None:
         """A backward pass has reached what the model returned for some rows, so that they are no validation rows."""
         self._draft.rows += hashes
+        self._rows.trained(hashes)
         keep()
 
     def _evaluation(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -142,7 +145,7 @@ class RecordBuilder(ObservedHooks):
         if not self._draft.is_complete:
             self._draft.loaders = Loaders()  # What was drawn before was for the evaluation.
         x = inputs_of(args, kwargs).x
-        self._rows.evaluated(x)
+        self._rows.evaluated(x, after_update=bool(self._updates))
         self._observer.validated(x)
 
     def loss(self, name: str, output: Tensor, targets: Tensor, options: dict[str, Any]) -> None:

@@ -180,6 +180,35 @@ def test_loss_of_a_policy_need_not_fall(check: Callable[[Target], Iterator[Findi
         list(check(trained(losses=policy)))
 
 
+def value_learning(model: nn.Module, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
+    """As Q-learning on new steps: act on ten batches, then learn values that grow with the updates."""
+    if step % 10 == 0:
+        with torch.no_grad():
+            for number in range(step, step + 10):
+                model(learnable(number)[0])
+    targets = torch.randn(32, 4, generator=torch.Generator().manual_seed(step)) * (1 + step / 30)
+    return F.mse_loss(model(batch[0]), targets)
+
+
+def evaluated_once(model: nn.Module, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
+    """All rows are evaluated before the training, whose targets are random."""
+    if step == 0:
+        with torch.no_grad():
+            for number in range(STEPS):
+                model(learnable(number)[0])
+    return F.cross_entropy(model(batch[0]), unrelated(step)[1])
+
+
+def test_values_of_rows_that_the_model_acted_on_need_not_fall() -> None:
+    with pytest.raises(NotApplicable):
+        list(loss_progress.check(trained(losses=value_learning, lr=1e-3)))
+
+
+def test_loss_of_rows_that_were_evaluated_before_the_training_has_to_fall() -> None:
+    (finding,) = found(trained(losses=evaluated_once, lr=1e-3))
+    assert (finding.code, finding.kind) == ("loss_not_falling", "hint")
+
+
 def test_single_infinite_loss_is_no_finding() -> None:
     assert not found(trained(losses=infinite_once))
 
