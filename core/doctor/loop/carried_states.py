@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tui_lab.core.doctor.loop.lines import user_line
+from tui_lab.core.doctor.loop.loss_graph import when_reached
 from tui_lab.core.doctor.loop.observed import CarriedState
 from tui_lab.core.doctor.program.nested import tensors_of
 
@@ -20,11 +21,16 @@ MIN_COMPARED = 3
 
 @dataclass
 class _Returned:
-    """A tensor that a call returned. update, n_shuffled: the number of updates and of shuffled batches until then."""
+    """A tensor that a call returned. update, n_shuffled: the number of updates and of shuffled batches until then.
+
+    is_trained: whether a backward pass has reached what the call returned. A policy also acts, and is then trained from
+    the state that it had when it acted.
+    """
 
     value: Tensor
     update: int
     n_shuffled: int
+    is_trained: bool = False
 
 
 class StateWatch:
@@ -68,10 +74,18 @@ class StateWatch:
                 if source is not None:
                     self._note(module, tensor, source)
 
-    def leaving(self, module: nn.Module, values: Iterable[Any]) -> None:
-        """The call returned `values`."""
+    def leaving(self, module: nn.Module, values: Iterable[Any], output: Any) -> None:
+        """The call returned `values` in its output."""
         tensors = [t for value in values for t in tensors_of(value) if _may_be_state(t)]
-        self._returned[id(module)] = [_Returned(t.detach(), self.n_updates, self._n_shuffled) for t in tensors]
+        returned = [_Returned(t.detach(), self.n_updates, self._n_shuffled) for t in tensors]
+        self._returned[id(module)] = returned
+
+        def reached() -> None:
+            for one in returned:
+                one.is_trained = True
+
+        if returned:
+            when_reached(output, reached)
 
     @property
     def results(self) -> tuple[CarriedState, ...]:
@@ -85,7 +99,7 @@ class StateWatch:
             return None
         for returned in (one for group in self._returned.values() for one in group):
             is_earlier = returned.update < self.n_updates and returned.value.shape == tensor.shape
-            if is_earlier and torch.equal(returned.value, tensor) and bool(tensor.any()):
+            if is_earlier and returned.is_trained and torch.equal(returned.value, tensor) and bool(tensor.any()):
                 return returned
         return None
 

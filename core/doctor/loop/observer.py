@@ -82,7 +82,7 @@ class Observer:
         values = output.values() if isinstance(output, dict) else output
         # The first is the prediction, which a loop may feed back on purpose.
         if isinstance(values, tuple | list) and len(values) > 1:
-            self._tell("states", lambda: self._states.leaving(module, values[1:]))
+            self._tell("states", lambda: self._states.leaving(module, values[1:], output))
 
     def recurrent_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         values = [*args[1:], kwargs.get("hx")]
@@ -90,7 +90,7 @@ class Observer:
 
     def recurrent_return(self, module: nn.Module, output: Any) -> None:
         states = output[1:] if isinstance(module, nn.RNNBase) else (output,)
-        self._tell("states", lambda: self._states.leaving(module, states))
+        self._tell("states", lambda: self._states.leaving(module, states, output))
 
     def evaluated(self, module: nn.Module) -> None:
         """A module was called without gradients."""

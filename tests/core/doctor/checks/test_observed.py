@@ -352,9 +352,25 @@ def stream_loop(*, contiguous: bool) -> Callable[[], None]:
     return lambda: train(model, torch.optim.SGD(model.parameters(), lr=0.1), loss)
 
 
+def policy_loop() -> None:
+    """As recurrent PPO: acts step by step, and trains all steps from the state that the policy had before them."""
+    gru, head = nn.GRU(4, 8, batch_first=True), nn.Linear(8, 2)
+    optimizer = torch.optim.SGD([*gru.parameters(), *head.parameters()], lr=0.1)
+    state = torch.zeros(1, 1, 8)
+    for _ in range(6):
+        first, steps = state, torch.randn(1, 5, 4)
+        for t in range(5):
+            state = gru(steps[:, t : t + 1], state)[1].detach()
+        for _ in range(3):
+            optimizer.zero_grad()
+            head(gru(steps, first)[0]).square().mean().backward()
+            optimizer.step()
+
+
 @pytest.mark.parametrize(
     ("loop", "expected"),
     [
+        (policy_loop, [("not applicable", "")]),
         (loader_loop(carries=True, shuffle=True), [(FOUND, "state_carried")]),
         (loader_loop(carries=True, shuffle=False), [(HINT, "state_carried")]),
         (loader_loop(carries=False, shuffle=True), [("not applicable", "")]),
