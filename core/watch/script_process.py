@@ -12,6 +12,7 @@ import importlib.abc
 import importlib.machinery
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,27 +165,44 @@ class _ImportWatcher(importlib.abc.MetaPathFinder):
     def __init__(self, name: str, call: Callable[[], None]) -> None:
         self._name = name
         self._call = call
+        self._is_called = False
+        self._searching: set[int] = set()
+        """The threads that look for the module at present: another finder may ask this one again."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if name != self._name:
+        thread = threading.get_ident()
+        if name != self._name or thread in self._searching:
             return None
-        sys.meta_path.remove(self)
-        for finder in sys.meta_path:
-            spec = finder.find_spec(name, path, target)
-            if spec is not None:
-                if spec.loader is not None:
-                    spec.loader = _Loader(spec.loader, self._call)
-                return spec
-        sys.meta_path.insert(0, self)  # It is not installed; the script may install it or extend sys.path.
-        return None
+        self._searching.add(thread)
+        try:
+            specs = (each.find_spec(name, path, target) for each in list(sys.meta_path) if each is not self)
+            spec = next((spec for spec in specs if spec is not None), None)
+        finally:
+            self._searching.discard(thread)
+        # To look for a module, as transformers does before it imports torch, does not import it.
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader, self._imported)
+        return spec
+
+    def _imported(self) -> None:
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+        if not self._is_called:
+            self._is_called = True
+            self._call()
 
 
 class _Loader(importlib.abc.Loader):
+    """Calls a function after a module was executed; all else is as the module's own loader does it."""
+
     def __init__(self, loader: Any, call: Callable[[], None]) -> None:
         self._loader = loader
         self._call = call
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(vars(self).get("_loader"), name)  # A copy has no attributes at first.
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
         module: ModuleType | None = self._loader.create_module(spec)

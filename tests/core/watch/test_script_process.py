@@ -1,10 +1,14 @@
 """The process of a watched script starts as Python does, and torch is imported by the script alone."""
 
+import copy
 import importlib
+import importlib.abc
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,6 +88,45 @@ def test_a_module_that_is_missing_at_first_is_still_waited_for(module: str, tmp_
         importlib.import_module(module)
     path.write_text(text)
     importlib.invalidate_caches()
+    importlib.import_module(module)
+    assert calls == [1]
+
+
+def test_looking_for_the_module_does_not_end_the_wait(module: str) -> None:
+    calls: list[int] = []
+    when_imported(module, lambda: calls.append(1))
+    when_imported(module, lambda: calls.append(2))
+    spec = importlib.util.find_spec(module)
+    assert spec is not None and spec.loader is not None and calls == []
+    assert spec.loader.get_source(module) is not None  # type: ignore[attr-defined]
+    copy.copy(spec.loader)
+    importlib.import_module(module)
+    assert sorted(calls) == [1, 2]
+
+
+def test_module_that_fails_at_first_is_still_waited_for(module: str, tmp_path: Path) -> None:
+    path = tmp_path / f"{module}.py"
+    text = path.read_text()
+    path.write_text("raise OSError")
+    calls: list[int] = []
+    when_imported(module, lambda: calls.append(1))
+    with pytest.raises(OSError):
+        importlib.import_module(module)
+    path.write_text(text)
+    importlib.invalidate_caches()
+    importlib.import_module(module)
+    assert calls == [1]
+
+
+def test_another_finder_may_ask_all_finders(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Asking(importlib.abc.MetaPathFinder):
+        def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+            others = [finder for finder in sys.meta_path if finder is not self]
+            return next((spec for finder in others if (spec := finder.find_spec(name, path, target))), None)
+
+    calls: list[int] = []
+    when_imported(module, lambda: calls.append(1))
+    monkeypatch.setattr(sys, "meta_path", [Asking(), *sys.meta_path, Asking()])
     importlib.import_module(module)
     assert calls == [1]
 
