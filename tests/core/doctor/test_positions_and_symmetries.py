@@ -354,6 +354,35 @@ def test_masked_padding_changes_nothing(ignores_mask: bool) -> None:
     assert [finding.code for finding in found] == ["padding_attended"] * ignores_mask
 
 
+class FirstPlaceIsOne(nn.Module):
+    """Like RoBERTa: its own positions begin after that of the padding token, and it accepts others."""
+
+    def __init__(self, causal: bool, ignores_mask: bool) -> None:
+        super().__init__()
+        self.causal = causal
+        self.mixing = Hugging(ignores_mask)
+        self.places = nn.Embedding(2 * T, V)
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, position_ids: Tensor | None = None
+    ) -> Any:
+        if position_ids is None:
+            position_ids = torch.arange(1, input_ids.shape[1] + 1).expand_as(input_ids)
+        forward: Tensor = self.mixing(input_ids, attention_mask)
+        if self.causal:
+            return forward + self.places(position_ids)
+        backward: Tensor = self.mixing(input_ids.flip(1), None if attention_mask is None else attention_mask.flip(1))
+        return forward + backward.flip(1) + self.places(position_ids)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("ignores_mask", [False, True])
+def test_positions_that_do_not_begin_at_zero_are_no_effect_of_padding(causal: bool, ignores_mask: bool) -> None:
+    torch.manual_seed(0)
+    found = list(padding_effect.check(target_of(FirstPlaceIsOne(causal, ignores_mask))))
+    assert [finding.code for finding in found] == ["padding_attended"] * ignores_mask
+
+
 def test_program_without_padding_is_not_applicable() -> None:
     with pytest.raises(NotApplicable):
         list(padding_effect.check(target_of("")))

@@ -114,7 +114,8 @@ def _added(target: Target, model: nn.Module) -> _Effect:
     padded = torch.cat([padding, ids] if causal else [ids, padding], dim=1)
     mask = torch.ones_like(padded)
     mask[:, slice(0, k) if causal else slice(n, None)] = 0
-    alone, together = _both(model, ids, padded, mask)
+    places = _continued_places(model, mask) if causal else {}
+    alone, together = _both(model, ids, padded, mask, places)
     if alone is None or together is None or alone.dim() != 3 or together.shape[1] != padded.shape[1]:
         raise NotApplicable("the model returns no logits for each position")
     own = together[:, k:] if causal else together[:, :n]
@@ -122,14 +123,25 @@ def _added(target: Target, model: nn.Module) -> _Effect:
     return _Effect(relative_difference(own, alone), f"{k} masked tokens {side} a row")
 
 
-def _both(model: nn.Module, ids: Tensor, padded: Tensor, mask: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    """Return the outputs of the ids alone, and with padding under the mask."""
-    arguments: dict[str, Any] = {"input_ids": padded, "attention_mask": mask}
-    if "position_ids" in inspect.signature(model.forward).parameters:
-        arguments["position_ids"] = (mask.cumsum(dim=1) - 1).clamp(min=0)
+def _continued_places(model: nn.Module, mask: Tensor) -> dict[str, Tensor]:
+    """Return positions [B, T] that count the unmasked tokens alone; empty if the model takes no positions.
+
+    Only padding before a row needs them. Models whose first position is not 0 compute their own otherwise: RoBERTa's
+    is the padding id plus one.
+    """
+    if "position_ids" not in inspect.signature(model.forward).parameters:
+        return {}
+    return {"position_ids": (mask.cumsum(dim=1) - 1).clamp(min=0)}
+
+
+def _both(
+    model: nn.Module, ids: Tensor, padded: Tensor, mask: Tensor, places: dict[str, Tensor]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return the outputs of the ids alone, and with padding under the mask, each at the same positions."""
+    places_alone = {name: place[:, -ids.shape[1] :] for name, place in places.items()}
     try:
-        alone = _floats(model(input_ids=ids, attention_mask=torch.ones_like(ids)))
-        return alone, _floats(model(**arguments))
+        alone = _floats(model(input_ids=ids, attention_mask=torch.ones_like(ids), **places_alone))
+        return alone, _floats(model(input_ids=padded, attention_mask=mask, **places))
     except Exception as error:
         raise NotApplicable(f"attention_mask is not a mask [B, T] of the tokens: {error}") from None
 
