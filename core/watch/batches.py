@@ -100,7 +100,7 @@ class Batches:
         """The loss function was called for training; only the first call of a step counts."""
         if self._targets is not None:
             return
-        self._targets = targets.detach()
+        self._targets = targets.detach() if targets.requires_grad else targets
         self._ignore_index = int(options.get("ignore_index", -100))
         x = self._inputs.x if self._inputs is not None and self._inputs.has_tokens else None
         if name not in OF_CLASSES or x is None:

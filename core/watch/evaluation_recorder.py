@@ -94,6 +94,8 @@ class EvaluationRecorder:
 
     def take(self, n_steps: int) -> list[Evaluation]:
         """The evaluations of the first `n_steps` steps, each once."""
+        if not self._finished:
+            return []
         due = [evaluation for at, evaluation in self._finished if at <= n_steps]
         self._finished = [pair for pair in self._finished if pair[0] > n_steps]
         return due

@@ -83,10 +83,13 @@ class Measurements:
 
     def after_step(self, step: OpenStep, *, has_norm: bool) -> None:
         """Add to a step what was measured, after its first optimizer. has_norm: whether the script gave its norm."""
-        if (ratio := self.update_ratio()) is not None:
+        if self._before and (ratio := self.update_ratio()) is not None:
             step.to_read["update_ratio"] = ratio
-        self._read_dead_units(step)
-        step.to_read |= {f"{BY_LAYER}/grad_norm/{layer}": norm for layer, norm in self._layer_norms.items()}
+        if (watched := self._dead_units) is not None:
+            self._dead_units = None
+            self._read_dead_units(watched, step)
+        for layer, layer_norm in self._layer_norms.items():
+            step.to_read[f"{BY_LAYER}/grad_norm/{layer}"] = layer_norm
         if not has_norm and (norm := self.gradient_norm(step.optimizers)) is not None:
             step.to_read["norm/0"] = norm
         step.extra |= self.memory()
@@ -122,11 +125,9 @@ class Measurements:
         with self._budget.spend():
             self._dead_units = DeadUnits(model)
 
-    def _read_dead_units(self, step: OpenStep) -> None:
-        """After the step: the fraction of dead units, of all and of each layer, if they were watched."""
-        watched = self._dead_units
-        self._dead_units = None
-        shares = {} if watched is None else watched.shares()
+    def _read_dead_units(self, watched: DeadUnits, step: OpenStep) -> None:
+        """After the step: the fraction of dead units, of all and of each layer."""
+        shares = watched.shares()
         if shares:
             step.to_read["dead_units"] = torch.stack(list(shares.values())).mean()
             layers = means_by_layer(shares)

@@ -4,8 +4,7 @@ import functools
 import gc
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -170,8 +169,7 @@ class ModelFinder:
         self._watched = {id(module): self._model}
 
 
-@dataclass(frozen=True)
-class Inputs:
+class Inputs(NamedTuple):
     """The tensors of one call of the model. x: token ids [B, T], or the first tensor of a model without tokens.
 
     has_named_y: whether y is an argument with a usual name of targets, and not only further ids.

@@ -6,8 +6,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -34,8 +33,7 @@ _ON_NUMBERS = ("Mul", "Div", "Add", "Sub", "Neg", "Pow", "Exp", "Log", "Sqrt")
 """The beginnings of the names of operations with which a script changes a loss."""
 
 
-@dataclass(frozen=True)
-class Criterion:
+class Criterion(NamedTuple):
     """A call of a loss function of torch.nn.functional. shape: of the logits."""
 
     name: str
@@ -44,8 +42,7 @@ class Criterion:
     options: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class ModelCall:
+class ModelCall(NamedTuple):
     """A call of the model for training, with the states of torch's generators and of autocast when it began."""
 
     model: nn.Module

@@ -29,10 +29,10 @@ class ScriptOptimizers:
 
     def add(self, optimizer: Optimizer) -> bool:
         """Note that an optimizer steps; return whether it is new."""
-        present = self.present
-        if any(optimizer is other for other in present):
-            return False
-        self._stepped = [weakref.ref(other) for other in [*present, optimizer]]
+        for ref in self._stepped:
+            if ref() is optimizer:
+                return False
+        self._stepped = [weakref.ref(other) for other in [*self.present, optimizer]]
         return True
 
     def set_last(self, optimizer: weakref.ref[Optimizer]) -> None:

@@ -93,7 +93,8 @@ class OpenStep:
 
     def add_extra(self, *, has_lr_factor: bool, n_skipped: int) -> None:
         """Add further figures, by the names that events use. n_skipped: the steps that GradScaler has skipped."""
-        self.extra |= {f"lr/{i}": lr for i, lr in enumerate(self.lrs) if i and lr != self.lrs[0]}
+        if len(self.lrs) > 1:
+            self.extra |= {f"lr/{i}": lr for i, lr in enumerate(self.lrs) if i and lr != self.lrs[0]}
         if has_lr_factor:
             self.extra["script_lr"] = self.script_lr
         if n_skipped:
