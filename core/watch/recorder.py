@@ -290,6 +290,8 @@ class Recorder:
 
     def end_step(self) -> None:
         """Record the open step if it is complete, before what the script logs after it."""
+        if self.script.given.optimizers:  # What is logged before the first step has its number, too.
+            self.steps.number_from(self.script.given.optimizers[0])
         step = self._open
         if step is None or not step.stepped or self._is_stepping:
             return

@@ -34,6 +34,8 @@ class StepLog:
         self._batches = batches
         self._evaluations = evaluations
         self._queue = StepQueue(clock)
+        self._is_numbered = False
+        """Whether it is known which number the first step has."""
         self.latest_batch: RecordedBatch | None = None
         """The latest batch that was recorded."""
 
@@ -52,13 +54,19 @@ class StepLog:
 
     def next_number(self, optimizer: Optimizer) -> int:
         """The number, from 0, of the step that `optimizer` begins; the first one goes on with its count."""
-        if not self._log.is_started and self.n_complete == 0:
-            n_before = steps_before(optimizer)
-            if n_before is None:
-                self._log.warn(NOT_COUNTED.format(name=type(optimizer).__name__))
-            else:
-                self._log.resume_after(n_before)
+        self.number_from(optimizer)
         return self.n_complete
+
+    def number_from(self, optimizer: Optimizer) -> None:
+        """Go on with the count of an optimizer, unless the run has begun or does so with that of another one."""
+        if self._is_numbered or self._log.is_started or self.n_complete:
+            return
+        n_before = steps_before(optimizer)
+        self._is_numbered = n_before != 0  # A script may load its checkpoint later.
+        if n_before is None:
+            self._log.warn(NOT_COUNTED.format(name=type(optimizer).__name__))
+        else:
+            self._log.resume_after(n_before)
 
     def forget_batch(self) -> None:
         """Another model is trained from now on."""

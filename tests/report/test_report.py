@@ -369,6 +369,13 @@ def test_report_on_an_imported_run_names_its_source() -> None:
     assert "script" not in page.text and "seconds of training" not in page.text and "Trained on" not in page.text
 
 
+def test_report_on_a_resumed_script_names_the_step(tmp_path: Path) -> None:
+    run = recorded_script(tmp_path / "a")
+    log = run.path / "events.jsonl"
+    log.write_text(log.read_text("utf-8").replace('"resumed": false', '"resumed": true'), "utf-8")
+    assert "resumed at step 0" in page_of(run).text
+
+
 def test_report_on_a_failed_script_has_the_traceback(tmp_path: Path) -> None:
     page = page_of(recorded_script(tmp_path / "a", ending="failed"))
     assert 'File "train.py", line 9' in page.text and "pre" in page.tags

@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+import tui_lab
 from tests.core.watch.loops import TinyModel, batch
 from tui_lab.core import events as ev
+from tui_lab.core.runs.folder import Run
 from tui_lab.core.watch.optimizers import steps_before
 from tui_lab.core.watch.recording import Recording
 from tui_lab.runs.listing import run_details
@@ -72,6 +74,18 @@ def test_optimizer_that_does_not_count_its_steps_is_said_to_have_trained(tmp_pat
     assert [event.step for event in events if isinstance(event, ev.Started) and event.resumed] == []
     warnings = [event.message for event in events if isinstance(event, ev.Warned)]
     assert any("SGD" in message for message in warnings)
+
+
+def test_what_is_logged_before_the_first_step_has_the_count_of_the_given_optimizer(tmp_path: Path) -> None:
+    model = TinyModel()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    train(model, optimizer, N_BEFORE)
+    with tui_lab.watch(model, optimizer, out=tmp_path / "run") as run:
+        run.log(val_loss=1.0)
+        train(model, optimizer)
+        run.log(val_loss=0.5)
+    events = list(Run(tmp_path / "run").events())
+    assert [event.step for event in events if isinstance(event, ev.Evaluated)] == [4, 7]
 
 
 def test_new_optimizer_is_not_resumed(tmp_path: Path) -> None:
