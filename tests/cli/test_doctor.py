@@ -66,11 +66,14 @@ def test_exit_code_is_0_for_healthy(run_cli: RunCli) -> None:
     assert done.code == 0 and "reverse: no problems found" in done.out and "Traceback" not in done.err
 
 
-def test_json_is_one_object(run_cli: RunCli) -> None:
-    done = run_cli("doctor", "confusion-1", *TINY, "--json")
+def test_json_is_one_object_and_sarif_has_the_findings(run_cli: RunCli, tmp_path: Path) -> None:
+    file = tmp_path / "doctor.json"
+    done = run_cli("doctor", "confusion-1", *TINY, "--json", "--sarif", str(file))
     report: dict[str, Any] = json.loads(done.out)
     assert done.code == 1 and report["source"] == "confusion-1" and not report["healthy"]
     assert report["findings"][0]["code"] == "shifted_targets" and report["findings"][0]["drawing"]
+    [run] = json.loads(file.read_text("utf-8"))["runs"]
+    assert run["results"][0]["ruleId"] == "shifted_targets"
 
 
 @pytest.mark.slow
@@ -201,14 +204,6 @@ def test_every_kind_of_result_is_written_for_what_cannot_be_diagnosed(file: Path
     assert 'errors="1"' in (file.parent / "new/report.xml").read_text("utf-8") and "new" in done.err
     [run] = json.loads((file.parent / "report.json").read_text("utf-8"))["runs"]
     assert run["results"] == [] and not run["invocations"][0]["executionSuccessful"]
-
-
-def test_sarif_file_has_the_findings(run_cli: RunCli, tmp_path: Path) -> None:
-    file = tmp_path / "doctor.json"
-    done = run_cli("doctor", "confusion-1", *TINY, "--sarif", str(file))
-    assert done.code == 1
-    [run] = json.loads(file.read_text("utf-8"))["runs"]
-    assert run["results"][0]["ruleId"] == "shifted_targets"
 
 
 @pytest.mark.parametrize(("title", "is_beside"), [("Short.", True), ("A long title of a finding. " * 3, False)])

@@ -1,8 +1,13 @@
 """Checks of plug-ins run after the doctor's own, on a copy, and one that is broken is reported as crashed."""
 
+from collections.abc import Callable
+
+import pytest
+
 from tests.core.tiny import tiny
 from tests.plugin_packages import Install
 from tui_lab.cli import sarif
+from tui_lab.core.doctor import runner
 from tui_lab.core.doctor.checks.registry import CHECKS
 from tui_lab.core.doctor.findings import Report
 from tui_lab.core.doctor.plugin_checks import with_plugins
@@ -51,8 +56,11 @@ CODE = """
 """
 
 
-def report_of() -> Report:
-    return examine_target(target_from_config(tiny()))
+@pytest.fixture
+def report_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Report]:
+    """A report of the doctor's first four checks, up to `targets`, and those of plug-ins."""
+    monkeypatch.setattr(runner, "CHECKS", CHECKS[:4])
+    return lambda: examine_target(target_from_config(tiny()))
 
 
 def test_findings_and_their_rules_in_sarif_are_named_after_the_plugin(install: Install) -> None:
@@ -69,7 +77,7 @@ def test_findings_and_their_rules_in_sarif_are_named_after_the_plugin(install: I
     assert [rule["id"] for rule in run["tool"]["driver"]["rules"]] == ["first-id/begins_alike", "first-id/second"]
 
 
-def test_a_check_ends_in_the_same_ways_as_our_own(install: Install) -> None:
+def test_a_check_ends_in_the_same_ways_as_our_own(install: Install, report_of: Callable[[], Report]) -> None:
     install("lab-rows", "1.0", CODE, checks="absent = lab_rows:absent\nunknown = lab_rows:unknown")
     report = report_of()
     assert ("absent", "there is no such thing") in [(one.check, one.reason) for one in report.not_applicable]
@@ -77,7 +85,7 @@ def test_a_check_ends_in_the_same_ways_as_our_own(install: Install) -> None:
     assert report.healthy
 
 
-def test_a_broken_check_is_crashed_and_names_its_package(install: Install) -> None:
+def test_a_broken_check_is_crashed_and_names_its_package(install: Install, report_of: Callable[[], Report]) -> None:
     broken = {
         "crashing": "ZeroDivisionError: by zero",
         "text": "yielded a str",
@@ -92,12 +100,14 @@ def test_a_broken_check_is_crashed_and_names_its_package(install: Install) -> No
     assert report.passed and not report.healthy
 
 
-def test_a_name_used_twice_is_crashed_and_names_both_packages(install: Install) -> None:
-    install("lab-rows", "1.0", CODE, checks="rows = lab_rows:absent\noverfit = lab_rows:absent")
+def test_a_name_used_twice_is_crashed_and_names_both_packages(
+    install: Install, report_of: Callable[[], Report]
+) -> None:
+    install("lab-rows", "1.0", CODE, checks="rows = lab_rows:absent\ntargets = lab_rows:absent")
     install("other-rows", "2.0", CODE, checks="rows = other_rows:absent")
     messages = {crashed.check: crashed.message for crashed in report_of().crashed}
     assert "lab-rows 1.0" in messages["rows"] and "other-rows 2.0" in messages["rows"]
-    assert "tui-lab itself" in messages["overfit"] and "lab-rows 1.0" in messages["overfit"]
+    assert "tui-lab itself" in messages["targets"] and "lab-rows 1.0" in messages["targets"]
 
 
 def test_the_question_is_the_docstring(install: Install) -> None:

@@ -78,7 +78,11 @@ def file(tmp_path: Path) -> Path:
 def test_name_may_be_a_class_a_model_or_a_function_that_returns_a_case(name: str, file: Path) -> None:
     given = case_from(f"{file}:{name}")
     assert isinstance(given, Case) and isinstance(given.model, nn.Module)
-    assert examine(given).findings == ()
+
+
+@pytest.mark.parametrize("name", ["Mini", "layers", "Translator", "Short", "TimeFirst"])
+def test_healthy_model_has_no_findings_on_the_batches_that_are_made_for_it(name: str, file: Path) -> None:
+    assert examine(case_from(f"{file}:{name}")).findings == ()
 
 
 @pytest.mark.parametrize(
