@@ -80,6 +80,8 @@ def _batch_of(run: Run) -> RecordedBatch:
     if batch.y is None or batch.y.shape != batch.x.shape:
         message = "its rows have no losses: the script's loss takes no targets that belong to the tokens"
         raise RunError.of("unavailable", message, key=run.name)
+    if batch.n_classes:
+        raise RunError.of("unavailable", "the targets of its rows are classes, not tokens", key=run.name)
     if batch.losses is None:
         raise RunError.of("unavailable", "the losses of the recorded rows were not measured", key=run.name)
     return batch

@@ -66,6 +66,10 @@ class Batches:
         self._cells: Cells | None = None
         self._held: HeldLogits | None = None
         """Of a step whose batch is not recorded so far."""
+        self._n_logits = 0
+        """The number of classes among which the loss of the step chooses; 0: unknown."""
+        self._has_classes = False
+        """Whether an id was beyond the logits, so that the targets are classes and not tokens."""
         self._is_recorded = False
         """Whether the batch of the current step is recorded."""
         self._is_incomplete = False
@@ -105,6 +109,7 @@ class Batches:
         x = self._inputs.x if self._inputs is not None and self._inputs.has_tokens else None
         if name not in OF_CLASSES or x is None:
             return
+        self._n_logits = int(logits.shape[1]) if logits.dim() > 1 else 0
         if self._is_recorded:
             self._measure(x, self._targets, logits.detach(), is_log=name == "nll_loss")
         else:
@@ -182,6 +187,7 @@ class Batches:
         self._masked = None
         self._cells = None
         self._held = None
+        self._n_logits = 0
         return hashes, batch
 
     def _record_late(self, inputs: Inputs) -> None:
@@ -216,6 +222,7 @@ class Batches:
         y = None if x_ids is None else self._recorded_targets(x, x_ids.shape[0])
         is_given = inputs.y is not None and self._masked is None and (y is not None or self._targets is None)
         targets = inputs.y if is_given else self._targets
+        self._has_classes |= x_ids is not None and 0 < self._n_logits <= x_ids.max(initial=0)
         return RecordedBatch(
             step=step,
             n_rows=int(x.shape[0]),
@@ -228,7 +235,17 @@ class Batches:
             top=None if cells is None else cells.top,
             probabilities=None if cells is None else cells.probabilities,
             history=None,
+            n_classes=self._n_logits if self._has_classes else 0,
+            row_classes=None if x_ids is None else self._row_classes(x),
         )
+
+    def _row_classes(self, x: Tensor) -> Ids | None:
+        """The target of each of the first rows of x [B, T] if there is one for the whole row."""
+        targets = self._targets
+        if self._n_logits == 0 or targets is None or self._places is not None or self._masked is not None:
+            return None
+        is_class = targets.shape == (x.shape[0],) and not targets.is_floating_point()
+        return _with_ignored(targets, self._ignore_index) if is_class else None
 
     def _recorded_targets(self, x: Tensor, n_rows: int) -> Ids | None:
         """The targets of the first rows, as the loss saw them or else as the model was given them."""

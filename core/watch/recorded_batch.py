@@ -15,7 +15,8 @@ from tui_lab.util import files
 BATCH = "batch.safetensors"
 Ids = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
-_TOKEN_ARRAYS = ("x", "y", "losses", "top", "probabilities")
+_TOKEN_ARRAYS = ("x", "y", "losses", "top", "probabilities", "row_classes")
+_FACTS = ("step", "n_rows", "micro_batches", "x_shape", "y_shape", "n_classes")
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class RecordedBatch:
     n_rows: B; micro_batches: how many the step has. x_shape, y_shape: of the whole tensors, "" where there is none.
     x, y: int64 [R, T] of the first rows, y IGNORED where the loss skips the position; None where the model does not
     take tokens. losses: nats [L, T] of the first L ≤ R rows, NaN where ignored; top: ids [L, T, k], probabilities of
-    the same shape; None where they were not measured.
+    the same shape; None where they were not measured. n_classes: how many there are where y and top are classes, not
+    ids of tokens; 0: they are ids. row_classes: int64 [R], the target of each row if there is one for the whole row.
     """
 
     step: int
@@ -52,6 +54,8 @@ class RecordedBatch:
     top: Ids | None
     probabilities: Floats | None
     history: RowHistory | None
+    n_classes: int = 0
+    row_classes: Ids | None = None
 
     @property
     def token_rows(self) -> tuple[Ids, Ids] | None:
@@ -64,7 +68,7 @@ class RecordedBatch:
 
 def write_batch(folder: Path, batch: RecordedBatch) -> None:
     """Replace the recorded batch. Raises OSError."""
-    facts = {name: str(getattr(batch, name)) for name in ("step", "n_rows", "micro_batches", "x_shape", "y_shape")}
+    facts = {name: str(getattr(batch, name)) for name in _FACTS}
     arrays: dict[str, npt.NDArray[Any]] = {
         name: array for name in _TOKEN_ARRAYS if (array := getattr(batch, name)) is not None
     }
@@ -98,6 +102,8 @@ def read_batch(folder: Path) -> RecordedBatch | None:
             top=arrays.get("top"),
             probabilities=arrays.get("probabilities"),
             history=history,
+            n_classes=int(facts.get("n_classes", 0)),
+            row_classes=arrays.get("row_classes"),
         )
     except (SafetensorError, KeyError) as error:
         raise ValueError(f"damaged: {path}") from error

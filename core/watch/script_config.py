@@ -85,13 +85,26 @@ class Discovered:
         tables = config.model_dump() | {"model": model, "optim": optim, "train": train, "settings": settings}
         return ScriptConfig.model_validate(tables)
 
+    def _n_ids(self) -> int:
+        """The number of token ids: that of the logits, or of a classifier the rows of its embedding; 0: unknown."""
+        x = None if self.inputs is None else self.inputs.x
+        if x is None or not (self.seen_vocab and x.numel()):
+            return self.seen_vocab
+        largest = int(x.max())
+        if largest < self.seen_vocab:
+            return self.seen_vocab
+        tables = [] if self.model is None else [part for part in self.model.modules() if isinstance(part, nn.Embedding)]
+        return next((each.num_embeddings for each in tables if each.num_embeddings > largest), 0)
+
     def find_tokenizer(self, namespaces: Sequence[Mapping[str, Any]]) -> ScriptTokenizer | None:
         """The script's tokenizer; None for a model without tokens, or if there is none."""
-        return find_tokenizer(namespaces, self.seen_vocab or None) if self.has_tokens else None
+        return find_tokenizer(namespaces, self._n_ids() or None) if self.has_tokens else None
 
     def tokenizer_state(self, tokenizer: ScriptTokenizer | None) -> dict[str, Any]:
         """The content of tokenizer.json."""
-        return IdTokenizer(self.seen_vocab).state() if tokenizer is None else tokenizer.tokenizer().state()
+        if tokenizer is not None:
+            return tokenizer.tokenizer().state()
+        return IdTokenizer(self._n_ids() if self.has_tokens else self.seen_vocab).state()
 
     def started(self, config: ScriptConfig) -> ev.Started:
         """The event that starts the run."""

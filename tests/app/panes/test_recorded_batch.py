@@ -1,14 +1,17 @@
 """The batch pane over the batch that was recorded from a script."""
 
 import asyncio
+import string
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.app.fake import Lab
 from tests.app.script import batch, history, script_lab
 from tests.app.session.helpers import MAX_TURNS
+from tui_lab.app.panes.cells import LOSS_MARKS
 from tui_lab.app.panes.recorded_batch import (
     NO_BATCH,
     NO_FIRST_BATCH,
@@ -83,6 +86,25 @@ async def test_batch_without_tokens_has_shapes_and_a_sentence(tmp_path: Path) ->
         assert "float32 [64, 1, 28, 28]" in it.text("#recorded") and NO_TOKENS in it.text("#alignment")
         await it.press("n", "A")
         assert it.screen.is_current and it.pilot.app._notifications
+
+
+async def test_classes_of_tokens_are_shown_as_numbers(tmp_path: Path) -> None:
+    async with script_lab(tmp_path) as it:
+        await it.press("3")
+        classes = np.full((12, 16), 2)
+        await show(it, tmp_path, batch(y=classes, n_classes=3))
+        x, y = (set(line) for line in it.text("#recorded-cells").splitlines()[1:3])
+        assert x <= set(f"{string.ascii_lowercase} ") and y - {"y", " ", *LOSS_MARKS} == {"2"}
+        assert "id 2" in it.text("#recorded-cell") and "y[t]" not in it.text("#alignment")
+
+
+async def test_class_of_a_row_is_in_its_name(tmp_path: Path) -> None:
+    nothing: dict[str, Any] = dict.fromkeys(("y", "losses", "top", "probabilities"))
+    async with script_lab(tmp_path) as it:
+        await it.press("3")
+        await show(it, tmp_path, batch(row_classes=np.arange(12), **nothing))
+        await it.press("n", "n")
+        assert "row 3/12; class 2" in it.text("#recorded-cell")
 
 
 async def test_damaged_batch_is_named(tmp_path: Path) -> None:

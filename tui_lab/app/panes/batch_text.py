@@ -142,7 +142,9 @@ def cell_details(title: str, example: Example, t: int, width: int) -> Text:
         ("x ", "bold"),
         f"{token_name(example.tokenizer, int(example.x[t]))}   ",
         ("y ", "bold"),
-        "-1: ignored by the loss, no target here" if target == IGNORED else token_name(example.tokenizer, target),
+        "-1: ignored by the loss, no target here"
+        if target == IGNORED
+        else token_name(example.target_tokenizer, target),
     )
     if example.losses is None:
         return text
@@ -150,7 +152,7 @@ def cell_details(title: str, example: Example, t: int, width: int) -> Text:
     last_line = "" if math.isnan(loss) else f"loss {loss:.3f}, p = {math.exp(-loss):.3f}. "
     top = zip(example.losses.top[t].tolist(), example.losses.probabilities[t].tolist(), strict=True)
     # A position whose logits the loss did not get has probabilities of 0.
-    predictions = [(token, f"{token_text(example.tokenizer, token)} ({p:.2f})") for token, p in top if p > 0]
+    predictions = [(token, f"{token_text(example.target_tokenizer, token)} ({p:.2f})") for token, p in top if p > 0]
     n_fitting = _n_fitting([text for _, text in predictions], width - len(last_line) - len("top 5: "))
     text.append(f"\n{last_line}")
     text.append(f"top {n_fitting}: " if predictions else "", "dim")

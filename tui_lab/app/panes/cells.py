@@ -1,5 +1,6 @@
 """The cells of the examples of a batch: each input over its target, with the loss as a color."""
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -65,7 +66,8 @@ class Losses(Protocol):
 class Example:
     """x, y: token ids, int64 [T]. next_token: whether the targets are the next tokens.
 
-    losses: None until they are measured. row: of the batch. name: what identifies it, shown above it.
+    losses: None until they are measured. row: of the batch. name: what identifies it, shown above it. targets: how
+    targets and predictions are shown if they are no tokens of `tokenizer`.
     """
 
     tokenizer: Tokenizer
@@ -75,6 +77,12 @@ class Example:
     losses: Losses | None
     row: int = 0
     name: str = ""
+    targets: Tokenizer | None = None
+
+    @property
+    def target_tokenizer(self) -> Tokenizer:
+        """How targets and predictions are shown."""
+        return self.tokenizer if self.targets is None else self.targets
 
     def loss(self, t: int) -> float:
         """Return the loss at position `t` in nats; NaN if it is not measured or the target is ignored."""
@@ -299,17 +307,17 @@ class Cells(Static, can_focus=True):
 
 def cell_rows(example: Example, width: int) -> list[list[Cell]]:
     """Return the cells of an example in rows that are at most `width` columns wide."""
-    texts: dict[int, str] = {}
 
-    def text_of(token: int) -> str:
-        if token not in texts:
-            texts[token] = "–" if token == IGNORED else shortened(token_text(example.tokenizer, token))
-        return texts[token]
+    @functools.cache
+    def text_of(tokenizer: Tokenizer, token: int) -> str:
+        return "–" if token == IGNORED else shortened(token_text(tokenizer, token))
 
+    target_tokenizer = example.target_tokenizer
     rows: list[list[Cell]] = []
     room = 0
     for t, (x, y) in enumerate(zip(example.x.tolist(), example.y.tolist(), strict=True)):
-        x_text, y_text = text_of(x), text_of(y)
+        x_text = text_of(example.tokenizer, x)
+        y_text = text_of(target_tokenizer, y)
         cell = Cell(t, x_text, y_text, max(cell_len(x_text), cell_len(y_text)) + 1)
         if not rows or cell.width > room:
             rows.append([])

@@ -18,7 +18,7 @@ def example_text(title: str, example: Example) -> str:
     lines = [title]
     if not isinstance(example.tokenizer, IdTokenizer):
         lines.append(f"text {decode(example.tokenizer, example.x)}")
-    targets = [str(int(y)) if y < 0 else token_text(example.tokenizer, int(y)) for y in example.y]
+    targets = [str(int(y)) if y < 0 else token_text(example.target_tokenizer, int(y)) for y in example.y]
     lines.append("x " + " ".join(token_text(example.tokenizer, int(x)) for x in example.x))
     lines.append("y " + " ".join(targets))
     return "\n".join(lines)

@@ -21,7 +21,8 @@ from tui_lab.app.widgets.histogram_bar import LEVELS
 from tui_lab.app.widgets.static_text import update_text
 from tui_lab.core.config.script import is_imported
 from tui_lab.core.watch.recorded_batch import Ids, RecordedBatch, RowHistory, read_batch
-from tui_lab.data.tokenizers import Tokenizer
+from tui_lab.data.dataset import IGNORED
+from tui_lab.data.tokenizers import IdTokenizer, Tokenizer
 from tui_lab.util.escape import printable
 
 LOOKS_IN_PAUSE = 12
@@ -158,6 +159,7 @@ class RecordedBatchView(Vertical):
                 losses_of(batch, row),
                 row,
                 row_name(batch, row, len(rows.x)),
+                IdTokenizer(batch.n_classes) if batch.n_classes else None,
             )
             for row in range(len(rows.x))
         ]
@@ -203,7 +205,13 @@ def batch_title(batch: RecordedBatch, state: LabState) -> Text:
 
 def no_alignment(batch: RecordedBatch) -> str:
     """Return why the alignment of a batch is not known."""
-    return NO_TOKENS if batch.x is None else "The loss takes no targets that belong to these tokens."
+    if batch.x is None:
+        return NO_TOKENS
+    if batch.row_classes is not None:
+        return "The target of a row is its class."
+    if batch.n_classes:
+        return f"The target of a token is one of {batch.n_classes:,} classes."
+    return "The loss takes no targets that belong to these tokens."
 
 
 def returned_rows(batch: RecordedBatch, history: RowHistory, width: int) -> Text:
@@ -247,6 +255,8 @@ def row_name(batch: RecordedBatch, row: int, n_shown: int) -> str:
     """Return the place of a row in its batch, and when it was used before."""
     of_all = "" if n_shown == batch.n_rows else f" of {batch.n_rows:,}"
     name = f"row {row + 1:,}/{n_shown:,}{of_all}"
+    if batch.row_classes is not None and row < len(batch.row_classes) and batch.row_classes[row] != IGNORED:
+        name += f"; class {batch.row_classes[row]}"
     if batch.history is None or row >= len(batch.history.last_step):
         return name
     last_step, times = int(batch.history.last_step[row]), int(batch.history.times[row])

@@ -18,7 +18,7 @@ class BatchReading:
 
     batch: RecordedBatch | None = None
     alignment: Alignment | None = None
-    """None if the batch has no tokens or no targets."""
+    """None if the batch has no tokens, or no targets that are tokens."""
     problem: str = ""
 
 
@@ -72,7 +72,7 @@ class BatchReader:
         try:
             batch = read_batch(self._folder)
             aligned = None
-            if batch is not None and batch.x is not None and batch.y is not None:
+            if batch is not None and batch.x is not None and batch.y is not None and not batch.n_classes:
                 aligned = alignment(batch.x, batch.y)
             self._reading = BatchReading(batch, aligned)
         except (OSError, ValueError) as error:
