@@ -9,6 +9,7 @@ import time
 import pytest
 from textual.app import App
 from textual.geometry import Region
+from textual.notifications import Notification
 from textual.pilot import Pilot, WaitForScreenTimeout
 from textual.screen import Screen
 from textual.strip import Strip
@@ -62,6 +63,12 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("textual.app.wait_for_idle", wait_for_idle)
     monkeypatch.setattr("textual.pilot.wait_for_idle", wait_for_idle)
     monkeypatch.setattr(Pilot, "_wait_for_screen", wait_for_messages)
+
+
+@pytest.fixture(autouse=True)
+def toasts_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep all toasts: on a busy machine, one may have expired before a test looks for it."""
+    monkeypatch.setattr(Notification, "has_expired", False)
 
 
 def blank_lines(table: DataTable[object], crop: Region) -> list[Strip]:
