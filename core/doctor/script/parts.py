@@ -18,6 +18,7 @@ from tui_lab.core.doctor.program.batch import Batch, n_rows
 from tui_lab.core.doctor.program.nested import at, mapped, only, tensors_of
 from tui_lab.core.doctor.program.tokens import TokenView
 from tui_lab.core.doctor.script.capture import Capture, CapturedStep
+from tui_lab.core.doctor.script.divided_sums import n_counted, n_divided
 from tui_lab.core.doctor.script.tape import Inputs, Tape
 from tui_lab.core.doctor.script.token_form import Targets, TokenForm
 from tui_lab.core.watch.unchanged_rng import unchanged_rng
@@ -62,7 +63,11 @@ class ScriptParts:
         batch: dict[str, Any] = {"args": args, "kwargs": kwargs, "step": step}
         if self.splits and step.tape is not None:
             batch["constants"] = _row_constants(step.tape, n_rows((args, kwargs)))
-        return {**batch, "targets": step.targets.y} if step.targets is not None else batch
+        if step.targets is None:
+            return batch
+        # A number, which stays when rows are cut off. Outside the model, a tape counts the targets again.
+        n = n_divided(step.targets) if self.inside else 0
+        return {**batch, "targets": step.targets.y, "n divided": n}
 
     def _inputs(self, batch: Batch) -> Inputs:
         """Return the arguments as the script passes them."""
@@ -99,7 +104,7 @@ class ScriptParts:
         if step.tape is None:
             raise NotJudged(f"the script's loss could not be followed: {step.problem}")
         constants = batch.get("constants")
-        return step.tape.replay(self.modules(model), self._inputs(batch), None, constants) * (self.factor / step.scale)
+        return step.tape.replay(self.modules(model), self._inputs(batch), None, constants) * self._factor(batch)
 
     def output_loss(self, output: Any, batch: Batch, model: nn.Module | None = None) -> Tensor:
         """Return the loss for what `forward` returned, or for logits [B, T, V] alone."""
@@ -117,7 +122,16 @@ class ScriptParts:
         if form is not None:
             output = form.original(self._whole(output, step.tape))
         replayed = step.tape.replay(self.modules(model), self._inputs(batch), output, batch.get("constants"))
-        return replayed * (self.factor / step.scale)
+        return replayed * self._factor(batch)
+
+    def _factor(self, batch: Batch) -> float:
+        """Return what turns a replayed loss into the mean loss of the batch, which may be some rows of the step's."""
+        step: CapturedStep = batch["step"]
+        factor = self.factor / step.scale
+        if step.targets is None or not batch["n divided"]:
+            return factor
+        n = n_counted(batch["targets"], step.targets.ignored)
+        return factor * batch["n divided"] / n if n else factor
 
     def _whole(self, output: Any, tape: Tape) -> Any:
         """Return an output that has what the loss uses; `output` may be logits alone. Raises NotJudged."""

@@ -15,6 +15,7 @@ from tui_lab.core.doctor.checks.training import gradients
 from tui_lab.core.doctor.findings import NotJudged
 from tui_lab.core.doctor.loop.recorder import LoopRecorder
 from tui_lab.core.doctor.measures.loss_gradient import measured_loss
+from tui_lab.core.doctor.program.batch import first_rows
 from tui_lab.core.doctor.program.target import Target, required
 from tui_lab.core.doctor.program.update_state import UpdateState
 from tui_lab.core.doctor.runner import NO_TIME, examine
@@ -374,6 +375,58 @@ def test_report_adds_up_losses_that_are_shares_of_an_update() -> None:
     torch.manual_seed(0)
     shares = examined(Small(), share_of_update, micro_batches=2)
     assert shown_first_loss(shares) == pytest.approx(shown_first_loss(whole), rel=0.1)
+
+
+class DividesByGiven(Small):
+    """As in transformers: the sum over the counted targets, divided by their number, which the loop counts."""
+
+    def forward(self, x: Tensor, targets: Tensor | None = None, n: Tensor | None = None) -> Any:
+        logits = self.logits(x)
+        if targets is None:
+            return logits, None
+        loss = F.cross_entropy(logits.view(-1, V), targets.view(-1), reduction="sum", ignore_index=-100)
+        return logits, loss / (targets.numel() if n is None else n)
+
+
+def answers(step: int) -> tuple[Tensor, Tensor]:
+    """Return rows of which about every fourth target is counted, those at the end."""
+    x, y = pair(step)
+    y = y.clone()
+    for row in range(B):
+        y[row, : T - 1 - (row + step) % 3] = -100
+    return x, y.contiguous()
+
+
+def divided_by_counted(model: nn.Module, step: int) -> Tensor:
+    x, y = answers(step)
+    loss: Tensor = model(x, y, (y != -100).sum())[1]
+    return loss
+
+
+def divided_outside(model: nn.Module, step: int) -> Tensor:
+    x, y = answers(step)
+    return F.cross_entropy(model(x)[0].view(-1, V), y.view(-1), reduction="sum") / (y != -100).sum()
+
+
+@pytest.mark.parametrize("loss", [divided_by_counted, divided_outside])
+def test_mean_by_a_counted_divisor_is_a_mean_on_fewer_rows_too(loss: Loss) -> None:
+    target = examined(DividesByGiven(), loss)
+    whole = target.batch(0)
+    assert value(target.loss(whole)) == pytest.approx(value(loss(target.model, 0)), rel=1e-6)
+    few = first_rows(whole, 2)
+    assert measured_loss(target, few).total_weight == pytest.approx(1, rel=1e-3)
+    assert "wrong_divisor" not in [finding.code for finding in examine(target).findings]
+
+
+def divided_by_all(model: nn.Module, step: int) -> Tensor:
+    x, y = answers(step)
+    loss: Tensor = model(x, y, torch.tensor(y.numel()))[1]
+    return loss
+
+
+def test_sum_over_counted_targets_divided_by_all_positions_is_a_finding() -> None:
+    report = examine(examined(DividesByGiven(), divided_by_all))
+    assert "wrong_divisor" in [finding.code for finding in report.findings]
 
 
 def shown_first_loss(target: Target) -> float:
