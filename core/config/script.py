@@ -53,7 +53,7 @@ class ScriptOptimConfig(Section):
     name: str = setting(
         "", "Optimizer", f"The class of the optimizer; of the first, if there are several. `{BY_HAND}`: it has none."
     )
-    lr: float | None = setting(None, "Learning rate", "The script's own rate when recording began.")
+    lr: float | None = setting(None, "Learning rate", "The rate that the script gave its optimizer.")
     lr_factor: float = setting(
         1.0,
         "Learning rate factor",

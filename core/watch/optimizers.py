@@ -1,5 +1,6 @@
 """The optimizers of a script: those that have stepped, and the one that ends a step of the run."""
 
+import inspect
 import math
 import weakref
 from collections.abc import Iterator
@@ -54,6 +55,24 @@ def steps_before(optimizer: Optimizer) -> int | None:
         return max(counts)
     has_momentum = any(isinstance(each, dict) and "momentum_buffer" in each for each in optimizer.state.values())
     return None if has_momentum else 0
+
+
+def peak_rate(optimizer: Optimizer, rate: float) -> float:
+    """The learning rate that a script gave an optimizer, also where a warm-up begins with `rate`, below it.
+
+    It is what torch's schedulers keep in the first group; or, where a script sets the rate of all groups itself, what
+    it passed to the optimizer. Where neither is known, it is `rate`.
+    """
+    group = optimizer.param_groups[0]
+    kept = group.get("max_lr", group.get("initial_lr"))
+    if kept is not None:
+        return float(kept)
+    default = optimizer.defaults.get("lr")
+    if default is None or len({float(each["lr"]) for each in optimizer.param_groups}) > 1:
+        return rate
+    own = inspect.signature(type(optimizer)).parameters.get("lr")
+    is_given = own is None or default != own.default
+    return max(rate, float(default)) if is_given else rate
 
 
 def _step_values(optimizer: Optimizer) -> Iterator[object]:

@@ -24,6 +24,7 @@ from tui_lab.core.watch.frames import locals_of
 from tui_lab.core.watch.loop_variables import executed_loop_variables, loop_variables
 from tui_lab.core.watch.model_calls import parallelism, unwrapped
 from tui_lab.core.watch.model_search import Inputs, parameters_of
+from tui_lab.core.watch.optimizers import peak_rate
 from tui_lab.core.watch.ranks.group import n_processes
 from tui_lab.core.watch.script_settings import captured_settings, total_steps
 from tui_lab.core.watch.script_tokenizer import ScriptTokenizer
@@ -75,7 +76,7 @@ class Discovered:
         }
         optim = {
             "name": _name_of(self.optimizers[0]) if self.optimizers else "",
-            "lr": None if math.isnan(self.lr) else self.lr,
+            "lr": None if math.isnan(self.lr) else self._peak_rate(),
             "weight_decay": max((float(group.get("weight_decay") or 0.0) for group in groups), default=0.0) or None,
             "grad_clip": self.grad_clip,
         }
@@ -84,6 +85,9 @@ class Discovered:
         train = {"steps": steps, "unit": unit, "processes": n_processes(), "parallel": parallel}
         tables = config.model_dump() | {"model": model, "optim": optim, "train": train, "settings": settings}
         return ScriptConfig.model_validate(tables)
+
+    def _peak_rate(self) -> float:
+        return peak_rate(self.optimizers[0], self.lr) if self.optimizers else self.lr
 
     def _n_ids(self) -> int:
         """The number of token ids: that of the logits, or of a classifier the rows of its embedding; 0: unknown."""

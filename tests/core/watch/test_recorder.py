@@ -746,3 +746,34 @@ def test_gradient_norms_of_layers_are_those_before_clipping(in_parts: bool, tmp_
     record.end()
     ((step, by_layer),) = [(step.step, step.by_layer["grad_norm"]) for step in steps_of(record) if step.by_layer]
     assert list(by_layer.values()) == pytest.approx(norms[step - 1], rel=1e-3)
+
+
+def _warm_up(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LambdaLR:
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: step / 10)
+
+
+def _cycle(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.OneCycleLR:
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.02, total_steps=10)
+
+
+def _set_by_the_loop(optimizer: torch.optim.Optimizer) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = 1e-6
+
+
+@pytest.mark.parametrize("schedule", [_warm_up, _cycle, _set_by_the_loop])
+def test_rate_of_the_config_is_not_that_of_the_first_step_of_a_warm_up(schedule: Any, tmp_path: Path) -> None:
+    with recording(tmp_path) as record:
+        model = start()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.02)
+        schedule(optimizer)
+        train(model, optimizer, range(1))
+    assert steps_of(record)[0].lr < 0.001
+    assert record.run.config().optim.lr == pytest.approx(0.02)
+
+
+def test_rate_of_a_group_is_not_replaced_by_the_default_of_torch(tmp_path: Path) -> None:
+    with recording(tmp_path) as record:
+        model = start()
+        train(model, torch.optim.AdamW([{"params": list(model.parameters()), "lr": 1e-5}]), range(1))
+    assert record.run.config().optim.lr == pytest.approx(1e-5)
