@@ -4,6 +4,7 @@ Cost: none beyond the record of the loop.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -124,12 +125,14 @@ def _clips_without_effect(update: UpdateRecord) -> bool:
 
 
 def _undivided(record: LoopRecord, updates: Sequence[UpdateRecord]) -> UpdateRecord | None:
-    """Return the update with most backward calls if the loop adds up their means; None if it does not.
+    """Return an update of the usual number of backward calls if the loop adds up their means; None if it does not.
 
-    They must come from the same line and from different rows: two losses of one model are added on purpose.
+    They must come from the same line and from different rows: two losses of one model are added on purpose. What an
+    epoch leaves over may be added to the first update of the next one.
     """
-    update = max(updates, key=lambda update: len(update.losses))
-    n = len(update.losses)
+    counts = Counter(len(update.losses) for update in updates)
+    n = max(counts, key=lambda n: (counts[n], n))
+    update = next(update for update in updates if len(update.losses) == n)
     if n < 2 or len(updates) > 2 and any(len(update.losses) < 2 for update in updates):
         return None
     same_line = len({event.line for event in update.events_of("backward")}) == 1

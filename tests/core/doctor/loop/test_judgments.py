@@ -120,6 +120,17 @@ def micro_batches(*, divides: bool = True, clears_each: bool = False, adam: bool
     return loop
 
 
+def left_over_micro_batches() -> None:
+    """Each epoch of 11 leaves 3 over, which its successor's first update of 4 adds to its own."""
+    model, optimizer = sgd(0.01)
+    for epoch in range(4):
+        for part in range(11):
+            loss_of(model, 20 * epoch + part).backward()  # type: ignore[no-untyped-call]
+            if part % 4 == 3:
+                optimizer.step()
+                optimizer.zero_grad()
+
+
 def scaled(*, unscales: bool = True, clips: bool = True, steps_itself: bool = False) -> Loop:
     def loop() -> None:
         model, optimizer = sgd(0.1)
@@ -281,6 +292,11 @@ def with_a_closure() -> None:
 )
 def test_healthy_order_has_no_finding(loop: Loop) -> None:
     assert codes(judged(loop)) == []
+
+
+def test_number_of_undivided_losses_is_the_usual_one() -> None:
+    [finding] = [f for f in judged(left_over_micro_batches) if f.code == "accumulation_not_divided"]
+    assert "losses of 4 micro-batches" in finding.title and "(loss / 4)" in finding.fix
 
 
 def test_undivided_losses_are_a_hint_where_the_optimizer_divides_by_the_size_of_the_gradient() -> None:
