@@ -72,6 +72,12 @@ async def lesson(stage: str, size: tuple[int, int] = (80, 24)) -> AsyncIterator[
         yield it, controller
 
 
+async def run_is_closed(it: Lab) -> None:
+    """Wait for the list of lessons, which is shown once threads have stopped and saved the run."""
+    while not isinstance(it.pilot.app.screen, LearnScreen):
+        await it.pilot.pause()
+
+
 def strip(it: Lab) -> str:
     return "\n".join(str(it.screen.query_one(name, Static).content) for name in ("#lesson-body", "#lesson-bar"))
 
@@ -111,8 +117,7 @@ async def test_question_then_run_then_trials_and_the_strip_covers_nothing() -> N
         assert isinstance(it.pilot.app.screen, Help)
         assert "learning rate" in it.pilot.app.screen.shown_text.lower()
         await it.press("escape", "w")
-        await it.pilot.pause()
-        assert isinstance(it.pilot.app.screen, LearnScreen)
+        await run_is_closed(it)
         assert state_text(load_progress(load_lesson(SMALL))) == "stage 2 of 6"
 
 
@@ -180,8 +185,7 @@ async def test_number_field_leaves_letters_to_the_lesson() -> None:
         await it.press("p", "enter", "question_mark")
         assert isinstance(it.pilot.app.screen, Help)
         await it.press("escape", "w")
-        await it.pilot.pause()
-        assert isinstance(it.pilot.app.screen, LearnScreen)
+        await run_is_closed(it)
 
 
 async def test_prepared_run_that_was_not_started_leaves_no_folder() -> None:
@@ -190,6 +194,5 @@ async def test_prepared_run_that_was_not_started_leaves_no_folder() -> None:
         folder = it.screen.prepared_folder
         assert folder is not None and folder.is_dir()
         await it.press("w")
-        await it.pilot.pause()
-        assert isinstance(it.pilot.app.screen, LearnScreen)
+        await run_is_closed(it)
         assert not folder.exists()
