@@ -1,6 +1,7 @@
 """Tensors in nested values: in batches, in arguments, and in what models return.
 
-Looked into are tuples, lists, mappings, dataclasses, and objects of which an attribute is a tensor.
+Looked into are tuples, lists, mappings, dataclasses, and objects of which an attribute is a tensor, unless they say
+`is_no_batch`: what a script's step keeps beside its batch may have as many rows by chance.
 """
 
 import copy
@@ -112,7 +113,7 @@ def mapped(value: Any, function: Callable[[Tensor], Any], depth: int = 0) -> Any
 
 def _attributes(value: Any) -> dict[str, Any]:
     """Return the attributes of an object that may hold a batch or an output; {} for any other value."""
-    if isinstance(value, type):
+    if isinstance(value, type) or getattr(value, "is_no_batch", False):
         return {}
     if dataclasses.is_dataclass(value) and not isinstance(value, nn.Module):
         names = (field.name for field in dataclasses.fields(value))

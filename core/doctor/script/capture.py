@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -68,6 +68,7 @@ class CapturedStep:
     criterion: str
     autocast: torch.dtype | None
     training: bool
+    is_no_batch: ClassVar[bool] = True
 
     @property
     def call(self) -> int | None:

@@ -164,8 +164,20 @@ def sparse_embedding() -> Loop:
     return Loop([users, items], loss)
 
 
+def quantiles() -> Loop:
+    """As many levels as a trial takes rows."""
+    model, levels = network(4, 3), torch.tensor([0.1, 0.5, 0.9])
+
+    def loss() -> Tensor:
+        x = torch.randn(ROWS, 4)
+        error: Tensor = x[:, :1] - model(x)
+        return torch.max(levels * error, (levels - 1) * error).mean()
+
+    return Loop([model], loss)
+
+
 HEALTHY = (
-    q_learning, detached_target, random_network, reward_model, hamiltonian, physics, adversarial_examples,
+    quantiles, q_learning, detached_target, random_network, reward_model, hamiltonian, physics, adversarial_examples,
     batched_policy, sparse_embedding,
 )  # fmt: skip
 
