@@ -175,7 +175,7 @@ class Recorder:
             self._open.has_stepped(optimizer) or self._open.is_ended(self.script.optimizers)
         ):
             self._end_cycle(self._open.stepped[-1], wait=False)
-        step = self._open = self._open or OpenStep(self.steps.next_number(optimizer))
+        step = self._open = self._open or self.steps.begin(optimizer)
         is_first = not step.stepped
         if self.script.optimizers.add(optimizer) and is_first and not is_by_hand:
             self._begin_training(optimizer)

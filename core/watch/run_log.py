@@ -100,9 +100,10 @@ class RunLog:
             data_seconds=step.data_seconds if has_data_time else None,
             extra=extra or None,
             by_layer=values.by_layer,
+            epoch=step.epoch,
         )
 
-    def step(self, *, loss: float, lr: float, n_counted: int, seconds: float, **measured: Any) -> None:
+    def step(self, *, loss: float, lr: float, n_counted: int, seconds: float, epoch: int = 0, **measured: Any) -> None:
         """Record a step with these values. n_counted: its tokens or samples; measured: the other fields of StepDone."""
         before = self._loss_ema
         self._loss_ema = loss if before is None or math.isnan(before) else LOSS_EMA * before + (1 - LOSS_EMA) * loss
@@ -113,7 +114,7 @@ class RunLog:
             loss=loss,
             loss_ema=self._loss_ema,
             lr=lr,
-            epoch=0,
+            epoch=epoch,
             tokens=self._n_counted,
             seconds=seconds,
             tokens_per_s=n_counted / seconds if seconds > 0 else 0.0,

@@ -1,12 +1,14 @@
 """Writes the steps of a script once their values are read, with the evaluations and batches that belong to them."""
 
 import sys
+import weakref
 from collections.abc import Callable
 
 from torch.optim import Optimizer
 
 from tui_lab.core.watch.batches import Batches
 from tui_lab.core.watch.evaluation_recorder import EvaluationRecorder
+from tui_lab.core.watch.library_progress import TrainerProgress
 from tui_lab.core.watch.optimizers import steps_before
 from tui_lab.core.watch.recorded_batch import Ids, RecordedBatch
 from tui_lab.core.watch.run_log import RunLog
@@ -34,6 +36,9 @@ class StepLog:
         self._batches = batches
         self._evaluations = evaluations
         self._queue = StepQueue(clock)
+        self._progress = TrainerProgress()
+        self._began_by: weakref.ref[Optimizer] | None = None
+        """The optimizer that began the latest step."""
         self._is_numbered = False
         """Whether it is known which number the first step has."""
         self.latest_batch: RecordedBatch | None = None
@@ -52,10 +57,13 @@ class StepLog:
         inputs = self._batches.inputs
         return inputs.x.cpu().numpy() if inputs is not None and inputs.x is not None and inputs.has_tokens else None
 
-    def next_number(self, optimizer: Optimizer) -> int:
-        """The number, from 0, of the step that `optimizer` begins; the first one goes on with its count."""
+    def begin(self, optimizer: Optimizer) -> OpenStep:
+        """The step that `optimizer` begins; the number of the first one goes on with its count."""
         self.number_from(optimizer)
-        return self.n_complete
+        if self._began_by is None or self._began_by() is not optimizer:
+            self._began_by = weakref.ref(optimizer)
+            self._progress = TrainerProgress.of(sys._getframe())
+        return OpenStep(self.n_complete, self._progress.epoch)
 
     def number_from(self, optimizer: Optimizer) -> None:
         """Go on with the count of an optimizer, unless the run has begun or does so with that of another one."""
@@ -91,7 +99,8 @@ class StepLog:
             return
         given = self._script.given
         namespaces = without_loop_variables(sys._getframe())
-        self._log.start(self._script.discovered(lr), namespaces, given.tokenizer, given.settings)
+        discovered = self._script.discovered(lr, given.steps or self._progress.steps)
+        self._log.start(discovered, namespaces, given.tokenizer, given.settings)
 
     def validation(self, val_loss: float) -> None:
         """Record the script's own validation loss, instead of the mean of the evaluation that has just ended."""

@@ -37,11 +37,12 @@ class Pending:
 class OpenStep:
     """One step: each optimizer at most once. It is complete when an optimizer is about to step for the second time.
 
-    number: counted from 0. lrs: the rates of all parameter groups that the step used; script_lr: the first without our
-    factor. The tensors in `to_read` are read when the step is recorded.
+    number: counted from 0. epoch: from 0, 0 if unknown. lrs: the rates of all parameter groups that the step used;
+    script_lr: the first without our factor. The tensors in `to_read` are read when the step is recorded.
     """
 
     number: int
+    epoch: int = 0
     stepped: list[weakref.ref[Optimizer]] = field(default_factory=list)
     """The optimizers that have stepped. None is kept alive, since the last step stays open until another one begins."""
     losses: list[LossSum] = field(default_factory=list)

@@ -100,8 +100,8 @@ class WatchedScript:
             return first
         return Inputs(first.x.t(), first.y)
 
-    def discovered(self, lr: float) -> Discovered:
-        """All that is known. lr: of the first step."""
+    def discovered(self, lr: float, steps: int) -> Discovered:
+        """All that is known. lr: of the first step; steps: of the whole training, 0 if unknown."""
         return Discovered(
             model=self.finder.likely_model,
             optimizers=tuple(self.optimizers.present),
@@ -109,5 +109,5 @@ class WatchedScript:
             grad_clip=self.grad_clip,
             seen_vocab=self.n_vocab,
             inputs=self._inputs_by_rows(),
-            steps=self.given.steps,
+            steps=steps,
         )

@@ -8,9 +8,10 @@ import os
 import pickle  # noqa: TID251 - the script does it.
 import sys
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -777,3 +778,27 @@ def test_rate_of_a_group_is_not_replaced_by_the_default_of_torch(tmp_path: Path)
         model = start()
         train(model, torch.optim.AdamW([{"params": list(model.parameters()), "lr": 1e-5}]), range(1))
     assert record.run.config().optim.lr == pytest.approx(1e-5)
+
+
+class TrainerLike:
+    """What is read of a transformers Trainer: two epochs of three steps."""
+
+    def __init__(self) -> None:
+        self.state = SimpleNamespace(max_steps=-1, epoch=None)
+
+    def train(self, one_step: Callable[[], None]) -> None:
+        self.state = SimpleNamespace(max_steps=6, epoch=0)
+        for step in range(6):
+            one_step()
+            self.state.epoch = (step + 1) / 3
+
+
+def test_trainer_of_transformers_tells_its_steps_and_epochs(tmp_path: Path) -> None:
+    run_loop = FunctionType(TrainerLike.train.__code__, {**globals(), "__name__": "transformers.trainer"})
+    with recording(tmp_path) as record:
+        model = start()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        run_loop(TrainerLike(), lambda: train(model, optimizer, range(1)))
+    assert [step.epoch for step in steps_of(record)] == [0, 0, 0, 1, 1, 1]
+    started = next(event for event in record.run.events() if isinstance(event, ev.Started))
+    assert started.steps == 6

@@ -294,7 +294,7 @@ class LabState:
     def epoch(self) -> int | None:
         """The epoch of the latest step, or of the next one if its examples are others; None if it is not known."""
         if not self.loaders:
-            return None
+            return None if self.last is None else self.last.epoch or None  # A script's is 0 if it is not known.
         loader = self.loaders[-1]
         return loader.data_epoch_at(max(self.step - 1, loader.from_step))
 
