@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from tests.core.doctor.test_checks import Small, T, V, case, codes, pair
 from tui_lab import Case, examine
+from tui_lab.core.doctor.checks.training.gradients import frozen_parameters
 
 Loop = Callable[[nn.Module, Sequence[Optimizer], Tensor, Tensor], object]
 
@@ -331,6 +332,30 @@ def test_frozen_table_of_sines_is_healthy() -> None:
             return logits
 
     assert examine(case(Placed())).findings == ()
+
+
+class LowRank(nn.Module):
+    """A frozen linear layer and two trained factors, with the names of peft."""
+
+    def __init__(self, base: nn.Linear, rank: int = 2) -> None:
+        super().__init__()
+        self.base_layer = base.requires_grad_(False)
+        self.lora_A = nn.Linear(base.in_features, rank, bias=False)
+        self.lora_B = nn.Linear(rank, base.out_features, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        changed: Tensor = self.base_layer(x) + self.lora_B(self.lora_A(x))
+        return changed
+
+
+@pytest.mark.parametrize(("freezes_a_factor", "n_named"), [(False, 0), (True, 1)])
+def test_weights_below_trained_adapters_are_frozen_on_purpose(freezes_a_factor: bool, n_named: int) -> None:
+    model = Small().requires_grad_(False)
+    model.head = LowRank(nn.Linear(model.head.in_features, model.head.out_features))  # type: ignore[assignment]
+    model.head.lora_A.requires_grad_(not freezes_a_factor)
+    found = list(frozen_parameters(model))
+    assert [finding.code for finding in found] == ["frozen_parameters"] * n_named
+    assert all("lora_A" in finding.evidence and "base_layer" not in finding.evidence for finding in found)
 
 
 @pytest.mark.parametrize(("detaches", "expected"), [(True, ["missing_gradient"]), (False, [])])

@@ -67,14 +67,27 @@ def unregistered(loss: Tensor, model: nn.Module) -> list[Tensor]:
 
 
 def frozen_parameters(model: nn.Module) -> Iterator[Finding]:
-    """Report frozen weights. Tables that were computed, such as sines of positions or a mask, are meant to be."""
+    """Report frozen weights. Tables that were computed, such as sines of positions or a mask, are meant to be.
+
+    So are the weights below adapters of low rank that are trained (Hu et al. 2021), but not parts of these adapters.
+    """
     frozen = {name: p for name, p in model.named_parameters() if not p.requires_grad}
-    names = [name for name, p in frozen.items() if not _is_position(name) and not _is_computed(p)]
+    trains_adapters = any(p.requires_grad and _is_adapter(name) for name, p in model.named_parameters())
+    names = [
+        name
+        for name, p in frozen.items()
+        if not _is_position(name) and not _is_computed(p) and (_is_adapter(name) or not trains_adapters)
+    ]
     if names:
         n_frozen = sum(p.numel() for p in frozen.values())
         n_all = sum(p.numel() for p in model.parameters())
         # Adapters and new heads are trained on top of a frozen model, which was trained before.
         yield _frozen(names, kind="hint" if FINE_TUNING * n_all < n_frozen < n_all else "finding")
+
+
+def _is_adapter(name: str) -> bool:
+    """Return whether a parameter is one of the two factors of LoRA, by the names that libraries give them."""
+    return "lora_" in name
 
 
 def _is_computed(p: Tensor) -> bool:
