@@ -23,12 +23,14 @@ from tui_lab.core.watch.recorded_batch import Ids, RecordedBatch
 from tui_lab.core.watch.recorder import Recorder
 from tui_lab.core.watch.run_log import RunLog
 from tui_lab.core.watch.script_model import ScriptModel
+from tui_lab.core.watch.script_objects import stored
 from tui_lab.core.watch.script_tokenizer import ScriptTokenizer
 from tui_lab.core.watch.unchanged_model import unchanged_attributes, unchanged_buffers
 from tui_lab.data.tokenizers import IdTokenizer, Tokenizer
 from tui_lab.util.errors import RunError
 
 NO_TOKENS = "the script's model has not been called with token ids"
+ENCODER_DECODER = "the model is an encoder-decoder, which needs a second row of tokens: this is not supported"
 
 
 class Answering:
@@ -61,8 +63,8 @@ class Answering:
         began = time.perf_counter()
         batch = recorder.steps.latest_batch
         x, y = _tokens(batch)
-        result: Measured = f"Not available: {NO_TOKENS}."
-        if model is not None and recorder.script.form is not None and len(x):
+        result: Measured = f"Not available: {_reason(model)}."
+        if model is not None and not is_encoder_decoder(model) and recorder.script.form is not None and len(x):
             result = _look(unwrapped(model), recorder.script.form, x, y, command)
         seconds = time.perf_counter() - began
         batch_step, n_rows = (0, 0) if batch is None else (batch.step, batch.n_rows)
@@ -76,8 +78,8 @@ class Answering:
         self.close()
         self._stop = threading.Event()
         step = recorder.log.n_steps
-        if model is None or recorder.script.form is None:
-            self._refuse(command, step)
+        if model is None or is_encoder_decoder(model) or recorder.script.form is None:
+            self._refuse(command, step, _reason(model))
             return
         inner = unwrapped(model)
         model_copy = copied(inner)
@@ -92,9 +94,9 @@ class Answering:
         self.thread.daemon = True
         self.thread.start()
 
-    def _refuse(self, command: cmd.Generate, step: int) -> None:
+    def _refuse(self, command: cmd.Generate, step: int, reason: str) -> None:
         def tokens() -> Iterable[Generated]:
-            raise RunError.of("unavailable", NO_TOKENS)
+            raise RunError.of("unavailable", reason)
             yield
 
         answers.write_generation(self._run.path, command.id, step, tokens())
@@ -109,6 +111,16 @@ class Answering:
         return generate_plain(forward, encode, shown, command, context, device, self._stop.is_set, n_vocab)
 
 
+def is_encoder_decoder(model: nn.Module) -> bool:
+    """Whether the config of a model of transformers, or of one inside it, says so."""
+    return any(stored(stored(part).get("config")).get("is_encoder_decoder") is True for part in model.modules())
+
+
+def _reason(model: nn.Module | None) -> str:
+    """Why a model cannot be looked at."""
+    return ENCODER_DECODER if model is not None and is_encoder_decoder(model) else NO_TOKENS
+
+
 def encoder_of(tokenizer: ScriptTokenizer | None) -> tuple[Callable[[str], list[int]], Tokenizer]:
     """How a prompt becomes ids, and how ids are shown; without a tokenizer both are numbers."""
     if tokenizer is not None:
@@ -118,8 +130,8 @@ def encoder_of(tokenizer: ScriptTokenizer | None) -> tuple[Callable[[str], list[
 
 
 def _attention(model: nn.Module | None, form: CallForm | None, x: Ids | None, row: int) -> AttentionMaps | str:
-    if model is None or form is None or x is None:
-        return NO_TOKENS
+    if model is None or is_encoder_decoder(model) or form is None or x is None:
+        return _reason(model)
     inner = unwrapped(model)
     device = next(inner.parameters()).device
     row_ids = torch.from_numpy(np.ascontiguousarray(x[row % len(x)])[None]).to(device)

@@ -1,6 +1,7 @@
 """Answers to commands that need the model: asked through the queue, read from the run folder."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,8 @@ from tests.core.watch.loops import T, V, batch
 from tui_lab.core import commands as cmd
 from tui_lab.core.inference.attention import AttentionMaps
 from tui_lab.core.watch import answers
+from tui_lab.core.watch.answering import ENCODER_DECODER
+from tui_lab.core.watch.inside_answers import read_inside
 from tui_lab.core.watch.recording import Recording
 
 
@@ -30,6 +33,14 @@ class Attention(nn.Module):
         if labels is None:
             return {"logits": logits}
         return {"logits": logits, "loss": F.cross_entropy(logits.flatten(0, 1), labels.flatten())}
+
+
+class EncoderDecoder(Attention):
+    """With the config that transformers gives such a model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(is_encoder_decoder=True)
 
 
 def train(steps: int, model: nn.Module) -> None:
@@ -96,6 +107,16 @@ def test_model_without_tokens_says_why(tmp_path: Path) -> None:
     recording.end()
     assert isinstance(answers.read_attention(recording.run.path, "maps"), str)
     assert answers.read_generation(recording.run.path, "text").error
+
+
+def test_encoder_decoder_is_refused_before_it_is_called(tmp_path: Path) -> None:
+    model = EncoderDecoder()
+    folder = recorded(tmp_path, model, cmd.Generate("text", "1"), cmd.Attend("maps"), cmd.LookInside("look", "lens"))
+    generation = answers.read_generation(folder, "text")
+    inside = read_inside(folder, "look")
+    assert generation.error is not None and ENCODER_DECODER in generation.error
+    assert answers.read_attention(folder, "maps") == ENCODER_DECODER
+    assert inside is not None and ENCODER_DECODER in str(inside.result)
 
 
 def test_answer_is_not_written_outside_its_folder(tmp_path: Path) -> None:
