@@ -15,6 +15,7 @@ from tui_lab.core.watch.model_search import inputs_of, loss_of
 from tui_lab.core.watch.same_memory import SameMemory
 from tui_lab.core.watch.script_config import user_namespaces
 from tui_lab.core.watch.script_numbers import numbers_in, variables_in
+from tui_lab.core.watch.trainer_losses import TrainerLosses
 
 
 class EvaluationRecorder:
@@ -27,6 +28,10 @@ class EvaluationRecorder:
         """Whether the model was called without gradients since its last call for training or that of another model."""
         self._finished: list[tuple[int, Evaluation]] = []
         """With the number of steps after which each took place."""
+        self._has_own_loss = False
+        """Whether the script has logged a validation loss since the latest loss that was seen."""
+        self._reported: tuple[int, float] | None = None
+        """The latest validation loss of a Trainer, after the number of steps."""
 
     @property
     def has_called(self) -> bool:
@@ -41,6 +46,7 @@ class EvaluationRecorder:
         n_targets: those that count. After a loss of what the model returned, one of other memory is not that of this
         call, but of another module: a copy, a moving average of the weights, or a teacher.
         """
+        self._has_own_loss = False
         call = self._call
         loss = BatchLoss(output.detach(), call.n_rows, n_targets, is_sum)
         if call.is_running:
@@ -56,6 +62,7 @@ class EvaluationRecorder:
         n_rows = int(x.shape[0]) if x is not None and x.dim() else 1
         self._call = EvaluationCall(data_part(sys._getframe(1)), is_running=True, n_rows=n_rows)
         self._has_called = True
+        self._has_own_loss = False
 
     def returned(self, output: Any, *, is_cross_entropy: bool) -> None:
         """The model returned `output`.
@@ -92,6 +99,27 @@ class EvaluationRecorder:
         if (evaluation := self._evaluations.finish(lambda: numbers_in(user_namespaces(frame)))) is not None:
             self._finished.append((n_steps, evaluation))
 
+    def discard(self) -> None:
+        """The losses that were seen since the last evaluation are not those of one."""
+        self._evaluations.discard()
+
+    def reported(self, n_steps: int, losses: TrainerLosses) -> None:
+        """A Trainer reports the losses of the evaluation that has just ended, after `n_steps` steps.
+
+        They count instead of those that were seen, which may be others than that of a Trainer's own loss function.
+        """
+        val_loss = losses.val_loss
+        observed = self._evaluations.finish(lambda: [] if val_loss is None else [val_loss])
+        if self._has_own_loss:
+            return
+        before = self._reported
+        is_repeated = before is not None and before[0] == n_steps and val_loss is not None
+        evaluation = losses.repeated(before[1]) if is_repeated and before else losses.evaluation(observed)
+        if not is_repeated and val_loss is not None:
+            self._reported = (n_steps, val_loss)
+        if evaluation is not None:
+            self._finished.append((n_steps, evaluation))
+
     def take(self, n_steps: int) -> list[Evaluation]:
         """The evaluations of the first `n_steps` steps, each once."""
         if not self._finished:
@@ -102,6 +130,7 @@ class EvaluationRecorder:
 
     def take_corrected(self, n_steps: int, val_loss: float) -> Evaluation | None:
         """The latest evaluation after `n_steps` steps with the validation loss of the script; None if there is none."""
+        self._has_own_loss = True
         at_step = [evaluation for at, evaluation in self._finished if at == n_steps]
         self._finished = [pair for pair in self._finished if pair[0] != n_steps]
         if not at_step:

@@ -34,6 +34,7 @@ class Evaluation:
     per_target: the loss of a target of the validation part, if its losses are sums, else None.
     is_mean_known: whether it is known how the script weights the batches of the validation part.
     validation: the name of that part; None if it is not known which one it is. reason: why not.
+    warning: what the user should know of it.
     """
 
     losses: dict[str, float]
@@ -43,6 +44,7 @@ class Evaluation:
     reason: str = ""
     per_target: float | None = None
     is_mean_known: bool = True
+    warning: str = ""
 
     @property
     def val_loss(self) -> float | None:
@@ -82,6 +84,11 @@ class Evaluations:
         self._losses[part.name].add(loss, part.site, sums)
         self._is_cross_entropy = self._is_cross_entropy and is_cross_entropy
 
+    def discard(self) -> None:
+        """End the evaluation without a result."""
+        self._losses.clear()
+        self._is_cross_entropy = True
+
     def finish(self, numbers: Numbers) -> Evaluation | None:
         """End the evaluation and return its means; None if there was none. Waits for the values.
 
@@ -103,8 +110,7 @@ class Evaluations:
             per_target=validation.per_target if validation is not None and validation.is_sum else None,
             is_mean_known=name is None or means[name][1],
         )
-        self._losses.clear()
-        self._is_cross_entropy = True
+        self.discard()
         return result
 
     def _validation(self) -> tuple[str | None, str]:

@@ -79,14 +79,14 @@ class TorchHooks:
         """Install all hooks. A forked child does not call the listener."""
         self._active = True
         for name in CRITERIA:
-            self._replace(torch.nn.functional, name, functools.partial(self._criterion, name))
-        self._replace(torch.autograd, "backward", self._backward)
-        self._replace(torch.nn.utils, "clip_grad_norm_", self._clip)
-        self._replace(torch.nn.utils.clip_grad, "clip_grad_norm_", self._clip)
-        self._replace(torch.amp.GradScaler, "scale", self._scale)
-        self._replace(torch.amp.GradScaler, "step", self._scaler_step)
-        self._replace(_BaseDataLoaderIter, "__next__", self._next_batch)
-        self._replace(torch.jit, "script", self._jit_script)  # noqa: TID251 - nothing is loaded.
+            self.replace(torch.nn.functional, name, functools.partial(self._criterion, name))
+        self.replace(torch.autograd, "backward", self._backward)
+        self.replace(torch.nn.utils, "clip_grad_norm_", self._clip)
+        self.replace(torch.nn.utils.clip_grad, "clip_grad_norm_", self._clip)
+        self.replace(torch.amp.GradScaler, "scale", self._scale)
+        self.replace(torch.amp.GradScaler, "step", self._scaler_step)
+        self.replace(_BaseDataLoaderIter, "__next__", self._next_batch)
+        self.replace(torch.jit, "script", self._jit_script)  # noqa: TID251 - nothing is loaded.
         for register, call in (
             (register_optimizer_step_pre_hook, self._before_step),
             (register_optimizer_step_post_hook, self._after_step),
@@ -105,7 +105,7 @@ class TorchHooks:
         """Only pass calls on from now on."""
         self._active = False
 
-    def _replace(self, place: Any, name: str, wrapper: Callable[..., Any]) -> None:
+    def replace(self, place: Any, name: str, wrapper: Callable[..., Any]) -> None:
         """Replace `place.name` by a function that calls wrapper(original, *args, **kwargs)."""
         original = vars(place)[name]
 
@@ -135,11 +135,15 @@ class TorchHooks:
 
         What the listener itself calls is not recorded.
         """
+        return self.call(hook, getattr(self._listener, hook), *args)
+
+    def call(self, hook: str, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a function in the same way, which `hook` is the name of."""
         if hook in self._disabled:
             return None
         self._suspended += 1
         try:
-            return getattr(self._listener, hook)(*args)
+            return function(*args)
         except Exception as error:
             self._disabled.add(hook)
             self._listener.failed(hook, error)

@@ -22,6 +22,7 @@ from tui_lab.core.watch.steering import Steering
 from tui_lab.core.watch.step_clock import StepClock
 from tui_lab.core.watch.step_log import StepLog
 from tui_lab.core.watch.steps import OpenStep, Pending
+from tui_lab.core.watch.trainer_hooks import TrainerHooks
 from tui_lab.core.watch.updates_by_hand import ByHand, UpdatesByHand
 from tui_lab.core.watch.values import scalar_of
 from tui_lab.core.watch.watched_script import Given, WatchedScript
@@ -52,6 +53,7 @@ class Recorder:
         self.clock = StepClock(clock)
         self._evaluations = EvaluationRecorder()
         self.steps = StepLog(log, self.script, self.batches, self._evaluations, clock)
+        self._trainer = TrainerHooks(self.hooks, self.script, self._evaluations, self.steps, self.end_step)
         self._boundary = boundary
         self.on_optimizer_step: Callable[[], None] = lambda: None
         """Called after each step of an optimizer, whether it is recorded or not."""
@@ -83,6 +85,7 @@ class Recorder:
             if self.script.finder.model is not None and not self._evaluations.has_called:
                 return
             self.clock.evaluation()
+            self._trainer.look()
             is_sum = options.get("reduction", "mean") == "sum"
             n_targets = counted_targets(name, targets, options)
             self._evaluations.criterion(logits, output, n_targets, is_sum=is_sum, is_cross_entropy=name in OF_CLASSES)
@@ -257,6 +260,7 @@ class Recorder:
     def _begin_training(self, optimizer: Optimizer) -> None:
         """Another training begins with this optimizer: look for its model."""
         began = self._now()
+        self._trainer.look()
         self.steps.forget_batch()
         self.last_state.forget()
         self.script.find_model_of(optimizer)

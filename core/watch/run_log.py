@@ -41,8 +41,7 @@ class RunLog:
         self._n_counted = 0
         self._best_val_loss = math.inf
         self._since_best = 0
-        self._has_warned_of_no_validation = False
-        self._has_warned_of_mean = False
+        self._warned: set[str] = set()
 
     @property
     def n_recorded(self) -> int:
@@ -133,9 +132,12 @@ class RunLog:
         others = {f"loss {split}": loss for split, loss in losses.items() if split and split != evaluation.validation}
         if others:
             self.put(ev.Logged(step=self.n_steps, values=others))
+        if evaluation.warning:
+            self._warn_once(evaluation.warning, evaluation.warning)
         val_loss = evaluation.val_loss
         if val_loss is None:
-            self._warn_of_no_validation(evaluation.reason)
+            if evaluation.reason:
+                self._warn_of_no_validation(evaluation.reason)
             return
         if not evaluation.is_mean_known:
             self._warn_of_mean()
@@ -145,21 +147,24 @@ class RunLog:
 
     def _warn_of_no_validation(self, reason: str) -> None:
         """Say once why an evaluation gave no validation loss."""
-        if not self._has_warned_of_no_validation:
-            self._has_warned_of_no_validation = True
-            self.warn(
-                f"no validation loss is recorded: {reason}. A variable split = 'val', a name such as val_loader, or "
-                "run.log(val_loss=…) shows which loss it is"
-            )
+        self._warn_once(
+            "no validation",
+            f"no validation loss is recorded: {reason}. A variable split = 'val', a name such as val_loader, or "
+            "run.log(val_loss=…) shows which loss it is",
+        )
 
     def _warn_of_mean(self) -> None:
         """Say once that the validation loss may not be the one that the script prints."""
-        if not self._has_warned_of_mean:
-            self._has_warned_of_mean = True
-            self.warn(
-                "the validation loss is the mean over batches. They differ in size, and no variable shows how the "
-                "script weights them; run.log(val_loss=…) records the script's own"
-            )
+        self._warn_once(
+            "mean",
+            "the validation loss is the mean over batches. They differ in size, and no variable shows how the "
+            "script weights them; run.log(val_loss=…) records the script's own",
+        )
+
+    def _warn_once(self, subject: str, message: str) -> None:
+        if subject not in self._warned:
+            self._warned.add(subject)
+            self.warn(message)
 
     def validation(self, val_loss: float, perplexity: float | None = None, examples: int = 0) -> None:
         """Record a validation loss of the weights after the last recorded step, in nats per target."""

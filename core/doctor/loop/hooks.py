@@ -123,23 +123,23 @@ class LoopHooks(TorchHooks):
     def install(self) -> None:
         """Install all hooks. A forked child does not call the listener."""
         super().install()
-        self._replace(nn.Module, "__call__", self._module_call)
-        self._replace(Optimizer, "__init__", self._created)
-        self._replace(Optimizer, "zero_grad", self._zero_grad)
-        self._replace(nn.Module, "zero_grad", self._zero_grad)
-        self._replace(torch.nn.utils, "clip_grad_value_", self._clip_value)
-        self._replace(torch.nn.utils.clip_grad, "clip_grad_value_", self._clip_value)
-        self._replace(torch.nn.utils.clip_grad, "_clip_grads_with_norm_", self._clip_with_norm)
-        self._replace(torch.amp.GradScaler, "unscale_", self._unscale)
-        self._replace(DataLoader, "__iter__", self._iterate)
+        self.replace(nn.Module, "__call__", self._module_call)
+        self.replace(Optimizer, "__init__", self._created)
+        self.replace(Optimizer, "zero_grad", self._zero_grad)
+        self.replace(nn.Module, "zero_grad", self._zero_grad)
+        self.replace(torch.nn.utils, "clip_grad_value_", self._clip_value)
+        self.replace(torch.nn.utils.clip_grad, "clip_grad_value_", self._clip_value)
+        self.replace(torch.nn.utils.clip_grad, "_clip_grads_with_norm_", self._clip_with_norm)
+        self.replace(torch.amp.GradScaler, "unscale_", self._unscale)
+        self.replace(DataLoader, "__iter__", self._iterate)
         for name in FURTHER_CRITERIA:
-            self._replace(torch.nn.functional, name, functools.partial(self._criterion, name))
+            self.replace(torch.nn.functional, name, functools.partial(self._criterion, name))
         for name in IN_PLACE:
             self._override(name, functools.partial(self._in_place, name))
         self._undo.append(self._remove_overrides)
-        self._replace(torch, "compile", self._compile)
+        self.replace(torch, "compile", self._compile)
         for kind in _with_own_step(LRScheduler, ReduceLROnPlateau):
-            self._replace(kind, "step", self._schedule)
+            self.replace(kind, "step", self._schedule)
 
     def _override(self, name: str, wrapper: Callable[..., Any]) -> None:
         """Replace a method that Tensor inherits by a function that calls wrapper(original, *args, **kwargs)."""
