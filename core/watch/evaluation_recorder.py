@@ -1,7 +1,7 @@
 """Collects the evaluations of a script until the steps before them are recorded."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from types import FrameType
 from typing import Any
@@ -95,8 +95,8 @@ class EvaluationRecorder:
 
     def finish(self, n_steps: int) -> None:
         """End the evaluation, if there is one; it took place after `n_steps` steps. Waits for its losses."""
-        frame = sys._getframe()
-        if (evaluation := self._evaluations.finish(lambda: numbers_in(user_namespaces(frame)))) is not None:
+        evaluation = self._evaluations.finish(_results_in_script(sys._getframe()))
+        if evaluation is not None:
             self._finished.append((n_steps, evaluation))
 
     def discard(self) -> None:
@@ -142,6 +142,15 @@ class EvaluationRecorder:
 
 def _sums_in_script(frame: FrameType) -> Numbers:
     return lambda: variables_in(user_namespaces(frame))
+
+
+def _results_in_script(frame: FrameType) -> Numbers:
+    def results() -> Iterator[float]:
+        namespaces = user_namespaces(frame)
+        yield from variables_in(namespaces)
+        yield from numbers_in(namespaces)
+
+    return results
 
 
 def _part_of_loss(of_call: DataPart | None, frame: FrameType) -> DataPart:

@@ -4,7 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from tui_lab.core.watch.data_parts import VALIDATION, DataPart, is_training, is_validation
-from tui_lab.core.watch.loss_means import BatchLoss, LossMeans, Numbers
+from tui_lab.core.watch.loss_means import BatchLoss, LossMeans, Numbers, Weights
 from tui_lab.core.watch.same_memory import SameMemory
 
 
@@ -73,6 +73,8 @@ class Evaluations:
 
     def __init__(self) -> None:
         self._losses: dict[str, _Losses] = defaultdict(_Losses)
+        self._weights: dict[str, Weights] = {}
+        """By what the script weights the batches of each part, as its latest evaluation showed."""
         self._is_cross_entropy = True
 
     @property
@@ -100,7 +102,9 @@ class Evaluations:
             losses.means.read()
         name, reason = self._validation()
         validation = None if name is None else self._losses[name].means
-        means = {part: losses.means.mean(numbers) for part, losses in self._losses.items()}
+        means = {part: losses.means.mean(numbers, self._weights.get(part)) for part, losses in self._losses.items()}
+        shown = {part: losses.means.weights for part, losses in self._losses.items()}
+        self._weights.update({part: weights for part, weights in shown.items() if weights is not None})
         result = Evaluation(
             losses={part: mean for part, (mean, _) in means.items()},
             validation=name,

@@ -44,7 +44,7 @@ class LossMeans:
     _by_targets: float = 0.0
     _waiting: list[BatchLoss] = field(default_factory=list)
     _weights: Weights | None = None
-    """By what the script weights the batches, if a sum shows it."""
+    """By what the script weights the batches, if a variable shows it."""
 
     def add(self, loss: BatchLoss, sums: Numbers) -> None:
         """Add the loss of a batch. sums: returns numbers of the script, in which it is not contained yet."""
@@ -75,21 +75,28 @@ class LossMeans:
         """The loss of a target; NaN if the number of targets is not known."""
         return self._by_targets / self._n_targets if self._n_targets else math.nan
 
-    def mean(self, numbers: Numbers) -> tuple[float, bool]:
+    @property
+    def weights(self) -> Weights | None:
+        """By what the script weights the batches; None if no variable has shown it."""
+        return self._weights
+
+    def mean(self, numbers: Numbers, usual: Weights | None = None) -> tuple[float, bool]:
         """Return the mean that the script computes, and whether it is known which one that is.
 
         If not, it is the mean over batches, or of sums the loss of a target. numbers: returns those of the script.
+        usual: the weights of the script's evaluations before, which count if no variable shows those of this one.
         """
         by_rows = self._by_rows / self.n_rows if self.n_rows else math.nan
         means: dict[Weights, float] = {"batches": self._total / self._n, "rows": by_rows, "targets": self.per_target}
         if self._weights is not None:
             return means[self._weights], True
-        known = [mean for mean in (reversed(means.values()) if self.is_sum else means.values()) if not math.isnan(mean)]
-        if not known or all(_is_same(mean, known[0]) for mean in known):
-            return known[0] if known else math.nan, True
-        present = [number for number in numbers() if any(_is_same(number, mean) for mean in known)]
-        matching = [mean for mean in known if any(_is_same(number, mean) for number in present)]
-        return (matching or known)[0], bool(matching) or self.is_sum
+        kinds = [kind for kind in (reversed(means) if self.is_sum else means) if not math.isnan(means[kind])]
+        if not kinds or all(_is_same(means[kind], means[kinds[0]]) for kind in kinds):
+            return means[kinds[0]] if kinds else math.nan, True
+        present = [number for number in numbers() if any(_is_same(number, means[kind]) for kind in kinds)]
+        matching = [kind for kind in kinds if any(_is_same(number, means[kind]) for number in present)]
+        self._weights = matching[0] if matching else usual if usual in kinds else None
+        return means[self._weights or kinds[0]], self._weights is not None or self.is_sum
 
     def _weights_of(self, sums: Iterable[float]) -> Weights | None:
         """Return the weights with which one of the numbers is the sum of the losses so far."""

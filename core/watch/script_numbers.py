@@ -37,7 +37,7 @@ def variables_in(namespaces: Iterable[Mapping[str, Any]]) -> Iterator[float]:
         for value in list(namespace.values()):
             is_scalar = type(value) is Tensor and value.dim() == 0 and value.is_floating_point()
             if is_scalar or _is_float(value):
-                yield float(value)
+                yield float(value.detach() if is_scalar else value)
 
 
 def _is_float(value: Any) -> bool:

@@ -166,6 +166,42 @@ def test_mean_over_batches_counts_where_no_variable_shows_another(run: tui_lab.W
     assert evaluated.val_loss == pytest.approx(sum(seen[0]) / 2, rel=1e-6)
 
 
+def repeated(model: LossInside, means: list[float]) -> None:
+    """As with accelerate's gather_for_metrics: each loss as often as the batch has rows; the mean is a tensor."""
+    losses = []
+    with torch.no_grad():
+        for x in UNEQUAL:
+            loss = F.cross_entropy(model(x)[0].flatten(0, 1), x.flatten())
+            losses.append(loss.repeat(4)[: len(x)])
+    means.append(torch.cat(losses).mean().item())
+
+
+def test_mean_in_a_tensor_shows_the_weights_also_of_the_evaluation_after_the_last_step(
+    run: tui_lab.WatchedRun,
+) -> None:
+    torch.manual_seed(0)
+    model = LossInside()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    x = torch.arange(6).reshape(2, 3)
+    printed: list[str] = []
+
+    def evaluate() -> Tensor:
+        means: list[float] = []
+        repeated(model, means)
+        printed.append(f"{means[0]:.9f}")
+        return torch.tensor(means[0])
+
+    step(model, optimizer, x)
+    eval_loss = evaluate()
+    step(model, optimizer, x)
+    del eval_loss
+    evaluate()
+    recorded = events(run)
+    found = [event.val_loss for event in recorded if isinstance(event, ev.Evaluated)]
+    assert found == pytest.approx([float(text) for text in printed], rel=1e-6)
+    assert not any(isinstance(event, ev.Warned) for event in recorded)
+
+
 PADDED = torch.tensor([[1, 2, 3], [3, 4, 0]])
 """Of its 6 targets, 5 count."""
 WEIGHTS: dict[str, Callable[[Tensor], float]] = {
