@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -286,4 +287,14 @@ def test_stages_that_were_missed_are_said(stages: list[str], capsys: pytest.Capt
     for stage in stages:
         progress(stage)
         progress(stage)
-    assert [line.split()[1] for line in capsys.readouterr().err.splitlines()] == ["running", "examining"]
+    lines = filter(None, capsys.readouterr().err.splitlines())
+    assert [line.split()[1] for line in lines] == ["running", "examining"]
+
+
+def test_stage_after_a_progress_bar_has_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = _Progress(Target("train.py"), Limits())
+    progress("running the script")
+    sys.stderr.write("\r49/50 steps")
+    progress("examining")
+    *_, bar, stage = capsys.readouterr().err.splitlines()
+    assert "49/50" in bar and stage.startswith("doctor:")

@@ -106,4 +106,5 @@ class _Progress:
             updates = "some updates" if self._limits.updates is None else f"{self._limits.updates} updates"
             say(f"doctor: running {self._name} for {updates}; it changes no existing file")
         if stage == "examining":
+            say("")  # The script may have left a progress bar without a line end.
             say("doctor: examining what it did")
