@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -307,17 +307,13 @@ class Cells(Static, can_focus=True):
 
 def cell_rows(example: Example, width: int) -> list[list[Cell]]:
     """Return the cells of an example in rows that are at most `width` columns wide."""
-
-    @functools.cache
-    def text_of(tokenizer: Tokenizer, token: int) -> str:
-        return "–" if token == IGNORED else shortened(token_text(tokenizer, token))
-
-    target_tokenizer = example.target_tokenizer
+    text_of_x = _cached_text(example.tokenizer)
+    text_of_y = _cached_text(example.target_tokenizer)
     rows: list[list[Cell]] = []
     room = 0
     for t, (x, y) in enumerate(zip(example.x.tolist(), example.y.tolist(), strict=True)):
-        x_text = text_of(example.tokenizer, x)
-        y_text = text_of(target_tokenizer, y)
+        x_text = text_of_x(x)
+        y_text = text_of_y(y)
         cell = Cell(t, x_text, y_text, max(cell_len(x_text), cell_len(y_text)) + 1)
         if not rows or cell.width > room:
             rows.append([])
@@ -325,6 +321,16 @@ def cell_rows(example: Example, width: int) -> list[list[Cell]]:
         rows[-1].append(cell)
         room -= cell.width
     return rows
+
+
+def _cached_text(tokenizer: Tokenizer) -> Callable[[int], str]:
+    """Return a function that shows a token, and keeps what it has shown."""
+
+    @functools.cache
+    def text_of(token: int) -> str:
+        return "–" if token == IGNORED else shortened(token_text(tokenizer, token))
+
+    return text_of
 
 
 def draw_row(
