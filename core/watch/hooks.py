@@ -105,9 +105,13 @@ class TorchHooks:
         """Only pass calls on from now on."""
         self._active = False
 
-    def replace(self, place: Any, name: str, wrapper: Callable[..., Any]) -> None:
-        """Replace `place.name` by a function that calls wrapper(original, *args, **kwargs)."""
-        original = vars(place)[name]
+    def replace(self, place: Any, name: str, wrapper: Callable[..., Any]) -> Callable[[], None]:
+        """Replace `place.name`, which may be inherited, by a function that calls wrapper(original, *args, **kwargs).
+
+        Return a function that undoes it, as `remove` does.
+        """
+        is_inherited = name not in vars(place)
+        original = getattr(place, name) if is_inherited else vars(place)[name]
 
         @functools.wraps(original)
         def replaced(*args: Any, **kwargs: Any) -> Any:
@@ -119,10 +123,15 @@ class TorchHooks:
         setattr(place, name, replaced)
 
         def undo() -> None:
-            if vars(place).get(name) is replaced:
+            if vars(place).get(name) is not replaced:
+                return
+            if is_inherited:
+                delattr(place, name)
+            else:
                 setattr(place, name, original)
 
         self._undo.append(undo)
+        return undo
 
     def listens(self) -> bool:
         """Whether this call is to be recorded: in the thread that trains, and in the process that began to record."""

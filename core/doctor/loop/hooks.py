@@ -112,8 +112,8 @@ class LoopHooks(TorchHooks):
         self._is_scaler_stepping = False
         self._is_scheduling = False
         self._self_averages = SelfAverageCalls()
-        self._overridden: list[str] = []
-        """Methods of tensors that are replaced at present."""
+        self._undo_in_place: list[Callable[[], None]] = []
+        """Each gives a tensor's method back."""
 
     def redirect(self, listener: LoopListener) -> None:
         """Call another listener from now on."""
@@ -135,30 +135,15 @@ class LoopHooks(TorchHooks):
         for name in FURTHER_CRITERIA:
             self.replace(torch.nn.functional, name, functools.partial(self._criterion, name))
         for name in IN_PLACE:
-            self._override(name, functools.partial(self._in_place, name))
-        self._undo.append(self._remove_overrides)
+            self._undo_in_place.append(self.replace(Tensor, name, functools.partial(self._in_place, name)))
         self.replace(torch, "compile", self._compile)
         for kind in _with_own_step(LRScheduler, ReduceLROnPlateau):
             self.replace(kind, "step", self._schedule)
 
-    def _override(self, name: str, wrapper: Callable[..., Any]) -> None:
-        """Replace a method that Tensor inherits by a function that calls wrapper(original, *args, **kwargs)."""
-        original = getattr(Tensor, name)
-
-        @functools.wraps(original)
-        def replaced(*args: Any, **kwargs: Any) -> Any:
-            return wrapper(original, *args, **kwargs)
-
-        setattr(Tensor, name, replaced)
-        self._overridden.append(name)
-
-    def _remove_overrides(self) -> None:
-        while self._overridden:
-            delattr(Tensor, self._overridden.pop())
-
     def _compile(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """torch.compile cannot trace a method of a tensor that is not torch's own, so it must find none."""
-        self._remove_overrides()
+        for undo in self._undo_in_place:
+            undo()
         return original(*args, **kwargs)
 
     def _in_place(self, name: str, original: Callable[..., Any], tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
