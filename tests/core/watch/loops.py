@@ -7,6 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tui_lab import WatchedRun
+from tui_lab.core import events as ev
+from tui_lab.core.runs.folder import Run
+
 V = 11
 T = 6
 STEPS = 6
@@ -193,3 +197,10 @@ LOOPS: dict[str, Callable[[], Trained]] = {
     "lbfgs": lbfgs,
     "compiled": compiled,
 }
+
+
+def closed_events(run: WatchedRun) -> list[ev.Event]:
+    """End a run, and return all its events."""
+    run.close()
+    assert run.path is not None
+    return list(Run(run.path).events())

@@ -3,8 +3,7 @@
 import copy
 import json
 import math
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import tui_lab
+from tests.core.watch.loops import closed_events
 from tui_lab.core import events as ev
 
 
@@ -31,21 +31,8 @@ class LossInside(nn.Module):
         return logits, F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="sum") / y.numel()
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[tui_lab.WatchedRun]:
-    with tui_lab.watch(out=tmp_path / "run") as run:
-        yield run
-
-
-def events(run: tui_lab.WatchedRun) -> list[ev.Event]:
-    run.close()
-    assert run.path is not None
-    lines = (run.path / "events.jsonl").read_text("utf-8").splitlines()
-    return [ev.parse_event(line) for line in lines]
-
-
 def evaluations(run: tui_lab.WatchedRun) -> list[ev.Evaluated]:
-    return [event for event in events(run) if isinstance(event, ev.Evaluated)]
+    return [event for event in closed_events(run) if isinstance(event, ev.Evaluated)]
 
 
 def step(model: LossInside, optimizer: torch.optim.Optimizer, x: Tensor) -> None:
@@ -89,7 +76,7 @@ def test_val_loss_that_the_script_logs_replaces_the_observed_one(run: tui_lab.Wa
         with torch.no_grad():
             model(x, x)
         run.log(val_loss=3.5, accuracy=0.5)
-    all_events = events(run)
+    all_events = closed_events(run)
     evaluated = [event for event in all_events if isinstance(event, ev.Evaluated)]
     assert [(event.step, event.val_loss, event.examples) for event in evaluated] == [(1, 3.5, 2), (2, 3.5, 2)]
     kinds = [(event.kind, event.step) for event in all_events]
@@ -196,7 +183,7 @@ def test_mean_in_a_tensor_shows_the_weights_also_of_the_evaluation_after_the_las
     step(model, optimizer, x)
     del eval_loss
     evaluate()
-    recorded = events(run)
+    recorded = closed_events(run)
     found = [event.val_loss for event in recorded if isinstance(event, ev.Evaluated)]
     assert found == pytest.approx([float(text) for text in printed], rel=1e-6)
     assert not any(isinstance(event, ev.Warned) for event in recorded)
@@ -236,7 +223,7 @@ def test_sum_of_the_losses_so_far_shows_the_weights(run: tui_lab.WatchedRun, kin
     step(model, optimizer, x)
     shown = ["{:.9f} {}".format(*accumulated(model, WEIGHTS[kind], in_tensor=in_tensor))]
     step(model, optimizer, x)
-    recorded = events(run)
+    recorded = closed_events(run)
     [evaluated] = [event for event in recorded if isinstance(event, ev.Evaluated)]
     is_known = kind != "roots"
     printed, _, losses = shown[0].partition(" ")

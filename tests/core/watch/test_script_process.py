@@ -78,13 +78,18 @@ def test_the_callback_comes_at_once_for_a_module_that_is_imported(module: str) -
     assert calls == [1]
 
 
-def test_a_module_that_is_missing_at_first_is_still_waited_for(module: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("at_first", "error"), [(None, ModuleNotFoundError), ("raise OSError", OSError)])
+def test_module_that_cannot_be_imported_at_first_is_still_waited_for(
+    at_first: str | None, error: type[Exception], module: str, tmp_path: Path
+) -> None:
     path = tmp_path / f"{module}.py"
     text = path.read_text()
     path.unlink()
+    if at_first is not None:
+        path.write_text(at_first)
     calls: list[int] = []
     when_imported(module, lambda: calls.append(1))
-    with pytest.raises(ModuleNotFoundError):
+    with pytest.raises(error):
         importlib.import_module(module)
     path.write_text(text)
     importlib.invalidate_caches()
@@ -102,20 +107,6 @@ def test_looking_for_the_module_does_not_end_the_wait(module: str) -> None:
     copy.copy(spec.loader)
     importlib.import_module(module)
     assert sorted(calls) == [1, 2]
-
-
-def test_module_that_fails_at_first_is_still_waited_for(module: str, tmp_path: Path) -> None:
-    path = tmp_path / f"{module}.py"
-    text = path.read_text()
-    path.write_text("raise OSError")
-    calls: list[int] = []
-    when_imported(module, lambda: calls.append(1))
-    with pytest.raises(OSError):
-        importlib.import_module(module)
-    path.write_text(text)
-    importlib.invalidate_caches()
-    importlib.import_module(module)
-    assert calls == [1]
 
 
 def test_another_finder_may_ask_all_finders(module: str, monkeypatch: pytest.MonkeyPatch) -> None:

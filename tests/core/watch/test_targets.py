@@ -1,8 +1,5 @@
 """Which targets of a batch are recorded: those that the loss function got, at the positions that they belong to."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -29,12 +26,6 @@ class Model(nn.Module):
         hidden = self.embedding(x)
         logits: Tensor = self.head(hidden if segments is None else hidden + segments[..., None])
         return logits
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[tui_lab.WatchedRun]:
-    with tui_lab.watch(out=tmp_path / "run") as run:
-        yield run
 
 
 @pytest.fixture

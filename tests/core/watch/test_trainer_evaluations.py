@@ -1,7 +1,6 @@
 """What a Trainer of transformers reports of an evaluation counts; a small stand-in for the library's event handler."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import tui_lab
+from tests.core.watch.loops import closed_events
 from tui_lab.core import events as ev
 
 
@@ -81,19 +81,6 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
     return Trainer(model, Handler(model, torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.zeros(5)))))
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[tui_lab.WatchedRun]:
-    with tui_lab.watch(out=tmp_path / "run") as run:
-        yield run
-
-
-def events(run: tui_lab.WatchedRun) -> list[ev.Event]:
-    run.close()
-    assert run.path is not None
-    lines = (run.path / "events.jsonl").read_text("utf-8").splitlines()
-    return [ev.parse_event(line) for line in lines]
-
-
 def evaluated(all_events: list[ev.Event]) -> list[tuple[int, float]]:
     return [(event.step, event.val_loss) for event in all_events if isinstance(event, ev.Evaluated)]
 
@@ -112,7 +99,7 @@ def test_reported_loss_counts_instead_of_the_cross_entropy(run: tui_lab.WatchedR
         trainer.train()
         trainer.evaluate(eval_loss=loss, eval_runtime=3.0, eval_other_loss=9.0)
     trainer.train()
-    all_events = events(run)
+    all_events = closed_events(run)
     assert evaluated(all_events) == [(1, 0.25), (2, 0.125)]
     first = next(event for event in all_events if isinstance(event, ev.Evaluated))
     assert first.perplexity is None
@@ -125,14 +112,14 @@ def test_perplexity_is_shown_where_the_reported_loss_is_the_cross_entropy(
 ) -> None:
     trainer.train()
     trainer.evaluate(eval_loss=trainer.evaluation_loop())
-    (event,) = [event for event in events(run) if isinstance(event, ev.Evaluated)]
+    (event,) = [event for event in closed_events(run) if isinstance(event, ev.Evaluated)]
     assert event.perplexity is not None
 
 
 def test_evaluation_before_the_first_step_is_the_reported_one(run: tui_lab.WatchedRun, trainer: Trainer) -> None:
     trainer.evaluate(eval_loss=0.5)
     trainer.train()
-    all_events = events(run)
+    all_events = closed_events(run)
     assert evaluated(all_events) == [(0, 0.5)]
     kinds = [event.kind for event in all_events]
     assert kinds.index("started") < kinds.index("evaluated")
@@ -143,7 +130,7 @@ def test_second_evaluation_after_a_step_is_not_its_validation_loss(run: tui_lab.
     trainer.train()
     trainer.evaluate(eval_loss=0.5)
     trainer.evaluate(eval_loss=0.25)
-    all_events = events(run)
+    all_events = closed_events(run)
     assert evaluated(all_events) == [(1, 0.5)]
     assert logged(all_events) == [{"loss evaluated again": 0.25}]
     assert warnings(all_events) == 1
@@ -153,7 +140,7 @@ def test_same_evaluation_again_is_recorded_once(run: tui_lab.WatchedRun, trainer
     trainer.train()
     trainer.evaluate(eval_loss=0.5)
     trainer.evaluate(eval_loss=0.5)
-    all_events = events(run)
+    all_events = closed_events(run)
     assert evaluated(all_events) == [(1, 0.5)]
     assert warnings(all_events) == 0
 
@@ -165,7 +152,7 @@ def test_data_sets_with_names_have_their_own_losses(
     trainer.train()
     for index, name in enumerate(names):
         trainer.evaluate(**{f"eval_{name}_loss": 0.5 + index})
-    all_events = events(run)
+    all_events = closed_events(run)
     validation = [0.5 + index for index, name in enumerate(names) if name in ("val", "validation")]
     assert [loss for _, loss in evaluated(all_events)] == validation
     others = [{f"loss {name}": 0.5 + index} for index, name in enumerate(names) if 0.5 + index not in validation]
@@ -176,7 +163,7 @@ def test_prediction_is_no_validation(run: tui_lab.WatchedRun, trainer: Trainer) 
     trainer.train()
     trainer.evaluation_loop()
     trainer.handler.on_predict(None, None, None, {"test_loss": 0.5})
-    assert evaluated(events(run)) == []
+    assert evaluated(closed_events(run)) == []
 
 
 def test_loss_that_the_script_logs_counts_once(run: tui_lab.WatchedRun, trainer: Trainer) -> None:
@@ -186,7 +173,7 @@ def test_loss_that_the_script_logs_counts_once(run: tui_lab.WatchedRun, trainer:
         trainer.evaluation_loop()
         run.log(val_loss=3.0)
         trainer.handler.on_evaluate(None, None, None, {"eval_loss": 0.5})
-    assert evaluated(events(run)) == [(1, 3.0), (2, 3.0)]
+    assert evaluated(closed_events(run)) == [(1, 3.0), (2, 3.0)]
 
 
 def test_without_a_loss_in_the_metrics_the_observed_one_counts(run: tui_lab.WatchedRun, trainer: Trainer) -> None:
@@ -194,7 +181,7 @@ def test_without_a_loss_in_the_metrics_the_observed_one_counts(run: tui_lab.Watc
     trainer.evaluate(eval_accuracy=0.5)
     cross_entropy = trainer.evaluation_loop()
     trainer.handler.on_evaluate(None, None, None, {"eval_accuracy": 0.5})
-    ((step, loss),) = evaluated(events(run))
+    ((step, loss),) = evaluated(closed_events(run))
     assert step == 1
     assert loss == pytest.approx(cross_entropy)
 
@@ -203,7 +190,7 @@ def test_model_of_another_trainer_is_not_evaluated(run: tui_lab.WatchedRun, trai
     trainer.train()
     trainer.handler.model = Model()
     trainer.handler.on_evaluate(None, None, None, {"eval_loss": 0.5})
-    assert evaluated(events(run)) == []
+    assert evaluated(closed_events(run)) == []
 
 
 def test_library_is_unchanged_after_the_run(tmp_path: Path, trainer: Trainer) -> None:
