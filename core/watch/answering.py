@@ -53,7 +53,7 @@ class Answering:
     def attend(self, command: cmd.Attend, model: nn.Module | None, recorder: Recorder) -> None:
         """Write the attention maps of one row of the latest batch, or why there are none. Raises OSError."""
         if answers.is_valid_id(command.id):
-            maps = _attention(model, recorder.script.form, recorder.steps.latest_x, command.row)
+            maps = _attention(model, _form(model, recorder), recorder.steps.latest_x, command.row)
             answers.write_attention(self._run.path, command.id, maps)
 
     def look_inside(self, command: cmd.LookInside, model: nn.Module | None, recorder: Recorder) -> None:
@@ -63,9 +63,11 @@ class Answering:
         began = time.perf_counter()
         batch = recorder.steps.latest_batch
         x, y = _tokens(batch)
-        result: Measured = f"Not available: {_reason(model)}."
-        if model is not None and not is_encoder_decoder(model) and recorder.script.form is not None and len(x):
-            result = _look(unwrapped(model), recorder.script.form, x, y, command)
+        form = _form(model, recorder)
+        if model is None or form is None or not len(x):
+            result: Measured = f"Not available: {_reason(model)}."
+        else:
+            result = _look(unwrapped(model), form, x, y, command)
         seconds = time.perf_counter() - began
         batch_step, n_rows = (0, 0) if batch is None else (batch.step, batch.n_rows)
         answer = InsideAnswer(recorder.log.n_steps, seconds, batch_step, n_rows, x, y, result)
@@ -78,13 +80,14 @@ class Answering:
         self.close()
         self._stop = threading.Event()
         step = recorder.log.n_steps
-        if model is None or is_encoder_decoder(model) or recorder.script.form is None:
+        form = _form(model, recorder)
+        if model is None or form is None:
             self._refuse(command, step, _reason(model))
             return
         inner = unwrapped(model)
         model_copy = copied(inner)
         used = inner if model_copy is None else model_copy
-        generated = self._generated(command, used, recorder.script.form, recorder.log)
+        generated = self._generated(command, used, form, recorder.log)
         if model_copy is None:
             with evaluating(inner):
                 answers.write_generation(self._run.path, command.id, step, generated)
@@ -116,6 +119,11 @@ def is_encoder_decoder(model: nn.Module) -> bool:
     return any(stored(stored(part).get("config")).get("is_encoder_decoder") is True for part in model.modules())
 
 
+def _form(model: nn.Module | None, recorder: Recorder) -> CallForm | None:
+    """How a row of ids becomes logits; None if that is not known, or if the model needs a second row."""
+    return None if model is None or is_encoder_decoder(model) else recorder.script.form
+
+
 def _reason(model: nn.Module | None) -> str:
     """Why a model cannot be looked at."""
     return ENCODER_DECODER if model is not None and is_encoder_decoder(model) else NO_TOKENS
@@ -130,7 +138,7 @@ def encoder_of(tokenizer: ScriptTokenizer | None) -> tuple[Callable[[str], list[
 
 
 def _attention(model: nn.Module | None, form: CallForm | None, x: Ids | None, row: int) -> AttentionMaps | str:
-    if model is None or is_encoder_decoder(model) or form is None or x is None:
+    if model is None or form is None or x is None:
         return _reason(model)
     inner = unwrapped(model)
     device = next(inner.parameters()).device

@@ -58,7 +58,7 @@ class StepLog:
         return inputs.x.cpu().numpy() if inputs is not None and inputs.x is not None and inputs.has_tokens else None
 
     def begin(self, optimizer: Optimizer) -> OpenStep:
-        """The step that `optimizer` begins; the number of the first one goes on with its count."""
+        """The step that `optimizer` begins; the number of the first one continues its count."""
         self.number_from(optimizer)
         if self._began_by is None or self._began_by() is not optimizer:
             self._began_by = weakref.ref(optimizer)
@@ -66,7 +66,7 @@ class StepLog:
         return OpenStep(self.n_complete, self._progress.epoch)
 
     def number_from(self, optimizer: Optimizer) -> None:
-        """Go on with the count of an optimizer, unless the run has begun or does so with that of another one."""
+        """Continue the count of an optimizer, unless the run has begun or continues that of another one."""
         if self._is_numbered or self._log.is_started or self.n_complete:
             return
         n_before = steps_before(optimizer)

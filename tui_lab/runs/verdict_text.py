@@ -19,12 +19,12 @@ MOST_SETTINGS = 4
 METRIC_NAMES = {"val_loss": "validation loss", "train_loss": "mean train loss, as not every run was evaluated"}
 
 
-def verdict_lines(comparison: GroupComparison, names: Mapping[str, str]) -> list[str]:
+def verdict_lines(comparison: GroupComparison, group_names: Mapping[str, str]) -> list[str]:
     """Return the title, a verdict for each axis, where the curves part, and which runs were left out.
 
-    names: by the name of a group's first run, the name of the group; by default that of the run.
+    group_names: by the name of a group's first run, the name of the group; without one, it has that of the run.
     """
-    lines = [_title(comparison, names)]
+    lines = [_title(comparison, group_names)]
     if comparison.problem:
         return [*lines, f"  no verdict: {comparison.problem}"]
     lines += [f"  at equal {names}: {at_equal_text(at)}" for names, at in _merged(comparison.at)]
@@ -63,15 +63,15 @@ def verdict_line(comparison: GroupComparison) -> str:
     return line if step is None else f"{line}; curves part by step {step:,}"
 
 
-def _title(comparison: GroupComparison, names: Mapping[str, str]) -> str:
-    title = f"{_named(comparison.group, names)} against {_named(comparison.baseline, names)}"
+def _title(comparison: GroupComparison, group_names: Mapping[str, str]) -> str:
+    title = f"{_named(comparison.group, group_names)} against {_named(comparison.baseline, group_names)}"
     return title if comparison.metric is None else f"{title}, {METRIC_NAMES[comparison.metric]}"
 
 
-def _named(group: SeedGroup, names: Mapping[str, str]) -> str:
+def _named(group: SeedGroup, group_names: Mapping[str, str]) -> str:
     """Return the name of the group, with the seeds."""
-    name = group.runs[0].name
-    name = names.get(name, name)
+    first = group.runs[0].name
+    name = group_names.get(first, first)
     if len(group.runs) == 1:
         return f"{name} (1 seed)"
     seeds = ", ".join("?" if seed is None else str(seed) for seed in group.seeds)

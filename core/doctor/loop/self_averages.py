@@ -15,7 +15,7 @@ IN_PLACE = ("mul_", "add_", "lerp_")
 SAME = 1e-6
 """Relative difference up to which two numbers in float32 are the same."""
 MIN_SHARE = 1e-5
-"""Smallest 1 - d at which d · a + (1 - d) · a is told from d · a + (1 - d) · b."""
+"""Smallest 1 - d at which rounding does not hide the difference of d · a + (1 - d) · a and d · a + (1 - d) · b."""
 
 
 class SelfAverageCalls:

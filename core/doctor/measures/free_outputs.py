@@ -44,22 +44,18 @@ def lowest_loss(target: Target, batch: Batch) -> float | None:
 def _losses(target: Target, batch: Batch, output: Any, rate: float) -> list[float]:
     """Return the losses while Adam changes the outputs at a rate."""
     assert target.output_loss is not None
-    leaves = [_Free(t) for t in tensors_of(output) if t.is_floating_point() and t.dim()]
-    optimizer = Adam([leaf.parameter for leaf in leaves], lr=rate)
+    free = {id(t): _Free(t) for t in tensors_of(output) if t.is_floating_point() and t.dim()}
+    parameters = [one.parameter for one in free.values()]
+    optimizer = Adam(parameters, lr=rate)
     losses = []
     for _ in range(UPDATES):
-        following = iter(leaves)
-
-        def free(tensor: Tensor) -> Tensor:
-            is_free = tensor.is_floating_point() and tensor.dim()
-            return next(following).value() if is_free else tensor  # noqa: B023 - called in this pass only.
-
         with torch.enable_grad():
-            loss = target.output_loss(mapped(output, free), batch)
-            gradients = torch.autograd.grad(loss, [leaf.parameter for leaf in leaves], allow_unused=True)
+            changed = mapped(output, lambda t: free[id(t)].value() if id(t) in free else t)
+            loss = target.output_loss(changed, batch)
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         losses.append(float(loss.detach()))
-        for leaf, gradient in zip(leaves, gradients, strict=True):
-            leaf.parameter.grad = gradient
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
         optimizer.step()
     return losses
 
