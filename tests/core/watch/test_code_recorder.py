@@ -196,7 +196,6 @@ class Strange(types.ModuleType):
         raise RuntimeError("read me not")
 
 sys.modules["strange"] = Strange("strange")
-import torch
 import tui_lab
 run = tui_lab.watch(torch.nn.Linear(1, 1), name="x", out={out!r})
 run.step(loss=1.0)
