@@ -119,13 +119,23 @@ def in_use(folder: Path) -> Holder | None:
     if not (folder / LOCK).is_file():
         return None
     try:
-        lock = _acquired(folder, 0.0)
-    except OSError:  # A folder that this process may only read.
-        return None
-    if lock is None:
-        return _read_holder(folder)
-    lock.release()
+        with (folder / LOCK).open("rb") as file:
+            lock = _acquired(folder, 0.0)
+            if lock is None:
+                return _read_holder(folder)
+            lock.release()
+            if not os.path.samestat(os.fstat(file.fileno()), os.stat(folder / LOCK)):
+                _remove_recreated(folder)
+    except OSError:  # A folder that this process may only read, or that was removed meanwhile.
+        pass
     return None
+
+
+def _remove_recreated(folder: Path) -> None:
+    """Remove the folder that filelock makes for its file if another process has removed the run meanwhile."""
+    if os.listdir(folder) == [LOCK]:
+        (folder / LOCK).unlink()
+        folder.rmdir()
 
 
 def _acquired(folder: Path, patience: float) -> "FileLock | None":

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,6 +80,22 @@ def test_holder_with_control_characters_is_escaped(tmp_path: Path) -> None:
 
 def test_in_use_writes_nothing(tmp_path: Path) -> None:
     assert in_use(tmp_path) is None and list(tmp_path.iterdir()) == []
+
+
+def test_in_use_does_not_bring_back_a_folder_that_is_removed_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acquired = lock._acquired
+
+    def removed_before(folder: Path, patience: float) -> Any:
+        folder.rename(tmp_path / "removed")
+        return acquired(folder, patience)
+
+    (tmp_path / "run").mkdir()
+    take(tmp_path / "run").release()
+    monkeypatch.setattr(lock, "_acquired", removed_before)
+    assert in_use(tmp_path / "run") is None
+    assert [path.name for path in tmp_path.iterdir()] == ["removed"]
 
 
 @pytest.mark.parametrize("name", [LOCK, HOLDER])
