@@ -30,6 +30,8 @@ Update = Callable[[nn.Module, Sequence[Optimizer], Batch], object]
 
 PROBE_ROWS = 3
 PROBE_TOKENS = 16
+PROBE_TARGETS = 8
+"""Counted targets that shortened rows keep, if there are as many: the loss may skip a prompt at the start of a row."""
 MAX_CALLS = 33
 """Updates to wait for a step: more than any gradient accumulation over calls that the doctor supports."""
 
@@ -152,8 +154,9 @@ class Target:
 
     @cached_property
     def probe(self) -> Probe:
-        """Rows of the first steps, cut to PROBE_TOKENS where the model accepts shorter rows and counted targets remain.
+        """Rows of the first steps, shortened where the model accepts shorter rows.
 
+        Their length is PROBE_TOKENS, doubled until PROBE_TARGETS counted targets remain.
         Propagates exceptions raised by `batch`.
         """
         batch = on_device(self.batch(0) if self.fixed_shape else self._first_rows(), self.device)
@@ -161,10 +164,15 @@ class Target:
         tokens = self.tokens
         if tokens is None or tokens.y is None or tokens.shortened is None or self.fixed_shape:
             return whole
-        if whole.x.shape[1] <= PROBE_TOKENS:
-            return whole
-        short = Probe(tokens.shortened(batch, PROBE_TOKENS), tokens)
-        if not (short.y != self.ignored).any():
+        n_targets = min(PROBE_TARGETS, self._n_counted(whole))
+        length = PROBE_TOKENS
+        short = whole
+        while length < whole.x.shape[1]:
+            short = Probe(tokens.shortened(batch, length), tokens)
+            if self._n_counted(short) >= max(1, n_targets):
+                break
+            length *= 2
+        else:
             return whole
         try:
             with self.evaluating(), torch.no_grad():
@@ -172,6 +180,9 @@ class Target:
         except Exception:  # The model accepts rows of one length only.
             return whole
         return short
+
+    def _n_counted(self, probe: Probe) -> int:
+        return int((probe.y != self.ignored).sum())
 
     @property
     def loop(self) -> LoopRecord:

@@ -177,7 +177,18 @@ class ScriptParts:
             return tensor.contiguous()
 
         short = mapped({key: value for key, value in batch.items() if key != "step"}, cut)
+        if self.inside and t < T:
+            short["targets"] = self._without_last(batch, short["targets"])
         return {**short, "step": batch["step"]}
+
+    def _without_last(self, batch: Batch, targets: Tensor) -> Tensor:
+        """Return shortened targets [B, t] as the model counts them: one that shifts labels itself skips the last."""
+        step: CapturedStep = batch["step"]
+        assert step.targets is not None
+        ignored = step.targets.ignored
+        if bool((batch["targets"][:, -1] != ignored).any()):
+            return targets
+        return torch.cat([targets[:, :-1], torch.full_like(targets[:, -1:], ignored)], dim=1)
 
     # Updates
 

@@ -16,7 +16,7 @@ from tui_lab.core.doctor.findings import NotJudged
 from tui_lab.core.doctor.loop.recorder import LoopRecorder
 from tui_lab.core.doctor.measures.loss_gradient import measured_loss
 from tui_lab.core.doctor.program.batch import first_rows
-from tui_lab.core.doctor.program.target import Target, required
+from tui_lab.core.doctor.program.target import Target, mean_cross_entropy, required
 from tui_lab.core.doctor.program.update_state import UpdateState
 from tui_lab.core.doctor.runner import NO_TIME, examine
 from tui_lab.core.doctor.script.capture import Capture
@@ -289,6 +289,24 @@ def test_plain_cross_entropy_can_be_tried_on_fewer_rows(name: str) -> None:
     wanted = value(target.loss(target.probe.batch))
     assert value(target.output_loss(output, target.probe.batch)) == pytest.approx(wanted, rel=1e-6)
     assert value(target.output_loss(target.logits_of(target.probe.batch), target.probe.batch)) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("prompt", [0, 14, 30])
+def test_shortened_rows_keep_counted_targets_all_of_which_are_trained(prompt: int) -> None:
+    def long_rows(model: nn.Module, step: int) -> Tensor:
+        ids = torch.randint(0, V, (B, 40), generator=torch.Generator().manual_seed(step))
+        answers_only = ids.clone()
+        answers_only[:, :prompt] = -100
+        loss: Tensor = model(ids, labels=answers_only).loss
+        return loss
+
+    target = examined(ShiftsItself(), long_rows)
+    probe = target.probe
+    assert probe.x.shape[1] == {0: 16, 14: 32, 30: 40}[prompt]
+    with target.evaluating():
+        logits = target.logits(probe.x)
+        mean = mean_cross_entropy(logits, probe.y, target.ignored)
+        assert value(mean) == pytest.approx(value(target.loss(probe.batch)), rel=1e-6)
 
 
 def test_other_loss_of_logits_accepts_what_the_model_returned() -> None:
