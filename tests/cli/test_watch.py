@@ -20,7 +20,7 @@ from unittest import mock
 import pytest
 
 from tests.command_line import CliError
-from tui_lab.cli.commands.watch import _with_end_of_options
+from tui_lab.cli.commands.watch import _script_and_arguments, _with_end_of_options
 from tui_lab.cli.watch import STARTUP, run_headless, startup_settings
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
@@ -554,3 +554,18 @@ def test_what_follows_the_module_belongs_to_the_module(arguments: list[str], n_o
 )
 def test_a_script_ends_the_options_itself(arguments: list[str]) -> None:
     assert _with_end_of_options(arguments) == arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["train.py", "--", "--lr", "1"], ("train.py", ["--lr", "1"])),
+        (["train.py", "--", "--", "x"], ("train.py", ["--", "x"])),
+        (["train.py", "a", "--", "b"], ("train.py", ["a", "--", "b"])),
+    ],
+)
+def test_a_separator_right_after_the_script_is_not_passed_on(
+    arguments: list[str], expected: tuple[str, list[str]]
+) -> None:
+    assert _script_and_arguments(arguments, None) == expected
+    assert _script_and_arguments(arguments[1:], "pkg.train") == ("pkg.train", expected[1])

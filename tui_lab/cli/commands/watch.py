@@ -35,7 +35,7 @@ NoCode = Annotated[bool, typer.Option("--no-code", metavar="", help="Do not keep
 
 
 class WatchCommand(TyperCommand):
-    """What follows the script or `-m MODULE` belongs to the script, options and `--` included."""
+    """What follows the script or `-m MODULE` belongs to the script, options and any later `--` included."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, _with_end_of_options(args))
@@ -79,7 +79,8 @@ def watch(
     """Record the training of any PyTorch script, unchanged, and steer it from the app.
 
     The script trains in the background: quit the app or close the terminal, and it keeps training.
-    Everything after SCRIPT or -m MODULE is passed to the script, so give --headless and --out before it.
+    Everything after SCRIPT or -m MODULE is passed to the script, so give --headless and --out before it. A `--` right
+    after SCRIPT may separate the two.
     """
     from tui_lab.cli import watch as implementation
     from tui_lab.core.nonfinite.record import TRACE_VARIABLE
@@ -112,7 +113,12 @@ def _require_app() -> None:
 
 def _script_and_arguments(script_and_arguments: list[str], module: str | None) -> tuple[str, list[str]]:
     if module:
-        return module, script_and_arguments
+        return module, _without_separator(script_and_arguments)
     if not script_and_arguments:
         raise ConfigError.of("missing", "give a SCRIPT, or -m MODULE", key="watch")
-    return script_and_arguments[0], script_and_arguments[1:]
+    return script_and_arguments[0], _without_separator(script_and_arguments[1:])
+
+
+def _without_separator(arguments: list[str]) -> list[str]:
+    """Drop a leading `--`: `tui-lab doctor` needs it between SCRIPT and the script's arguments, so people write it."""
+    return arguments[1:] if arguments[:1] == ["--"] else arguments
