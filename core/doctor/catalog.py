@@ -39,7 +39,8 @@ _ALL = [
             "The model's vocabulary does not match the ids: an id is outside of it, or it has entries that no id uses.",
             "An index error, on a GPU an opaque device-side assert; or a loss that starts above ln V of the tokenizer.",
             "Ids of eight batches are compared with the embedding that is called with them, and its size with the "
-            "tokenizer's. Rounding up to a multiple of 128 is accepted.",
+            "tokenizer's; in a script, with that of the only tokenizer of a library among its variables. Rounding up "
+            "to a multiple of 128 is accepted, and a multiple of 8 that is up to 3 % larger.",
             "Build the model with the tokenizer's vocabulary size, and mark ignored targets with the loss's "
             "ignore_index.",
         ),

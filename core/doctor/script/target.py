@@ -61,6 +61,7 @@ def target_from_script(
         record=record,
         fixed_shape=parts.plain is None and not parts.inside and not parts.splits,
         varies=_varies(steps),
+        vocabularies=capture.vocabularies,
         dropout=max((m.p for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)), default=None),
         untrained=not trained and not missing and not _looks_trained(steps, parts),
         causal=_is_causal(steps, parts),
