@@ -495,10 +495,12 @@ _ALL = [
         accumulation_not_divided=(
             "The mean losses of several micro-batches are added up, not averaged.",
             "A larger number of accumulation steps acts like a larger learning rate.",
-            "Several backward calls of the same line per step, on different rows; the weights of the targets in each, "
-            "read off the gradient with respect to the logits, add up to one, so n of them add up to n. A hint where "
-            "the optimizer divides by the gradient's size and nothing is clipped.",
-            "Divide each loss by the number of micro-batches, or sum the losses and divide by the number of targets.",
+            "Several backward calls of the same line per step, on different rows; each starts from the mean that "
+            "torch's loss function returned, or the weights of its targets, read off the gradient with respect to the "
+            "logits, add up to one. A hint where the optimizer divides by the gradient's size and nothing is clipped, "
+            "or where each mean is divided by a smaller number than that of the micro-batches, or by its square.",
+            "Divide each loss by the number of micro-batches, or sum the losses and divide by the number of targets: "
+            "in a Trainer of transformers, by num_items_in_batch.",
         ),
         gradient_not_finite=(
             "The loss is finite, but its gradient is infinite or NaN.",

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from tui_lab.core.doctor.findings import Finding, FindingCode
+from tui_lab.core.doctor.findings import Finding, FindingCode, NotJudged
 from tui_lab.core.doctor.loop.reading import (
     MIN_LAST,
     and_others,
@@ -31,6 +31,8 @@ TOLERANCE = 0.02
 """Relative difference of norms that count as equal: rounding in bfloat16 gives 0.004."""
 MEAN_TOLERANCE = 0.05
 """How far the weights of the targets of a mean may add up to something else than one, for the same reason."""
+SAME_DIVISOR = 1e-3
+"""Relative difference up to which losses are divided by the same number."""
 SCALE_FREE = (
     torch.optim.Adam,
     torch.optim.Adamax,
@@ -68,10 +70,18 @@ def check(target: Target) -> Iterator[Finding]:
         yield _loss_scale_kept(finite[0])
     if all(_clips_without_effect(update) for update in updates[1:]):
         yield _clip_without_effect(updates[1])
-    if (undivided := _undivided(record, updates)) is not None:
-        yield _not_divided(target, updates, undivided)
+    if (accumulated := _accumulated(updates)) is not None:
+        if _starts_from_means(record, accumulated):
+            yield _not_divided(target, updates, accumulated)
+        elif (divisor := _other_divisor(accumulated)) is not None:
+            yield _divided_by_another(accumulated, divisor)
     yield from _never_moved(target, record)
     require_finite_gradients(updates)
+    if accumulated is not None and not (_ratios(accumulated) or all(_weights(record, accumulated))):
+        raise NotJudged(
+            f"a step adds up the gradients of {len(accumulated.losses)} losses; whether they are divided by their "
+            "number is not known, since none of torch's loss functions returned them"
+        )
 
 
 def _skipped_at_any_scale(record: LoopRecord) -> Sequence[SkippedStep]:
@@ -124,8 +134,8 @@ def _clips_without_effect(update: UpdateRecord) -> bool:
     return bool(clips) and max(clips) < operations.index("backward")
 
 
-def _undivided(record: LoopRecord, updates: Sequence[UpdateRecord]) -> UpdateRecord | None:
-    """Return an update of the usual number of backward calls if the loop adds up their means; None if it does not.
+def _accumulated(updates: Sequence[UpdateRecord]) -> UpdateRecord | None:
+    """Return an update of the usual number of backward calls if the loop adds up the gradients of several rows.
 
     They must come from the same line and from different rows: two losses of one model are added on purpose. What an
     epoch leaves over may be added to the first update of the next one.
@@ -140,19 +150,42 @@ def _undivided(record: LoopRecord, updates: Sequence[UpdateRecord]) -> UpdateRec
         return None
     # The loop may also divide the gradients themselves, without clipping them.
     is_kept = abs(update.received - update.given) < TOLERANCE * update.given or bool(update.events_of("clip"))
-    return update if is_kept and _adds_means(record, update) else None
+    return update if is_kept else None
 
 
-def _adds_means(record: LoopRecord, update: UpdateRecord) -> bool:
+def _starts_from_means(record: LoopRecord, update: UpdateRecord) -> bool:
     """Return whether each backward call of the update starts from the mean over its own targets."""
-    weights = [target_weights(m) for m in record.measurements if m.update == update.number]
-    if len(weights) == len(update.losses) and all(each is not None for each in weights):
-        return all(abs(float(each.sum()) - 1) < MEAN_TOLERANCE for each in weights if each is not None)
-    # Of another loss than cross-entropy: what torch's loss function returned is what backward starts from.
-    return len(update.means) == len(update.losses) and all(
-        mean is not None and mean != 0 and abs(loss - mean) < MEAN_TOLERANCE * abs(mean)
-        for loss, mean in zip(update.losses, update.means, strict=True)
-    )
+    if _ratios(update) and all(abs(ratio - 1) < MEAN_TOLERANCE for ratio in _ratios(update)):
+        return True  # Label smoothing takes a part of the weight of each target.
+    return all(each is not None and abs(each - 1) < MEAN_TOLERANCE for each in _weights(record, update))
+
+
+def _weights(record: LoopRecord, update: UpdateRecord) -> list[float | None]:
+    """Return the sum of the weights of the targets of each backward call, None where it is not known."""
+    measured = [m for m in record.measurements if m.update == update.number]
+    if len(measured) != len(update.losses):
+        return [None] * len(update.losses)
+    return [None if (weights := target_weights(m)) is None else float(weights.sum()) for m in measured]
+
+
+def _ratios(update: UpdateRecord) -> list[float]:
+    """Return each loss over the mean that torch's loss function returned; empty if that is not known of all."""
+    ratios = [loss / mean for loss, mean in zip(update.losses, update.means, strict=False) if mean]
+    return ratios if len(ratios) == len(update.losses) else []
+
+
+def _other_divisor(update: UpdateRecord) -> int | None:
+    """Return the number that every mean of the update is divided by, if it cannot be a division by their number n.
+
+    Such are a smaller number, and n², which divides twice. Any other may be n times the weight of the loss.
+    """
+    n = len(update.losses)
+    ratios = _ratios(update)
+    if not ratios or min(ratios) <= 0:
+        return None
+    divisor = round(1 / ratios[0])
+    is_constant = all(abs(ratio * divisor - 1) < SAME_DIVISOR for ratio in ratios)
+    return divisor if is_constant and (1 < divisor < n or divisor == n * n) else None
 
 
 def _never_moved(target: Target, record: LoopRecord) -> Iterator[Finding]:
@@ -262,8 +295,25 @@ def _not_divided(target: Target, updates: Sequence[UpdateRecord], undivided: Upd
         why=f"It acts like {n} times the learning rate, and clipping cuts more than it should."
         if has_effect
         else "This optimizer divides by the gradient's own size, so it matters only once you clip or change it.",
-        fix=f"Divide each loss by the number of micro-batches: (loss / {n}).backward().",
+        fix=f"Divide each loss by the number of micro-batches: (loss / {n}).backward(). In compute_loss of a Trainer "
+        "of transformers, divide the sum of the losses by num_items_in_batch.",
         location=line_of(undivided, "backward"),
         kind="finding" if has_effect else "hint",
         explains=("lr_too_high",) if has_effect else (),
+    )
+
+
+def _divided_by_another(update: UpdateRecord, divisor: int) -> Finding:
+    n = len(update.losses)
+    by_both = divisor == n * n
+    return Finding(
+        code="accumulation_not_divided",
+        title=f"Each of the {n} losses of a step is divided by {divisor}: "
+        + ("twice by their number." if by_both else "not by their number."),
+        evidence=f"{n} backward calls per step, each of its mean divided by {divisor}",
+        why=f"The gradient of a step is {n / divisor:g} times that of the mean over its micro-batches.",
+        fix=f"Divide each loss by {n} once"
+        + (", either in compute_loss or in the loop that calls it." if by_both else ", unless the loss is meant so."),
+        location=line_of(update, "backward"),
+        kind="hint",
     )

@@ -101,7 +101,15 @@ def clipped_to_nothing() -> None:
     train(optimizer, model, between=lambda step: nn.utils.clip_grad_norm_(model.parameters(), 1e-8))
 
 
-def micro_batches(*, divides: bool = True, clears_each: bool = False, adam: bool = False, clip: float = 0.0) -> Loop:
+def micro_batches(
+    *,
+    divides: bool = True,
+    clears_each: bool = False,
+    adam: bool = False,
+    clip: float = 0.0,
+    divisor: int = 4,
+    smoothing: float = 0.0,
+) -> Loop:
     def loop() -> None:
         model = start()
         kind = torch.optim.AdamW if adam else torch.optim.SGD
@@ -110,8 +118,9 @@ def micro_batches(*, divides: bool = True, clears_each: bool = False, adam: bool
             for part in range(4):
                 if clears_each:
                     optimizer.zero_grad()
-                loss = loss_of(model, 10 * step + part)
-                (loss / 4 if divides else loss).backward()  # type: ignore[no-untyped-call]
+                x, y = batch(10 * step + part, 4)
+                loss = F.cross_entropy(model(x)[0].flatten(0, 1), y.flatten(), label_smoothing=smoothing)
+                (loss / divisor if divides else loss).backward()  # type: ignore[no-untyped-call]
             if clip:
                 nn.utils.clip_grad_norm_(model.parameters(), clip)
             optimizer.step()
@@ -165,6 +174,7 @@ def scaled(*, unscales: bool = True, clips: bool = True, steps_itself: bool = Fa
         (micro_batches(clears_each=True), "cleared_between_backwards", "zero_grad"),
         (micro_batches(divides=False), "accumulation_not_divided", "backward"),
         (micro_batches(divides=False, adam=True, clip=0.1), "accumulation_not_divided", "backward"),
+        (micro_batches(divides=False, smoothing=0.2), "accumulation_not_divided", "backward"),
         (scaled(unscales=False), "clip_before_unscale", "clip_grad_norm_"),
         (scaled(unscales=False, clips=False, steps_itself=True), "loss_scale_kept", "step"),
     ],
@@ -285,6 +295,7 @@ def with_a_closure() -> None:
         gradients_without_backward,
         with_a_closure,
         micro_batches(),
+        micro_batches(smoothing=0.2),
         micro_batches(divides=False, adam=True),
         scaled(),
         scaled(unscales=False, clips=False),
@@ -302,6 +313,18 @@ def test_number_of_undivided_losses_is_the_usual_one() -> None:
 def test_undivided_losses_are_a_hint_where_the_optimizer_divides_by_the_size_of_the_gradient() -> None:
     findings = judged(micro_batches(divides=False, adam=True))
     assert [(finding.code, finding.kind) for finding in findings] == [("accumulation_not_divided", "hint")]
+
+
+@pytest.mark.parametrize(("divisor", "factor"), [(2, "2 times"), (16, "0.25 times")])
+def test_losses_divided_by_another_number_than_theirs_are_a_hint(divisor: int, factor: str) -> None:
+    [finding] = judged(micro_batches(divisor=divisor))
+    assert (finding.code, finding.kind) == ("accumulation_not_divided", "hint")
+    assert factor in finding.why
+
+
+@pytest.mark.parametrize("divisor", [4, 8])
+def test_losses_divided_by_their_number_or_a_multiple_are_no_finding(divisor: int) -> None:
+    assert judged(micro_batches(divisor=divisor)) == []
 
 
 def test_gradients_of_one_group_that_are_never_cleared_are_named() -> None:
