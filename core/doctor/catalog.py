@@ -87,8 +87,9 @@ _ALL = [
             "Most targets are ignored, so most of the compute gives no gradient.",
             "The loss is noisy and falls slowly.",
             "No target counts, or only one per row where the task's rule defines more; or most ids of a row come after "
-            "its last target, although the model sees only earlier ones. A hint if the loss uses fewer than half of "
-            "the targets that are not ignored.",
+            "its last target, although the model sees only earlier ones; or all rows are trained from their first id "
+            "on, and their ends are not, as with a reversed mask. A hint if the loss uses fewer than half of the "
+            "targets that are not ignored.",
             "Ignore only padding and the prompt.",
         ),
         data_changed=(
@@ -120,7 +121,8 @@ _ALL = [
             "The fill at the end of short rows counts in the loss.",
             "The loss falls fast and looks low; the text itself is learned slower.",
             "The gradient of the loss is not 0 where rows repeat one token to their end. A finding if a mask, a "
-            "padding_idx or rows that are padded to the longest of each batch show that it is padding, else a hint.",
+            "padding_idx, the model's config or rows that are padded to the longest of each batch show that it is "
+            "padding, else a hint.",
             "Set the targets of the padding to the loss's ignore_index, all but an end token.",
         ),
         end_never_target=(

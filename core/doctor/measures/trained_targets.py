@@ -9,9 +9,10 @@ from torch import Tensor
 from tui_lab.core.doctor.findings import NotApplicable, NotJudged
 from tui_lab.core.doctor.measures.loss_gradient import Measurement, measured_loss, trained
 from tui_lab.core.doctor.program.batch import Batch, first_rows, with_tensor
-from tui_lab.core.doctor.program.nested import tensors_of
+from tui_lab.core.doctor.program.nested import tensors_in, tensors_of
 from tui_lab.core.doctor.program.target import Target, required, targets_of
 from tui_lab.core.doctor.program.target_rules import UNKNOWN, next_token
+from tui_lab.core.doctor.program.tokens import are_ids
 
 STEPS = 8
 """Batches to look at."""
@@ -91,6 +92,8 @@ def are_next_ids(batch: TrainedBatch, ignored: int) -> bool:
 
 
 def _trained_targets(target: Target) -> TrainedTargets:
+    if target.tokens is None and _has_labels_of_ids(target):
+        raise NotJudged("the model gets ids and labels of the same shape, and returns no logits for them")
     tokens = required(target.tokens)
     try:
         measurement: Measurement | None = trained(target)
@@ -111,6 +114,13 @@ def _trained_targets(target: Target) -> TrainedTargets:
     return TrainedTargets(batches, shift, measurement, view_shift)
 
 
+def _has_labels_of_ids(target: Target) -> bool:
+    """Return whether the batch has ids [B, T] and `labels` [B, T] for them."""
+    integers = [(path, t) for path, t in tensors_in(target.batch(0)) if are_ids(t)]
+    labels = [t for path, t in integers if path[-1:] and path[-1].name == "labels"]
+    return any(t is not y and t.shape == y.shape for y in labels for _, t in integers)
+
+
 def _labels_before_the_shift(batch: TrainedBatch) -> Tensor | None:
     """Return the labels that the model got, if the targets are known only as its loss used them, else None."""
     for tensor in tensors_of(batch.batch):
@@ -128,7 +138,21 @@ def trained_batch(target: Target, batch: Batch, shift: int) -> TrainedBatch:
     tokens = required(target.tokens)
     y = targets_of(tokens, batch)
     moved = shifted(y, shift)
-    return TrainedBatch(tokens.x(batch), y, moved.masked_fill(moved == UNKNOWN, target.ignored), batch)
+    return TrainedBatch(_rows(target, batch, y), y, moved.masked_fill(moved == UNKNOWN, target.ignored), batch)
+
+
+def _rows(target: Target, batch: Batch, y: Tensor) -> Tensor:
+    """Return the ids that the targets belong to.
+
+    An encoder-decoder of transformers makes those of its decoder from the labels, if it gets none.
+    """
+    x = required(target.tokens).x(batch)
+    decoder_ids = getattr(target.model, "prepare_decoder_input_ids_from_labels", None)
+    names = {key.name for path, _ in tensors_in(batch) for key in path}
+    if decoder_ids is None or "labels" not in names or "decoder_input_ids" in names:
+        return x
+    made: Tensor = decoder_ids(labels=y)
+    return made if made.shape == y.shape else x
 
 
 def _measured_batches(target: Target, measurement: Measurement | None) -> list[TrainedBatch]:

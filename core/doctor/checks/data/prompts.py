@@ -52,9 +52,9 @@ def check(target: Target) -> Iterator[Finding]:
         return
     if target.rule not in (None, next_token):
         raise NotApplicable("the task's rule says which targets count")
+    trained = trained_targets(target)
     if not target.causal:
         raise NotApplicable("positions may see later ones")
-    trained = trained_targets(target)
     if not any(are_next_ids(batch, target.ignored) for batch in trained.batches):
         raise NotApplicable("the targets are not the next ids of their row")
     x, y = _rows(target, trained)

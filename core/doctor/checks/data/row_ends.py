@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tui_lab.core.doctor.checks.data.unused_ends import unused_ends
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.measures.trained_targets import (
     TrainedBatch,
@@ -43,6 +44,8 @@ def check(target: Target) -> Iterator[Finding]:
     trained = trained_targets(target)
     if not any(are_next_ids(batch, target.ignored) for batch in trained.batches):
         raise NotApplicable("the targets are not the next ids of their row")
+    if unused_ends(trained, target.ignored) is not None:
+        raise NotJudged("ids that vary come after the last target of each row")
     edge = max(trained.shift or 0, _positions_cut_off(target))
     ends = [end for batch in trained.batches for end in _ends(batch, target.ignored, edge)]
     if {end.n_ignored for end in ends} in ({0}, {1}):  # The last target of a window may be unknown.

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from tui_lab.core.doctor.checks.data.unused_ends import UnusedEnds
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.doctor.measures.trained_targets import TrainedTargets
 from tui_lab.core.doctor.program.target import Target
@@ -104,6 +105,21 @@ def ignored_targets(target: Target, x: Tensor, y: Tensor, proof: str = "") -> Fi
         fix="Ignore only padding and the prompt.",
         explains=("cannot_overfit",),
         drawing=_drawn_rows(target, x, y),
+    )
+
+
+def untrained_ends(target: Target, x: Tensor, y: Tensor, ends: UnusedEnds) -> Finding:
+    """Return a finding on rows that are trained from their start on, and whose ends are ignored."""
+    n_trained = int((y[0] != target.ignored).sum())
+    shown = slice(max(0, n_trained - 6), None)
+    return Finding(
+        code="ignored_targets",
+        title=f"Rows are trained from their first id on, and their ends are ignored: {ends.share:.0%} of the ids.",
+        evidence=f"in {ends.n_rows} rows, ids that vary come after the last target and before any padding; the model "
+        "sees only earlier ids, so it learns nothing from them",
+        why="If a row is a prompt and its answer, the prompt is trained and the answer never is: the mask is reversed.",
+        fix=f"Set the targets of the prompt to {target.ignored}, and keep those of the answer and its end.",
+        drawing=_drawn_rows(target, x[:, shown], y[:, shown]),
     )
 
 

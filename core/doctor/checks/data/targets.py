@@ -18,11 +18,13 @@ from tui_lab.core.doctor.checks.data.target_findings import (
     uncounted_targets,
     unmasked_targets,
     unrelated_rows,
+    untrained_ends,
     wrapped_shift,
     wrong_shift,
 )
 from tui_lab.core.doctor.checks.data.trained_padding import check_padding
 from tui_lab.core.doctor.checks.data.unrelated_rows import length_of_unrelated_runs
+from tui_lab.core.doctor.checks.data.unused_ends import unused_ends, unused_share
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.measures.dependence import TOLERANCE, other_tokens
 from tui_lab.core.doctor.measures.trained_targets import AGREEMENT, TrainedTargets, agreement, shifted, trained_targets
@@ -33,8 +35,6 @@ SHORT_ROW = 4
 """Longer rows have more than one counted target, unless something is wrong."""
 MAX_IGNORED = 0.5
 """Fraction of the defined targets that may be ignored."""
-MIN_UNUSED_IDS = 3
-"""Different ids after the last targets of the rows: fewer may be the template of an answer's end."""
 COMPARED_ROWS = 64
 """Rows of a batch that are compared with each other."""
 MAX_SWAPPED = 0.5
@@ -53,8 +53,14 @@ def check(target: Target) -> Iterator[Finding]:
     x = torch.cat([batch.x for batch in batches])
     y = torch.cat([batch.trained for batch in batches])
     labels = None if batches[0].y is None else torch.cat([batch.y for batch in batches if batch.y is not None])
-    yield from _judge(target, trained, x, y, labels)
-    yield from check_padding(target, trained)
+    unjudged: NotApplicable | NotJudged | None = None
+    try:
+        yield from _judge(target, trained, x, y, labels)
+    except (NotApplicable, NotJudged) as reason:
+        unjudged = reason
+    yield from check_padding(target, trained)  # Padding shows also where it is unknown which targets are right.
+    if unjudged is not None:
+        raise unjudged
 
 
 def _judge(target: Target, trained: TrainedTargets, x: Tensor, y: Tensor, labels: Tensor | None) -> Iterator[Finding]:
@@ -126,9 +132,11 @@ def _compare_with_next_token(target: Target, trained: TrainedTargets, x: Tensor,
     """Compare y with the next tokens of x. Any of them may be ignored, such as a prompt or padding."""
     expected = _next_token_within_rows(x, y, target.ignored)
     counted = y != target.ignored
-    if _unused_share(x, y, target.ignored) > MAX_IGNORED and _sees_only_earlier(target):
+    if unused_share(x, y, target.ignored) > MAX_IGNORED and _sees_only_earlier(target):
         proof = "most ids of a row come after its last target, so nothing is learned from them"
         yield ignored_targets(target, x, y, proof)
+    elif (ends := unused_ends(trained, target.ignored)) is not None and _sees_only_earlier(target):
+        yield untrained_ends(target, x, y, ends)
     elif target.rule is not None and y.shape[1] > SHORT_ROW and int(counted.sum()) <= len(y):
         yield ignored_targets(target, x, y)
     elif _wraps_around(x, y):
@@ -158,23 +166,6 @@ def _swapped_share(trained: TrainedTargets, ignored: int) -> float:
         n_rows += len(y)
         n_swapped += int((continues.any(dim=1) & ~continues.diagonal() & is_long).sum())
     return n_swapped / max(1, n_rows)
-
-
-def _unused_share(x: Tensor, y: Tensor, ignored: int) -> float:
-    """Return the fraction of the ids, without padding, that come after their row's last target in x.
-
-    A causal model uses these ids neither as inputs nor as targets. The end of a row counts as padding if it repeats
-    one id.
-    """
-    counted = y != ignored
-    position = torch.arange(x.shape[1], device=x.device)
-    last = torch.where(counted, position, -1).amax(dim=1)
-    n_repeated = (x == x[:, -1:]).flip(1).cumprod(dim=1).sum(dim=1)
-    n_ids = x.shape[1] - torch.where(n_repeated > 1, n_repeated, 0)
-    is_unused = (position > last[:, None] + 1) & (position < n_ids[:, None]) & (last >= 0)[:, None]
-    if len(torch.unique(x[is_unused])) < MIN_UNUSED_IDS:
-        return 0.0
-    return float(is_unused.sum() / n_ids.sum())
 
 
 def _next_token_within_rows(x: Tensor, y: Tensor, ignored: int) -> Tensor:

@@ -57,7 +57,8 @@ def _padding_token(batches: Sequence[TrainedBatch]) -> int | None:
     lengths: set[int] = set()
     for batch in batches:
         tail = _tail(batch.x, token)
-        inside = ((batch.x == token) & ~tail).any(dim=1)
+        # The start token of a decoder may be the padding, as in T5.
+        inside = ((batch.x == token) & ~tail)[:, 1:].any(dim=1)
         padded = (tail.sum(dim=1) >= 2) & ~inside
         n_rows += len(padded)
         n_padded += int(padded.sum())
@@ -72,6 +73,9 @@ def _proof(target: Target, trained: TrainedTargets, token: int) -> str:
     for module in target.model.modules():
         if isinstance(module, nn.Embedding) and module.padding_idx == token:
             return f"the model's embedding has padding_idx={token}"
+    config = getattr(target.model, "config", None)
+    if getattr(config, "pad_token_id", None) == token != getattr(config, "eos_token_id", None):
+        return f"the model's config has pad_token_id={token}, and another end"
     first = trained.batches[0]
     tail = _tail(first.x, token)
     for tensor in tensors_of(first.batch):

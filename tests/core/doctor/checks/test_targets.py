@@ -1,6 +1,7 @@
 """Targets, padding and row ends: what is trained, wherever it is shifted or ignored."""
 
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.core.doctor.checks.programs import (
+    ROWS,
     T,
     V,
     WithLoss,
@@ -254,3 +256,79 @@ def test_config_that_names_another_end_is_no_proof_where_all_rows_end_with_one_t
     assert results(row_ends.check, labeled_target(model, padded(0, end=None, length=T + 1))) == [
         ("finding", "end_never_target")
     ]
+
+
+def answered(step: int, *, trains: str, varies: bool = True) -> tuple[Tensor, Tensor]:
+    """Return prompts with answers of several lengths, or one; the ids of one of the parts are targets."""
+    generator = torch.Generator().manual_seed(step)
+    x = torch.randint(3, V, (ROWS, T), generator=generator)
+    n_prompt = 7
+    n_answer = torch.randint(3, 8, (ROWS, 1), generator=generator) if varies else torch.full((ROWS, 1), 4)
+    position = torch.arange(T)
+    is_answer = (position >= n_prompt) & (position < n_prompt + n_answer)
+    x = x.masked_fill(position >= n_prompt + n_answer, 0)
+    labels = x.where(is_answer if trains == "answer" else position < n_prompt, -100)
+    return x, F.pad(labels[:, 1:], (0, 1), value=-100)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"trains": "answer"}, []),
+        ({"trains": "prompt"}, [("finding", "ignored_targets")]),
+        ({"trains": "prompt", "varies": False}, []),  # As the last positions of a model that predicts steps ahead.
+    ],
+)
+def test_answers_that_are_ignored_while_their_prompts_are_trained(
+    options: dict[str, Any], expected: list[tuple[str, str]]
+) -> None:
+    target = pairs_case(batches=partial(answered, **options), loss=cross_entropy)
+    assert results(targets.check, target) == expected
+    if expected:
+        assert results(row_ends.check, target) == [("not judged", "")]
+
+
+def test_trained_padding_of_a_decoder_whose_rows_start_with_the_padding() -> None:
+    def started(step: int, *, trained: bool) -> tuple[Tensor, Tensor]:
+        x, y = padded(0, trained=trained)(step)
+        rows = torch.cat([torch.zeros_like(x[:, :1]), x], dim=1)
+        return rows, torch.cat([x[:, :1], y], dim=1)
+
+    faulty = pairs_case(batches=partial(started, trained=True), loss=cross_entropy)
+    healthy = pairs_case(batches=partial(started, trained=False), loss=cross_entropy)
+    assert results(targets.check, faulty) == [("finding", "padding_trained")]
+    assert results(targets.check, healthy) == []
+
+
+@pytest.mark.parametrize(("end", "kind"), [(2, "finding"), (0, "hint")])
+def test_config_that_names_the_padding_proves_it_unless_it_is_the_end(end: int, kind: str) -> None:
+    model = WithLoss(cross_entropy)
+    model.config = SimpleNamespace(pad_token_id=0, eos_token_id=end)  # type: ignore[assignment]
+    target = labeled_target(model, padded(0, trained=True, length=T + 1))
+    assert results(targets.check, target) == [(kind, "padding_trained")]
+
+
+class ShiftsLabelsRight(WithLoss):
+    """As an encoder-decoder of transformers: it makes the decoder's ids from the labels."""
+
+    def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
+        return F.pad(labels[:, :-1], (1, 0)).clamp(min=0)
+
+
+@pytest.mark.parametrize(("trained", "expected"), [(True, [("finding", "padding_trained")]), (False, [])])
+def test_padding_of_labels_is_seen_where_the_model_makes_its_decoders_ids(
+    *, trained: bool, expected: list[tuple[str, str]]
+) -> None:
+    def batch(step: int) -> dict[str, Tensor]:
+        _, labels = padded(0, trained=trained)(step)
+        return {"input_ids": torch.randint(3, V, labels.shape), "labels": labels}
+
+    target = replace(labeled_target(ShiftsLabelsRight(cross_entropy)), batch=batch, causal=False)
+    assert results(targets.check, target) == expected
+
+
+def test_labels_of_ids_are_not_judged_where_the_model_returns_no_logits() -> None:
+    target = replace(labeled_target(WithLoss(cross_entropy), copied), tokens=None)
+    assert results(targets.check, target) == results(row_ends.check, target) == [("not judged", "")]
+    scores = replace(target, batch=lambda step: {"input_ids": copied(step)[0], "labels": torch.ones(ROWS)})
+    assert results(targets.check, scores) == [("not applicable", "")]
