@@ -65,6 +65,11 @@ def test_target_that_is_not_the_next_token_is_marked(text_task: Task) -> None:
     assert drawn(shifted)[1].count("≠") == 1 and shifted.violates_next_token(0)
 
 
+def test_ignored_targets_are_not_marked_as_another_token(text_task: Task) -> None:
+    prompt_ignored = example_of(text_task, ids(1, 2, 3), ids(IGNORED, IGNORED, 4), None)
+    assert "≠" not in drawn(prompt_ignored)[1]
+
+
 def test_losses_have_marks_as_well_as_colors(text_task: Task) -> None:
     example = example_of(text_task, ids(1, 2, 3, 4), ids(2, 3, 4, 5), losses(0.1, 1.0, 3.0, 6.0))
     _, y = drawn(example)

@@ -97,8 +97,9 @@ class Example:
         return float(counted.mean()) if len(counted) else math.nan
 
     def violates_next_token(self, t: int) -> bool:
-        """Return whether y[t] differs from x[t+1] in a next-token task."""
-        return self.next_token and t + 1 < len(self.x) and self.y[t] != self.x[t + 1]
+        """Return whether y[t] is counted and differs from x[t+1] in a next-token task."""
+        is_counted = self.y[t] != IGNORED
+        return self.next_token and is_counted and t + 1 < len(self.x) and self.y[t] != self.x[t + 1]
 
 
 class Cell(NamedTuple):
