@@ -15,3 +15,9 @@ def one_width(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """Draw each chart for wide screens alone, where a test does not use `both_widths`."""
     if "both_widths" not in request.fixturenames:
         monkeypatch.delitem(chart.FIGURE_WIDTHS, "narrow")
+
+
+@pytest.fixture
+def without_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the charts empty, for tests of the text around them."""
+    monkeypatch.setattr(chart, "_draw_svg", lambda *parts: "<svg></svg>")

@@ -49,6 +49,7 @@ def test_page_has_what_the_command_prints_and_the_lines_of_the_code(comparison: 
     assert "<svg" in source
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_lines_of_the_code_are_only_there_where_asked_for_and_not_without_end(
     comparison: Comparison, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -128,6 +128,7 @@ def test_randomness_knows_a_live_change_of_dropout(tmp_path: Path) -> None:
     assert "144" in dropout.draws
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_prompts_replace_the_held_out_examples(trained: Run) -> None:
     page = page_of(trained, "021", "43")
     assert "should be" not in page.text
@@ -160,6 +161,7 @@ def test_templates_escape_every_text(text: str) -> None:
     assert "".join(page.texts) == printable(text)
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_sections_without_data_show_the_reason(tmp_path: Path) -> None:
     assert "this run has no checkpoint yet" in page_of(recorded(tmp_path / "a")).text
     no_data = recorded(tmp_path / "b", config=tiny("data.task=text", "data.tokenizer=char", "data.path=/nowhere/x"))
@@ -169,6 +171,7 @@ def test_sections_without_data_show_the_reason(tmp_path: Path) -> None:
     assert "No steps recorded." in page_of(recorded(tmp_path / "d", [])).text
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_findings_of_the_monitors_are_in_the_report(tmp_path: Path) -> None:
     worse = [evaluated(10 * n + 10, 2.0 + n, best=n == 0, since_best=n) for n in range(5)]
     events = [event for look in worse for event in (*map(update, range(look.step - 9, look.step + 1)), look)]
@@ -187,6 +190,7 @@ ORIGIN = replace(
 )
 
 
+@pytest.mark.usefixtures("without_charts")
 @pytest.mark.parametrize("is_script", [False, True])
 def test_what_became_non_finite_first_is_in_the_report(is_script: bool, tmp_path: Path) -> None:
     event = ev.NonFinite(step=3, origin=ORIGIN)
@@ -334,6 +338,7 @@ def test_report_on_a_script_leaves_out_what_needs_its_model(tmp_path: Path, unit
     assert ("ln V" in page.text) == (unit == "tokens")
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_report_on_a_script_names_the_code_that_was_kept(tmp_path: Path) -> None:
     run = recorded_script(tmp_path / "a")
     assert "It was not recorded." in page_of(run).text
@@ -352,6 +357,7 @@ def test_report_on_a_script_names_the_code_that_was_kept(tmp_path: Path) -> None
     assert [text for text in shown if text not in page.text] == []
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_table_of_the_code_is_short(tmp_path: Path) -> None:
     run = recorded_script(tmp_path / "a")
     names = [f"m{number}.py" for number in range(MOST_FILES + 1)]
@@ -362,6 +368,7 @@ def test_table_of_the_code_is_short(tmp_path: Path) -> None:
     assert names[-1] not in text and "and 1 more" in text and "no git commit is known" in text
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_report_on_an_imported_run_names_its_source() -> None:
     [source] = sources(SAMPLES / "huggingface" / "trainer_state.json")
     page = page_of(write_run(source, runs.runs_folder() / "old", replace=False).run)
@@ -369,6 +376,7 @@ def test_report_on_an_imported_run_names_its_source() -> None:
     assert "script" not in page.text and "seconds of training" not in page.text and "Trained on" not in page.text
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_report_on_a_resumed_script_names_the_step(tmp_path: Path) -> None:
     run = recorded_script(tmp_path / "a")
     log = run.path / "events.jsonl"
@@ -376,6 +384,7 @@ def test_report_on_a_resumed_script_names_the_step(tmp_path: Path) -> None:
     assert "resumed at step 0" in page_of(run).text
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_report_on_a_failed_script_has_the_traceback(tmp_path: Path) -> None:
     page = page_of(recorded_script(tmp_path / "a", ending="failed"))
     assert 'File "train.py", line 9' in page.text and "pre" in page.tags
