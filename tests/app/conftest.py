@@ -15,7 +15,7 @@ from textual.screen import Screen
 from textual.strip import Strip
 from textual.widgets import DataTable
 
-SECONDS_BETWEEN_UPDATES = 1 / 240
+SECONDS_BETWEEN_UPDATES = 1 / 120
 SECONDS_OF_A_TURN = 1 / 100
 """Longer than between two updates, and than the 1/120 s after which Textual resizes its screens: both lead to more."""
 MAX_TURNS = 100

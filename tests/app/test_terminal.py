@@ -113,7 +113,6 @@ def test_closed_terminal_does_not_lose_the_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_ctrl_z_suspends_and_fg_resumes_the_app(tmp_path: Path) -> None:
     person = begin(tmp_path)
     person.press("\x1a")
