@@ -1,5 +1,6 @@
 """What the documents name exists: files, modules, links, settings, commands and their options."""
 
+import functools
 import importlib.util
 import os
 import re
@@ -44,11 +45,16 @@ def test_paths_named_exist(page: Path) -> None:
     assert sorted(path for path in paths if not (ROOT / path).exists()) == []
 
 
+@functools.cache
+def files_of_the_repository() -> list[str]:
+    return [f"/{path.relative_to(ROOT)}" for top in FOLDERS.split("|") for path in (ROOT / top).rglob("*.*")]
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in GUIDE], ids=page_name)
 def test_file_names_exist(page: Path) -> None:
     """A file name alone, such as `train_step.py`, is one of this repository. The guide names files of users, too."""
     names = {code for code in inline_code(page) if FILE_NAME.fullmatch(code) and "NAME" not in code}
-    files = [f"/{path.relative_to(ROOT)}" for top in FOLDERS.split("|") for path in (ROOT / top).rglob("*.*")]
+    files = files_of_the_repository()
     assert sorted(name for name in names if not any(file.endswith(f"/{name}") for file in files)) == []
 
 

@@ -66,6 +66,12 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def no_drawn_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """End after an error without Textual's traceback with all variables, which took seconds; the test raises it."""
+    monkeypatch.setattr(App, "_fatal_error", App._close_messages_no_wait)
+
+
+@pytest.fixture(autouse=True)
 def toasts_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep all toasts: on a busy machine, one may have expired before a test looks for it."""
     monkeypatch.setattr(Notification, "has_expired", False)
