@@ -33,7 +33,7 @@ FIRST_EVENTS = 100
 """Events at the start of an event log among which Started is: a script may log or be warned before it."""
 NOTES_LIMIT = 2**16
 """Bytes of a notes.json, at most."""
-RunState = EndReason | Literal["running", "paused", "damaged"]
+RunState = EndReason | Literal["running", "paused", "no-steps", "damaged"]
 _TAG = re.compile(r"[^\s,]{1,40}")
 
 
@@ -42,8 +42,9 @@ class RunRow:
     """One run as a row. None: not known. created: POSIX seconds; metric: of `metric_name`, exact match from 0 to 1.
 
     changes: the settings that were changed while it trained; `config` has those of its start.
-    state: how the run ended; "running" or "paused" where a process holds it now; "damaged" where it cannot be read, and
-    `problem` is the reason.
+    state: how the run ended; "running" or "paused" where a process holds it now; "no-steps" for a script that ended by
+    itself without one; "damaged" where it cannot be read, and `problem` is the reason.
+    message: why the run failed or has no steps, if that is known.
     """
 
     path: Path
@@ -63,6 +64,7 @@ class RunRow:
     note: str = ""
     config: RunConfig | None = None
     problem: str = ""
+    message: str = ""
     changes: tuple[Changed, ...] = ()
 
     def setting(self, key: str) -> Any:
@@ -131,7 +133,7 @@ def row_of(path: Path, name: str) -> RunRow:
         config = run.config()
         is_live = in_use(path) is not None  # Before its events, among which is then how it ended.
         summary, seconds, is_paused, changes = _progress(run)
-        state: RunState = ("paused" if is_paused else "running") if is_live else summary.reason
+        state: RunState = ("paused" if is_paused else "running") if is_live else final_state(summary)
     except (ValueError, TypeError, OSError) as error:
         problem = (str(error) or type(error).__name__).splitlines()[0]
         return RunRow(path, name, created, "damaged", tags=notes.tags, note=notes.note, problem=problem)
@@ -153,8 +155,14 @@ def row_of(path: Path, name: str) -> RunRow:
         tags=notes.tags,
         note=notes.note,
         config=config,
+        message=summary.message,
         changes=tuple(changes),
     )
+
+
+def final_state(summary: Summary) -> RunState:
+    """How a run ended. A script that made no step is not done: it may not train, or in a way that is not seen."""
+    return "no-steps" if summary.reason == "done" and not summary.steps else summary.reason
 
 
 class _Progress(NamedTuple):

@@ -40,7 +40,7 @@ class Summary(BaseModel):
     """The result of a run. None: not known.
 
     train_loss: the exponentially weighted mean (0.9) of the steps' losses. tokens: samples in the run of a script that
-    does not take tokens.
+    does not take tokens. message: the first line of its error, if it failed; of a run without steps, its last warning.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,6 +63,7 @@ class Summary(BaseModel):
     train_seconds: float
     changes: Count
     faults: tuple[str, ...]
+    message: str = ""
 
     def metric(self, name: str) -> float | None:
         """The value of one of METRICS."""
@@ -101,6 +102,7 @@ class Summarizer:
     non_finite: ev.NonFinite | None = None
     """What became non-finite first in the step at which the run failed, or in a step of a script."""
     _paused_step: int | None = None
+    _warned: str = ""
 
     def update(self, event: ev.Event) -> None:
         """Take the next event of the run into account."""
@@ -121,6 +123,8 @@ class Summarizer:
                 self.changes.append(event)
             case ev.NonFinite():
                 self.non_finite = event
+            case ev.Warned():
+                self._warned = event.message
             case ev.Stopped() | ev.Failed():
                 self.ending = event
 
@@ -150,6 +154,13 @@ class Summarizer:
             case _:
                 return "interrupted"
 
+    @property
+    def message(self) -> str:
+        """The first line of the error of a run that failed; of one without steps, its last warning."""
+        if isinstance(self.ending, ev.Failed):
+            return self.ending.message.partition("\n")[0]
+        return "" if self.step else self._warned
+
     def summary(self, run: str) -> Summary:
         """The summary after the events so far. run: the path to record in it."""
         step = self.step
@@ -174,6 +185,7 @@ class Summarizer:
             train_seconds=round(self.seconds, 3),
             changes=len(self.changes),
             faults=self.started.faults if self.started else (),
+            message=self.message,
         )
 
 

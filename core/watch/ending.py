@@ -31,10 +31,14 @@ def ending(step: int, error: BaseException | None) -> ev.Stopped | ev.Failed:
             return ev.Failed(step=step, message=f"{type(error).__name__}: {error}", details=details)
 
 
-def why_no_steps(*, has_optimizer: bool) -> str:
-    """Why no step was recorded. has_optimizer: whether the step of an optimizer began."""
+def why_no_steps(end: ev.Stopped | ev.Failed, *, has_optimizer: bool) -> str:
+    """Why no step was recorded of a script that ended so. has_optimizer: whether the step of an optimizer began."""
     if has_optimizer:
         return "nothing was recorded: the script ended in its first optimizer step"
+    if isinstance(end, ev.Failed):
+        return "nothing was recorded: the script failed before its first optimizer step"
+    if end.reason == "stopped":
+        return "nothing was recorded: the script was stopped before its first optimizer step"
     if any(name in sys.modules for name in LAUNCHERS):
         advice = "use: torchrun … -m tui_lab watch --headless SCRIPT"
         return f"nothing was recorded: the script ran in other processes; {advice}"
@@ -44,3 +48,10 @@ def why_no_steps(*, has_optimizer: bool) -> str:
         "nothing was recorded: the script made no step of a torch optimizer; a loop without one can record its steps "
         "itself: run = tui_lab.watch(), then run.step(loss=…)"
     )
+
+
+def last_events(end: ev.Stopped | ev.Failed, why_no_steps: str) -> list[ev.Event]:
+    """The events at the end of a run. why_no_steps: empty if it has steps; a failure says it by itself."""
+    if not why_no_steps or isinstance(end, ev.Failed):
+        return [end]
+    return [ev.Warned(step=end.step, message=why_no_steps), end]

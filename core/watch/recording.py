@@ -18,7 +18,7 @@ from tui_lab.core.runs.lock import Lock
 from tui_lab.core.watch.answering import Answering
 from tui_lab.core.watch.boundary import Boundary
 from tui_lab.core.watch.code_recorder import code_recorder
-from tui_lab.core.watch.ending import ending, why_no_steps
+from tui_lab.core.watch.ending import ending, last_events, why_no_steps
 from tui_lab.core.watch.event_writer import EventWriter
 from tui_lab.core.watch.recorder import Recorder
 from tui_lab.core.watch.run_log import RunLog
@@ -128,11 +128,13 @@ class Recording:
         self.update_code()
         step = self.recorder.log.n_steps
         self._ending = ending(step, error) if error is not None or caught is None else replace(caught, step=step)
-        self.recorder.log.put(self._ending)
+        why = ""
+        if not self.n_steps:
+            why = why_no_steps(self._ending, has_optimizer=bool(self.recorder.script.optimizers.present))
+        for event in last_events(self._ending, why):
+            self._writer.put(event)
         self._writer.close()
-        self.problem = self._writer.problem
-        if not self.problem and not self.n_steps:
-            self.problem = why_no_steps(has_optimizer=bool(self.recorder.script.optimizers.present))
+        self.problem = self._writer.problem or why
         self.recorder.script.given = Given()
         self._lock.release()
         self.on_end()

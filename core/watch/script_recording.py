@@ -17,7 +17,7 @@ from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.control import ControlListener
 from tui_lab.core.runs.folder import Run
-from tui_lab.core.watch.ending import ending, why_no_steps
+from tui_lab.core.watch.ending import ending, last_events, why_no_steps
 from tui_lab.core.watch.event_writer import EventWriter
 from tui_lab.core.watch.script_process import when_imported
 
@@ -82,9 +82,12 @@ class ScriptRecording:
             self.problem = self._recording.problem
             return
         writer = EventWriter(self.run)
-        writer.put(ending(0, error))
+        end = ending(0, error)
+        why = self.problem or why_no_steps(end, has_optimizer=False)
+        for event in last_events(end, why):
+            writer.put(event)
         writer.close()
-        self.problem = self.problem or writer.problem or why_no_steps(has_optimizer=False)
+        self.problem = self.problem or writer.problem or why
         self._lock.release()
 
     def _new_listener(self) -> ControlListener | None:

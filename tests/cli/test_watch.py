@@ -25,6 +25,7 @@ from tui_lab.cli.watch import STARTUP, run_headless, startup_settings
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.runs import control
+from tui_lab.core.runs.catalog import row_of
 from tui_lab.core.runs.folder import OUTPUT, Run, list_runs
 from tui_lab.core.runs.lock import in_use
 from tui_lab.core.watch.script_process import VARIABLE, Target
@@ -372,6 +373,19 @@ def test_a_script_that_does_not_train_gets_a_reason(code: str, reason: bytes, sc
     exit_code, stdout, stderr = run_process(Target("train.py"), path.parent)
     assert exit_code == 0 and stdout == b"hello\n"
     assert b"tui-lab: nothing was recorded" in stderr and reason in stderr
+    [recorded] = list_runs()
+    one = row_of(recorded.path, "a")
+    assert one.state == "no-steps" and reason.decode() in one.message
+
+
+def test_a_script_that_fails_before_its_first_step_is_said_to_have_failed(script: Callable[..., Path]) -> None:
+    path = script("raise OSError('no data')")
+    exit_code, _, stderr = run_process(Target("train.py"), path.parent)
+    assert exit_code == 1 and b"failed before its first optimizer step" in stderr
+    [recorded] = list_runs()
+    one = row_of(recorded.path, "a")
+    assert (one.state, one.message) == ("failed", "OSError: no data")
+    assert [event.kind for event in recorded.events()] == ["failed"]
 
 
 def test_options_of_python_are_those_that_tui_lab_got(script: Callable[..., Path]) -> None:

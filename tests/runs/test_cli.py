@@ -332,6 +332,19 @@ def test_show_of_a_script_without_a_step(run_cli: RunCli, scripts: Path) -> None
     assert "has not made an optimizer step" in run_cli("runs", "show", "e-crashed").out
 
 
+def test_script_that_ended_without_a_step_is_listed_with_the_reason(
+    run_cli: RunCli, scripts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = [ev.Warned(step=0, message="it made no step"), ev.Stopped(step=0, reason="done")]
+    recorded_script(scripts / "g", started=True, events=events)
+    assert names(run_cli, "--where", "state=no-steps") == ["g"]
+    [listed] = json.loads(run_cli("runs", "ls", "--where", "state=no-steps", "--json").out)
+    assert (listed["problem"], listed["message"]) == (None, "it made no step")
+    monkeypatch.setenv("COLUMNS", "200")
+    assert "it made no step" in run_cli("runs", "ls").out and "no more data" in run_cli("runs", "ls").out
+    assert "0 steps" not in run_cli("runs", "show", "g").out
+
+
 def test_compare_shows_scripts_and_our_own_runs_together(run_cli: RunCli, scripts: Path, tmp_path: Path) -> None:
     comparison = json.loads(run_cli("runs", "compare", "a-done", "b-failed", "f-ours", "--json").out)
     assert comparison["different"]["settings.learning_rate"] == [0.5, 0.01, None]

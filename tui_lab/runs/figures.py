@@ -67,4 +67,5 @@ def row_json(row: RunRow) -> dict[str, Any]:
         "tags": list(row.tags),
         "note": row.note,
         "problem": row.problem or None,
+        "message": row.message or None,
     }

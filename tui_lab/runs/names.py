@@ -1,8 +1,13 @@
 """Names of runs and of states, as the app, the command line and the reports show them."""
 
+from tui_lab.core.events import Stopped
 from tui_lab.util.escape import printable
 
-STATES = {"target": "reached the target loss", "patience": "stopped early (no improvement)"}
+STATES = {
+    "target": "reached the target loss",
+    "patience": "stopped early (no improvement)",
+    "no-steps": "ended without a step",
+}
 """States that are not shown as they are."""
 
 WORD = 6
@@ -12,6 +17,11 @@ WORD = 6
 def state_name(state: str) -> str:
     """Return how the state of a run, which is the reason why it ended, is written in a sentence."""
     return STATES.get(state, state)
+
+
+def end_name(event: Stopped) -> str:
+    """Return how a run ended, from the event that says so."""
+    return state_name("no-steps" if event.reason == "done" and not event.step else event.reason)
 
 
 def row_name(row: int, n_rows: int) -> str:

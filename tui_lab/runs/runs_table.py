@@ -60,7 +60,7 @@ def _columns(rows: Sequence[RunRow]) -> list[Column]:
         if shown:
             columns.append(Column(key, title, [figure_text(key, value[key]) for value in values], number=True))
     tags = [printable(" ".join(row.tags)) for row in rows]
-    notes = [short_name(" ".join((row.problem or row.note).split()), NOTE_WIDTH) for row in rows]
+    notes = [short_name(" ".join((row.problem or row.note or row.message).split()), NOTE_WIDTH) for row in rows]
     columns += [Column("tags", "tags", tags)] if any(tags) else []
     return [*columns, Column("note", "note", notes)] if any(notes) else columns
 

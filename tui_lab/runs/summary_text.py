@@ -59,4 +59,6 @@ def summary_text(summary: Summary, unit: Unit = "tokens", *, state: RunState | N
 def _progress_text(summary: Summary, state: RunState) -> str:
     if state == "running":
         return f"running at step {summary.steps:,}"
+    if state == "no-steps":
+        return state_name(state)
     return f"{state_name(state)} after {summary.steps:,} steps"

@@ -126,3 +126,9 @@ async def test_replay_answers_in_one_line_to_a_key_that_changes_a_run() -> None:
         assert settings is not None and not settings.edits
         assert "optim.lr" in it.text("#status") and "forks" not in it.text("#status")
         assert not it.pilot.app._notifications and it.source.sent == []
+
+
+async def test_script_that_ended_without_a_step_is_not_done() -> None:
+    async with lab(steps=0) as it:
+        await it.tell(ev.Stopped(step=0, reason="done"))
+        assert "without a step" in it.text("#status") and "done" not in it.text("#status")

@@ -249,6 +249,24 @@ def test_row_of_a_script_without_an_end(tmp_path: Path, started: bool, is_live: 
 def test_script_that_failed_before_its_first_step(tmp_path: Path) -> None:
     one = row(recorded_script(tmp_path / "a", started=False, ending="failed").path)
     assert (one.state, one.steps, one.train_loss, one.kind) == ("failed", 0, None, "script")
+    assert one.message == "ValueError: no more data"
+
+
+@pytest.mark.parametrize("summary", [True, False])
+def test_script_that_ended_without_a_step_is_not_done(tmp_path: Path, summary: bool) -> None:
+    events = [ev.Warned(step=0, message="it made no step"), ev.Stopped(step=0, reason="done")]
+    run = recorded_script(tmp_path / "a", events=events)
+    if not summary:
+        (run.path / "summary.json").unlink()
+    one = row(run.path)
+    assert (one.state, one.steps, one.message) == ("no-steps", 0, "it made no step")
+
+
+def test_warnings_of_a_run_with_steps_are_not_its_message(tmp_path: Path) -> None:
+    run = recorded(
+        tmp_path / "a", [STARTED, ev.Warned(step=0, message="slow"), update(1), ev.Stopped(step=1, reason="done")]
+    )
+    assert (row(run.path).state, row(run.path).message) == ("done", "")
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ from tui_lab.app.widgets.search import SearchField
 from tui_lab.core import events as ev
 from tui_lab.core.runs.before_nonfinite import LastSteps
 from tui_lab.runs.event_text import event_text, failure_text
-from tui_lab.runs.names import state_name
+from tui_lab.runs.names import end_name
 from tui_lab.runs.nonfinite_text import before_lines
 from tui_lab.util.escape import printable
 
@@ -56,7 +56,7 @@ def log_line(message: SessionMessage) -> str | None:
             return f"step {message.step:,}: {message.kind}"
         case ev.Stopped():
             restored = "" if message.restored is None else f"; restored the best weights, of step {message.restored:,}"
-            return f"step {message.step:,}: {state_name(message.reason)}{restored}"
+            return f"step {message.step:,}: {end_name(message)}{restored}"
         case ev.Failed():
             return failure_text(message)
         case ev.Started(faults=faults) if faults:

@@ -9,7 +9,7 @@ from rich.text import Text
 from tui_lab.app.labels import ago
 from tui_lab.app.resuming import why_not_resumable
 from tui_lab.core.config import settings
-from tui_lab.core.runs.catalog import RunState, row_of
+from tui_lab.core.runs.catalog import RunState, final_state, row_of
 from tui_lab.core.runs.folder import CONFIG, Run
 from tui_lab.core.runs.lock import in_use
 from tui_lab.runs.names import short_name
@@ -82,7 +82,7 @@ def listed_run(run: Run) -> ListedRun:
         return ListedRun(run.path, row.state, row.steps, loss, _metric(exact, perplexity), row.created)
     return ListedRun(
         run.path,
-        summary.reason,
+        final_state(summary),
         summary.steps,
         _loss(summary.val_loss, summary.train_loss),
         _metric(summary.exact_match, summary.perplexity),

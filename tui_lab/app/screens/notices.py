@@ -9,7 +9,7 @@ from textual.screen import Screen
 
 from tui_lab.app.session.messages import Interrupted, SessionFailed, SessionMessage
 from tui_lab.core import events as ev
-from tui_lab.runs.names import state_name
+from tui_lab.runs.names import end_name
 from tui_lab.runs.nonfinite_text import origin_summary
 
 ERROR_SECONDS = 20.0
@@ -61,6 +61,6 @@ def notice_of(message: SessionMessage) -> Notice | None:
         case Interrupted(text) if text:
             return Notice(text, INTERRUPTED, "warning", ERROR_SECONDS)
         case ev.Stopped():
-            return Notice(state_name(message.reason), f"step {message.step:,}")
+            return Notice(end_name(message), f"step {message.step:,}")
         case _:
             return None

@@ -42,7 +42,9 @@ def run_text(row: RunRow) -> Text:
     best = "" if row.best_step is None else f", best {best_loss} at step {row.best_step:,}"
     text.append(short_name(row.name, 80), "bold").append(f"  {state_name(row.state)}{best}")
     text.append(f"  {short_name(' '.join(row.tags), 60)}" if row.tags else "", "bold")
-    return text.append(f"  {short_name(row.note, 200)}" if row.note else "", "italic")
+    if row.note:
+        return text.append(f"  {short_name(row.note, 200)}", "italic")
+    return text.append(f"  {short_name(row.message, 200)}" if row.message else "")
 
 
 def details_text(row: RunRow) -> Text:
@@ -54,6 +56,7 @@ def details_text(row: RunRow) -> Text:
     total = "" if row.config is None or not row.config.train.steps else f" of {row.config.train.steps:,}"
     lines = [
         ("state", f"{state_name(row.state)}, step {row.steps:,}{total}"),
+        ("reason", row.message),
         ("started", started),
         ("training time", "" if row.seconds is None else span(row.seconds)),
         *((title, figure_text(key, value)) for key, title in FIGURES if (value := _figure(row, key)) is not None),

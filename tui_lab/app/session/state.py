@@ -208,7 +208,7 @@ class LabState:
                 self._apply_logged(event)
             case ev.Stopped():
                 self.phase = "ended"
-                self.ending = event.reason
+                self.ending = "no-steps" if event.reason == "done" and self.last is None else event.reason
                 self.restored = event.restored
             case ev.Failed():
                 self.phase = "failed"
