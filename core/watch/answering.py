@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -69,8 +70,10 @@ class Answering:
         else:
             result = _look(unwrapped(model), form, x, y, command)
         seconds = time.perf_counter() - began
-        batch_step, n_rows = (0, 0) if batch is None else (batch.step, batch.n_rows)
-        answer = InsideAnswer(recorder.log.n_steps, seconds, batch_step, n_rows, x, y, result)
+        answer = InsideAnswer(recorder.log.n_steps, seconds, 0, 0, x, y, result)
+        if batch is not None:
+            facts = {name: getattr(batch, name) for name in ("n_rows", "n_classes", "class_names")}
+            answer = replace(answer, batch_step=batch.step, **facts)
         write_inside(self._run.path, command.id, answer)
 
     def generate(self, command: cmd.Generate, model: nn.Module | None, recorder: Recorder) -> None:

@@ -15,6 +15,7 @@ from tui_lab.util import files
 from tui_lab.util.strict_json import dumps, loads
 
 Arrays = dict[str, npt.NDArray[Any]]
+_FACTS = ("step", "seconds", "batch_step", "n_rows", "n_classes", "class_names")
 _LENS = ("top", "probabilities", "target_probabilities", "losses", "ranks")
 _NORMS = ("stream", "attention", "feed_forward")
 _LOSSES = ("heads", "attention", "feed_forward")
@@ -25,7 +26,7 @@ class InsideAnswer:
     """What was measured of a row with the weights of `step`, in `seconds`.
 
     batch_step, n_rows: the step of the batch, counted from 0, and how many rows it has. x, y: int64 [R, T] of the first
-    of them, y -1 where the target is ignored or not known.
+    of them, y -1 where the target is ignored or not known. n_classes, class_names: as in RecordedBatch.
     """
 
     step: int
@@ -35,12 +36,14 @@ class InsideAnswer:
     x: Ids
     y: Ids
     result: Measured
+    n_classes: int = 0
+    class_names: tuple[str, ...] = ()
 
 
 def write_inside(folder: Path, answer_id: str, answer: InsideAnswer) -> None:
     """Write an answer. Raises OSError."""
     arrays: Arrays = {"x": answer.x, "y": answer.y}
-    facts: dict[str, Any] = {name: getattr(answer, name) for name in ("step", "seconds", "batch_step", "n_rows")}
+    facts: dict[str, Any] = {name: getattr(answer, name) for name in _FACTS}
     match result := answer.result:
         case str():
             facts["unavailable"] = result
@@ -78,6 +81,8 @@ def read_inside(folder: Path, answer_id: str) -> InsideAnswer | None:
             arrays["x"],
             arrays["y"],
             _result(facts, arrays),
+            int(facts["n_classes"]),
+            tuple(facts["class_names"]),
         )
     except (SafetensorError, KeyError, TypeError) as error:
         raise ValueError(f"damaged: {path}") from error

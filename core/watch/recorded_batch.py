@@ -11,6 +11,7 @@ from safetensors.numpy import save
 
 from tui_lab.data.dataset import IGNORED
 from tui_lab.util import files
+from tui_lab.util.strict_json import dumps, loads
 
 BATCH = "batch.safetensors"
 Ids = npt.NDArray[np.int64]
@@ -41,6 +42,7 @@ class RecordedBatch:
     take tokens. losses: nats [L, T] of the first L ≤ R rows, NaN where ignored; top: ids [L, T, k], probabilities of
     the same shape; None where they were not measured. n_classes: how many there are where y and top are classes, not
     ids of tokens; 0: they are ids. row_classes: int64 [R], the target of each row if there is one for the whole row.
+    class_names: of the classes of tokens or rows; empty if they are not known.
     """
 
     step: int
@@ -56,6 +58,7 @@ class RecordedBatch:
     history: RowHistory | None
     n_classes: int = 0
     row_classes: Ids | None = None
+    class_names: tuple[str, ...] = ()
 
     @property
     def token_rows(self) -> tuple[Ids, Ids] | None:
@@ -68,7 +71,7 @@ class RecordedBatch:
 
 def write_batch(folder: Path, batch: RecordedBatch) -> None:
     """Replace the recorded batch. Raises OSError."""
-    facts = {name: str(getattr(batch, name)) for name in _FACTS}
+    facts = {name: str(getattr(batch, name)) for name in _FACTS} | {"class_names": dumps(batch.class_names)}
     arrays: dict[str, npt.NDArray[Any]] = {
         name: array for name in _TOKEN_ARRAYS if (array := getattr(batch, name)) is not None
     }
@@ -104,6 +107,7 @@ def read_batch(folder: Path) -> RecordedBatch | None:
             history=history,
             n_classes=int(facts.get("n_classes", 0)),
             row_classes=arrays.get("row_classes"),
+            class_names=tuple(loads(facts.get("class_names", "[]"))),
         )
     except (SafetensorError, KeyError) as error:
         raise ValueError(f"damaged: {path}") from error

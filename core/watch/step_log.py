@@ -3,10 +3,12 @@
 import sys
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 
 from torch.optim import Optimizer
 
 from tui_lab.core.watch.batches import Batches
+from tui_lab.core.watch.class_names import class_names
 from tui_lab.core.watch.evaluation_recorder import EvaluationRecorder
 from tui_lab.core.watch.library_progress import TrainerProgress
 from tui_lab.core.watch.optimizers import steps_before
@@ -121,5 +123,11 @@ class StepLog:
             self._batches.add_rows(step.number, values.row_hashes)
         if step.batch is not None:
             history = None if values.row_hashes is None else self._batches.history()
-            self.latest_batch = step.batch
-            self._log.batch(step.batch, history)
+            self.latest_batch = self._named(step.batch)
+            self._log.batch(self.latest_batch, history)
+
+    def _named(self, batch: RecordedBatch) -> RecordedBatch:
+        """The batch with the names of its classes, if it has classes."""
+        if not batch.n_classes and batch.row_classes is None:
+            return batch
+        return replace(batch, class_names=class_names(self._script.model, batch.n_classes or self._script.n_vocab))

@@ -71,6 +71,25 @@ async def test_lens_comes_from_the_process_of_the_script_with_its_rows(tmp_path:
         assert not list((tmp_path / "answers").iterdir()), "the answer is removed"
 
 
+async def test_classes_have_their_names_and_tokens_their_texts(tmp_path: Path) -> None:
+    names = ("O", "B-PER", "I-PER")
+    at = batch(33, y=np.full((12, 16), 2), n_classes=3, class_names=names)
+    write_batch(tmp_path, at)
+    async with script_lab(tmp_path) as it:
+        screen = await opened(it)
+        command = it.source.sent[-1]
+        assert isinstance(command, cmd.LookInside) and at.x is not None and at.y is not None
+        given = InsideAnswer(40, 0.01, at.step, at.n_rows, at.x, at.y, lens_of(16), 3, names)
+        write_inside(tmp_path, command.id, given)
+        await settle(it, screen, lambda: screen.views.drawn is not None)
+        shown = text(screen, "#inside").splitlines()
+        assert all("I-PER" in line for line in shown if line.startswith("target"))
+        assert all("B-PER" in line for line in shown if line.startswith("layer"))
+        assert "target I-PER has probability" in text(screen, "#value") and "likeliest: B-PER" in text(screen, "#value")
+        letter = chr(ord("a") + int(at.x[0, 1]))
+        assert any(line.startswith("token") and letter in line for line in shown)
+
+
 async def test_ablation_asks_with_its_replacement_and_for_the_selected_row(tmp_path: Path) -> None:
     write_batch(tmp_path, batch())
     async with script_lab(tmp_path) as it:

@@ -98,6 +98,19 @@ async def test_classes_of_tokens_are_shown_as_numbers(tmp_path: Path) -> None:
         assert "id 2" in it.text("#recorded-cell") and "y[t]" not in it.text("#alignment")
 
 
+async def test_classes_of_tokens_are_shown_with_their_names(tmp_path: Path) -> None:
+    async with script_lab(tmp_path) as it:
+        await it.press("3")
+        names = ("O", "B-PER", "I-PER")
+        await show(
+            it, tmp_path, batch(y=np.full((12, 16), 2), n_classes=3, class_names=names, row_classes=np.arange(12))
+        )
+        assert it.text("#recorded-cells").splitlines()[2].split()[1].startswith("I-PER")
+        assert "top 3: O (0.50)  B-PER (0.30)" in it.text("#recorded-cell")
+        await it.press("n")
+        assert "class 1, B-PER" in it.text("#recorded-cell")
+
+
 async def test_class_of_a_row_is_in_its_name(tmp_path: Path) -> None:
     nothing: dict[str, Any] = dict.fromkeys(("y", "losses", "top", "probabilities"))
     async with script_lab(tmp_path) as it:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 import tui_lab
 from tui_lab.core.runs.folder import Run
+from tui_lab.core.watch.class_names import class_names
 from tui_lab.core.watch.recorded_batch import RecordedBatch, read_batch
 from tui_lab.data.dataset import IGNORED
 from tui_lab.data.tokenizers import Tokenizer
@@ -89,6 +90,7 @@ def test_ids_stay_numbers_without_a_tokenizer(of_rows: bool, tmp_path: Path) -> 
 def test_class_of_each_row_is_recorded(tmp_path: Path) -> None:
     _, batch = train(tmp_path, None, of_rows=True)
     assert batch.row_classes is not None and batch.y is None
+    assert batch.class_names == ("LABEL_0", "LABEL_1", "LABEL_2")
     assert batch.row_classes.shape == (B,) and np.isin(batch.row_classes, range(N_CLASSES)).all()
 
 
@@ -96,3 +98,21 @@ def test_targets_of_tokens_are_recorded_as_classes(tmp_path: Path) -> None:
     _, batch = train(tmp_path, None, of_rows=False)
     assert batch.n_classes == N_CLASSES and batch.row_classes is None
     assert batch.y is not None and batch.y.shape == (B, T) and (batch.y != IGNORED).all()
+    assert batch.class_names == ("LABEL_0", "LABEL_1", "LABEL_2")
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ({0: "O", 1: "B-PER"}, ("O", "B-PER")),
+        ({"1": "B-PER", "0": "O"}, ("O", "B-PER")),
+        ({0: "O"}, ()),
+        ({"a": "O", "b": "B-PER"}, ()),
+        (None, ()),
+    ],
+)
+def test_classes_have_the_names_of_the_config(names: dict[object, str] | None, expected: tuple[str, ...]) -> None:
+    model = Classifier(of_rows=True)
+    vars(model.config)["id2label"] = names
+    assert class_names(model, 2) == expected
+    assert class_names(nn.Linear(2, 2), 2) == class_names(None, 2) == ()

@@ -17,12 +17,13 @@ from tui_lab.app.panes.copied import example_text
 from tui_lab.app.session.attention_source import Rows, rows_of_recorded
 from tui_lab.app.session.batch_reader import SECONDS_BETWEEN_LOOKS, BatchReader, BatchReading
 from tui_lab.app.session.state import LabState
+from tui_lab.app.token_text import class_tokenizer
 from tui_lab.app.widgets.histogram_bar import LEVELS
 from tui_lab.app.widgets.static_text import update_text
 from tui_lab.core.config.script import is_imported
 from tui_lab.core.watch.recorded_batch import Ids, RecordedBatch, RowHistory, read_batch
 from tui_lab.data.dataset import IGNORED
-from tui_lab.data.tokenizers import IdTokenizer, Tokenizer
+from tui_lab.data.tokenizers import Tokenizer
 from tui_lab.util.escape import printable
 
 LOOKS_IN_PAUSE = 12
@@ -159,7 +160,7 @@ class RecordedBatchView(Vertical):
                 losses_of(batch, row),
                 row,
                 row_name(batch, row, len(rows.x)),
-                IdTokenizer(batch.n_classes) if batch.n_classes else None,
+                class_tokenizer(batch.n_classes, batch.class_names),
             )
             for row in range(len(rows.x))
         ]
@@ -256,11 +257,17 @@ def row_name(batch: RecordedBatch, row: int, n_shown: int) -> str:
     of_all = "" if n_shown == batch.n_rows else f" of {batch.n_rows:,}"
     name = f"row {row + 1:,}/{n_shown:,}{of_all}"
     if batch.row_classes is not None and row < len(batch.row_classes) and batch.row_classes[row] != IGNORED:
-        name += f"; class {batch.row_classes[row]}"
+        name += f"; class {_class_text(batch, int(batch.row_classes[row]))}"
     if batch.history is None or row >= len(batch.history.last_step):
         return name
     last_step, times = int(batch.history.last_step[row]), int(batch.history.times[row])
     return f"{name}; " + ("new" if last_step < 0 else f"used {times:,} times, before at step {last_step + 1:,}")
+
+
+def _class_text(batch: RecordedBatch, number: int) -> str:
+    """Return the name of a class with its number, or the number alone."""
+    names = batch.class_names
+    return f"{number}, {printable(names[number])}" if number < len(names) else str(number)
 
 
 def losses_of(batch: RecordedBatch, row: int) -> RowLosses | None:

@@ -1,12 +1,13 @@
 """Texts of the attention screen: the example, the sharpest head, the selected cell, and the part that is shown."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.text import Text
 
 from tui_lab.app.session.attention_source import MeasuredMaps, Rows
-from tui_lab.app.token_text import token_text
+from tui_lab.app.token_text import class_tokenizer, token_text
 from tui_lab.app.widgets.attention_grid import Grid, Window
 from tui_lab.app.widgets.heatmap import Ramp, fitting
 from tui_lab.core.inference.attention import AttentionMaps, Head
@@ -31,6 +32,11 @@ class Example:
         """Return the tokens of its input, or every `every`-th of them."""
         return [token_text(self.tokenizer, token) for token in self.rows.x[self.row].tolist()[::every]]
 
+    @functools.cached_property
+    def target_tokenizer(self) -> Tokenizer:
+        """How targets and predictions are shown, which may be classes."""
+        return class_tokenizer(self.rows.n_classes, self.rows.class_names) or self.tokenizer
+
     @property
     def targets(self) -> list[int]:
         """The ids of its targets, some of them ignored."""
@@ -39,7 +45,7 @@ class Example:
 
     def target(self, t: int) -> str:
         token = int(self.rows.y[self.row][t])
-        return "no target" if token == IGNORED else f"target {token_text(self.tokenizer, token)}"
+        return "no target" if token == IGNORED else f"target {token_text(self.target_tokenizer, token)}"
 
 
 def _sharpness_text(head: Head) -> str:

@@ -67,8 +67,10 @@ class LensView(InsideView):
         assert lens is not None and example is not None
         T = lens.ranks.shape[1]
         names = example.names()
-        targets = ["" if y == IGNORED else token_text(example.tokenizer, y) for y in example.targets]
-        likeliest = [[token_text(example.tokenizer, token) for token in row] for row in lens.top[:, :, 0].tolist()]
+        targets = ["" if y == IGNORED else token_text(example.target_tokenizer, y) for y in example.targets]
+        likeliest = [
+            [token_text(example.target_tokenizer, token) for token in row] for row in lens.top[:, :, 0].tolist()
+        ]
         widest = max(map(cell_len, (*names, *targets, *(text for row in likeliest for text in row))), default=1)
         token_width = max(LEAST_TOKEN, min(MOST_TOKEN, widest))
         place_names = layer_titles(lens.places)
@@ -109,7 +111,7 @@ class LensView(InsideView):
         else:
             text.append("no target")
         top = zip(lens.top[place, t].tolist(), lens.probabilities[place, t].tolist(), strict=True)
-        text.append("\nlikeliest: " + ", ".join(f"{token_name(example.tokenizer, k)} {p:.3g}" for k, p in top))
+        text.append("\nlikeliest: " + ", ".join(f"{token_name(example.target_tokenizer, k)} {p:.3g}" for k, p in top))
         return text
 
 

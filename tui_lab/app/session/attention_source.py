@@ -13,6 +13,7 @@ from tui_lab.app.session.script_answers import SECONDS_BETWEEN_REQUESTS, ScriptA
 from tui_lab.core import commands as cmd
 from tui_lab.core.inference.attention import AttentionMaps
 from tui_lab.core.watch import answers
+from tui_lab.core.watch.inside_answers import InsideAnswer
 from tui_lab.core.watch.recorded_batch import RecordedBatch, read_batch
 from tui_lab.data.loader import Batch
 from tui_lab.runs.names import row_name
@@ -26,12 +27,17 @@ BUILT_IN_ONLY = "attention weights are available for the built-in model only, no
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a batch that can be shown. x, y: int64 [R, T]; names: what each row is called."""
+    """The rows of a batch that can be shown. x, y: int64 [R, T]; names: what each row is called.
+
+    n_classes, class_names: as in RecordedBatch.
+    """
 
     step: int
     x: Ids
     y: Ids
     names: tuple[str, ...]
+    n_classes: int = 0
+    class_names: tuple[str, ...] = ()
 
 
 def rows_of_batch(batch: Batch) -> Rows:
@@ -43,12 +49,13 @@ def rows_of_batch(batch: Batch) -> Rows:
 def rows_of_recorded(batch: RecordedBatch) -> Rows | None:
     """Return the recorded rows; None if they are not tokens."""
     rows = batch.token_rows
-    return None if rows is None else rows_of_script(batch.step, batch.n_rows, *rows)
+    return None if rows is None else rows_of_script(batch.step, batch, *rows)
 
 
-def rows_of_script(step: int, n_rows: int, x: Ids, y: Ids) -> Rows:
-    """Return the first rows of a batch of `n_rows`."""
-    return Rows(step, x, y, tuple(row_name(row, n_rows) for row in range(len(x))))
+def rows_of_script(step: int, batch: RecordedBatch | InsideAnswer, x: Ids, y: Ids) -> Rows:
+    """Return the first rows of a batch."""
+    names = tuple(row_name(row, batch.n_rows) for row in range(len(x)))
+    return Rows(step, x, y, names, batch.n_classes, batch.class_names)
 
 
 @dataclass(frozen=True)

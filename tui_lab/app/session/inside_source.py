@@ -160,5 +160,5 @@ def _inside(answer: InsideAnswer, request: LookRequest) -> Inside:
     if row >= len(answer.x):
         result = answer.result if isinstance(answer.result, str) else FEWER_ROWS
         return Inside(request.look, answer.step, row, request.rows, result, seconds=answer.seconds)
-    rows = rows_of_script(answer.batch_step, answer.n_rows, answer.x, answer.y)
+    rows = rows_of_script(answer.batch_step, answer, answer.x, answer.y)
     return Inside(request.look, answer.step, row, rows, answer.result, seconds=answer.seconds)
