@@ -118,9 +118,14 @@ class Boundary:
         recorder.log.put(ev.Saved(step=recorder.log.n_steps, path=str(path.relative_to(run.path))))
 
     def save_last(self, recorder: Recorder) -> None:
-        """Write a checkpoint of the state after the last step. Raises OSError, and RunError if it is not known."""
+        """Write a checkpoint of the state after the last step, if there is one.
+
+        Raises OSError, and RunError if it is not known.
+        """
         run = recorder.log.run
         recorder.last_state.watch(recorder.script.model)
+        if not recorder.last_state.exists:
+            return
         path = recorder.last_state.save(recorder.log.n_steps)
         recorder.log.put(ev.Saved(step=recorder.log.n_steps, path=str(path.relative_to(run.path))))
 

@@ -220,6 +220,11 @@ class LastState:
         self._n_updates = 0
 
     @property
+    def exists(self) -> bool:
+        """Whether there is a model, or weights that an optimizer has changed; not in a loop that only logs steps."""
+        return self._model is not None or self._n_updates > 0
+
+    @property
     def optimizers(self) -> list[Optimizer]:
         """Those that have changed weights in this training, in that order, and that the script still has."""
         return [optimizer for part in self._optimizers if (optimizer := part.thing) is not None]

@@ -169,15 +169,35 @@ def test_weights_before_the_last_step_are_not_the_last_ones(tmp_path: Path) -> N
     assert not list(record.run.checkpoints.glob("*"))
 
 
+def events_of(folder: Path) -> list[ev.Event]:
+    return [ev.parse_event(line) for line in (folder / "events.jsonl").read_text("utf-8").splitlines()]
+
+
 def test_model_that_cannot_be_saved_is_reported(tmp_path: Path) -> None:
-    """The steps of a loop without optimizer and model are recorded, but no state is known."""
-    with tui_lab.watch(out=tmp_path / "run") as run:
-        run.step(loss=1.0)
-    record = tmp_path / "run"
-    events = [ev.parse_event(line) for line in (record / "events.jsonl").read_text("utf-8").splitlines()]
+    """An optimizer changes weights that belong to no module."""
+    with tui_lab.watch(out=tmp_path / "run"):
+        weights = torch.ones(3, requires_grad=True)
+        optimizer = torch.optim.SGD([weights], lr=0.1)
+        for _ in range(2):
+            weights.square().sum().backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    events = events_of(tmp_path / "run")
     assert not any(isinstance(event, ev.Saved) for event in events)
     assert any(isinstance(event, ev.Warned) for event in events)
-    assert not list((record / "checkpoints").glob("*"))
+    assert not list((tmp_path / "run" / "checkpoints").glob("*"))
+
+
+def test_loop_that_only_logs_its_steps_has_no_state_to_save(tmp_path: Path) -> None:
+    with tui_lab.watch(out=tmp_path / "run") as run:
+        run.step(loss=1.0)
+    kinds = [event.kind for event in events_of(tmp_path / "run")]
+    assert "step" in kinds and not {"saved", "warned"} & set(kinds)
+
+
+def test_given_model_of_a_loop_that_logs_its_steps_is_saved(tmp_path: Path) -> None:
+    with tui_lab.watch(nn.Linear(2, 2), out=tmp_path / "run") as run:
+        run.step(loss=1.0)
+    assert "saved" in [event.kind for event in events_of(tmp_path / "run")]
 
 
 def new_training() -> tuple[nn.Module, torch.optim.Optimizer]:
