@@ -92,6 +92,13 @@ _ALL = [
             "targets that are not ignored.",
             "Ignore only padding and the prompt.",
         ),
+        missing_labels=(
+            "No labels reach a model that computes its loss from them, or an evaluation that needs them.",
+            "A library's error: the model returned no loss, a metric was not found, None has no backward().",
+            "The script ends with such an error, and the batch of the model has no labels, or label_names of a Trainer "
+            "names no input of its model.",
+            "Call the column labels, or use a collator that makes them; leave label_names out.",
+        ),
         data_changed=(
             "Reading an item changes what the data set stores, such as by an augmentation or a normalization in place.",
             "The loss rises or stalls after a few epochs, since every epoch changes the data further.",
@@ -259,7 +266,8 @@ _ALL = [
         frozen_parameters=(
             "Parameters of an untrained model do not require gradients.",
             "The loss falls, but not as far as it could.",
-            "requires_grad is False in a model that was not trained before; tables of positions are accepted.",
+            "requires_grad is False in a model that was not trained before, or for all weights of any model; tables of "
+            "positions are accepted.",
             "Call requires_grad_(True), unless this is intended.",
         ),
         unregistered_parameters=(

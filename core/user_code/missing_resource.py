@@ -26,7 +26,7 @@ MAX_LINKS = 10
 
 def missing_resource(error: BaseException) -> Resource | None:
     """Return what this machine lacks if that is the cause of an error of user code, else None."""
-    for link in _chain(error):
+    for link in links(error):
         if any(part in str(link) for part in NO_GPU):
             return "gpu"
         if isinstance(link, socket.gaierror | ConnectionRefusedError | urllib.error.URLError):
@@ -34,7 +34,7 @@ def missing_resource(error: BaseException) -> Resource | None:
     return None
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def links(error: BaseException) -> Iterator[BaseException]:
     """Yield an error, what it was raised from, and so on."""
     link: BaseException | None = error
     for _ in range(MAX_LINKS):

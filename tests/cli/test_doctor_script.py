@@ -298,3 +298,15 @@ def test_stage_after_a_progress_bar_has_a_line_of_its_own(capsys: pytest.Capture
     progress("examining")
     *_, bar, stage = capsys.readouterr().err.splitlines()
     assert "49/50" in bar and stage.startswith("doctor:")
+
+
+@pytest.mark.slow
+def test_cause_of_an_error_is_reported_instead_of_the_error(tmp_path: Path, run_with_child: RunCli) -> None:
+    line = next(i for i, text in enumerate(LOOP.splitlines(), 1) if "optimizer = " in text)
+    code = LOOP.splitlines()
+    code.insert(line, "for p in model.parameters(): p.requires_grad_(False)")
+    write(tmp_path, "\n".join(code) + "\n")
+    done = run_with_child("doctor", "train.py", "--json")
+    report = json.loads(done.out)
+    assert done.code == 1 and "does not require grad" in report["not_examined"][0]
+    assert [(f["code"], f["location"]) for f in report["findings"]] == [("frozen_parameters", f"train.py:{line + 1}")]

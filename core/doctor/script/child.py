@@ -13,6 +13,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -25,6 +26,7 @@ from tui_lab.core.watch.script_process import at_end, forget_shadowed_modules, w
 from tui_lab.util.strict_json import dumps
 
 if TYPE_CHECKING:
+    from tui_lab.core.doctor.findings import Finding, Report
     from tui_lab.core.doctor.script.examination import Examination
 
 SEED = 0
@@ -94,6 +96,9 @@ class Child:
     def _end(self, error: BaseException | None) -> None:
         """The script has ended by itself, or by an error that nothing caught."""
         place = "" if error is None else error_place(error, self._script)
+        if error is not None and (cause := self._cause(error)) is not None:
+            self._report_cause(cause, place)
+            self._leave()
         if self._examination is None or self._examination.is_empty:
             lacks = None if error is None else missing_resource(error)
             record = {"candidates": candidates(), "error": place, "by_hand": False, "lacks": lacks}
@@ -102,23 +107,51 @@ class Child:
         self._examine(place, has_ended=error is None)
         self._leave()
 
+    def _cause(self, error: BaseException) -> "Finding | None":
+        """Return what caused an error of a script that trains; None if it is not known."""
+        if self._examination is None:
+            return None
+        from tui_lab.core.doctor.script.error_causes import cause_of
+
+        try:
+            return cause_of(error)
+        except Exception:  # What user code keeps in its variables may raise when it is looked at.
+            return None
+
+    def _report_cause(self, cause: "Finding", place: str) -> None:
+        """Report what ended the script, after what the examination of its updates finds, if it made some."""
+        from tui_lab.core.doctor.findings import Report
+
+        assert self._examination is not None
+        report = Report(not_examined=(f"what follows the error ({place})",))
+        if self._examination.n_updates:
+            report = self._report(place, has_ended=False)
+        codes = {finding.code for finding in report.findings}
+        if cause.code not in codes:
+            report = replace(report, findings=(cause, *report.findings))
+        self._lines.write(report=report.to_json(), error=place)
+
     def _examine(self, error: str, *, has_ended: bool) -> None:
         """Write the report. error: the one that ended the script, and its place."""
         assert self._examination is not None
         if not self._examination.has_optimizer and not self._examination.moves_by_hand:
             self._lines.write(no_steps={"candidates": [], "error": error, "by_hand": True, "lacks": None})
             return
+        self._lines.write(report=self._report(error, has_ended=has_ended).to_json(), error=error)
+
+    def _report(self, error: str, *, has_ended: bool) -> "Report":
+        """Examine what was recorded."""
+        assert self._examination is not None
         # The checks call the model in ways in which the script does not: what is warned of then is not its fault.
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)
         try:
-            report = self._examination.report(error, has_ended=has_ended)
+            return self._examination.report(error, has_ended=has_ended)
         except Exception as failure:
             from tui_lab.core.doctor.findings import Crashed, Report
 
             traceback.print_exc()
-            report = Report(crashed=(Crashed("the script", type(failure).__name__, str(failure)),))
-        self._lines.write(report=report.to_json(), error=error)
+            return Report(crashed=(Crashed("the script", type(failure).__name__, str(failure)),))
 
     def _leave(self) -> None:
         for stream in (sys.stdout, sys.stderr):

@@ -74,6 +74,11 @@ class Examination(CallCapture):
         return not self._earlier and self._training.n_updates == 0 and self._n_backwards == 0
 
     @property
+    def n_updates(self) -> int:
+        """How many updates the present training has made."""
+        return self._training.n_updates
+
+    @property
     def has_optimizer(self) -> bool:
         """Whether the script has created an optimizer of torch."""
         recorder = self._training.recorder
