@@ -330,7 +330,8 @@ def test_a_script_trains_on_where_the_recorder_cannot_begin(script: Callable[...
     script("", "project/safetensors.py")
     assert assert_same_process(Target("train.py", ("2",)), path.parent)[0] == 0
     [recorded] = list_runs()
-    assert [type(event) for event in recorded.events()] == [ev.Stopped] and in_use(recorded.path) is None
+    assert [type(event) for event in recorded.events()] == [ev.Warned, ev.Stopped] and in_use(recorded.path) is None
+    assert "cannot be recorded" in row_of(recorded.path, "a").message
 
 
 @pytest.mark.slow

@@ -353,7 +353,8 @@ def test_run_without_a_step_says_why(tmp_path: Path) -> None:
     with recording(tmp_path) as record:
         start()(*batch(0))
     assert record.problem
-    assert [type(event) for event in record.run.events()] == [ev.Stopped]
+    warned, stopped = record.run.events()
+    assert isinstance(warned, ev.Warned) and warned.message == record.problem and isinstance(stopped, ev.Stopped)
 
 
 def changes_of(record: Recording) -> list[tuple[str, object, object]]:
