@@ -18,6 +18,7 @@ from tui_lab.core.watch.model_search import Inputs
 from tui_lab.core.watch.recorded_batch import RecordedBatch, RowHistory
 from tui_lab.core.watch.row_memory import RowCopy, RowHasher, RowMemory
 from tui_lab.core.watch.target_places import TargetPlaces, target_places
+from tui_lab.core.watch.token_log_probs import next_targets, token_log_probs, token_losses
 from tui_lab.data.dataset import IGNORED
 
 MAX_ROWS = 64
@@ -66,6 +67,8 @@ class Batches:
         self._cells: Cells | None = None
         self._held: HeldLogits | None = None
         """Of a step whose batch is not recorded so far."""
+        self._log_probs: Tensor | None = None
+        """Of the targets, [B, T-1], where the model returned them instead of logits."""
         self._n_logits = 0
         """The number of classes among which the loss of the step chooses; 0: unknown."""
         self._has_classes = False
@@ -92,6 +95,11 @@ class Batches:
             self._inputs = inputs
             self._is_recorded = self._is_incomplete or self._is_due()
             self._is_incomplete = False
+
+    def returned(self, output: Any) -> None:
+        """The model returned `output` for training; only that of the first call of a step counts."""
+        if self._log_probs is None and self._inputs is not None and self._inputs.has_named_y:
+            self._log_probs = token_log_probs(output, self._inputs.y)
 
     def first_loss(self, logits: Tensor) -> Inputs | None:
         """Look for the inputs of a step whose model is not known yet, before its `criterion`; None if not found."""
@@ -187,6 +195,7 @@ class Batches:
         self._masked = None
         self._cells = None
         self._held = None
+        self._log_probs = None
         self._n_logits = 0
         return hashes, batch
 
@@ -220,6 +229,10 @@ class Batches:
         cells = self._cells
         x_ids = _ids(x) if inputs.has_tokens else None
         y = None if x_ids is None else self._recorded_targets(x, x_ids.shape[0])
+        losses = None if cells is None else cells.losses
+        if y is not None and self._targets is None and self._log_probs is not None:
+            y = next_targets(y)
+            losses = token_losses(self._log_probs[:MAX_CELL_ROWS], y[:MAX_CELL_ROWS])
         is_given = inputs.y is not None and self._masked is None and (y is not None or self._targets is None)
         targets = inputs.y if is_given else self._targets
         self._has_classes |= x_ids is not None and 0 < self._n_logits <= x_ids.max(initial=0)
@@ -231,7 +244,7 @@ class Batches:
             y_shape="" if targets is None else _shape(targets),
             x=x_ids,
             y=y,
-            losses=None if cells is None else cells.losses,
+            losses=losses,
             top=None if cells is None else cells.top,
             probabilities=None if cells is None else cells.probabilities,
             history=None,

@@ -23,7 +23,7 @@ class CallListener(Protocol):
     def model_called(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None: ...
 
     def model_returned(self, module: nn.Module, output: Any) -> None:
-        """The model returned `output` without gradients."""
+        """The model returned `output`."""
         ...
 
     def model_raised(self, error: BaseException) -> None:
@@ -144,8 +144,7 @@ class ModelFinder:
             except BaseException as error:
                 self._listener.model_raised(error)
                 raise
-            if not torch.is_grad_enabled():
-                self._listener.model_returned(module, output)
+            self._listener.model_returned(module, output)
             return output
 
         def undo() -> None:

@@ -5,6 +5,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -236,9 +237,12 @@ class Recorder:
         self.clock.evaluation()
         self._evaluations.called(args, kwargs)
 
-    def evaluation_output(self, output: Any) -> None:
-        """The model returned `output` without gradients."""
-        self._evaluations.returned(output, is_cross_entropy=self.script.n_vocab > 0)
+    def model_output(self, output: Any) -> None:
+        """The model returned `output`, with gradients if they are enabled."""
+        if torch.is_grad_enabled():
+            self.batches.returned(output)
+        else:
+            self._evaluations.returned(output, is_cross_entropy=self.script.n_vocab > 0)
 
     # One step
 

@@ -33,8 +33,8 @@ class ScriptListener(Listener, Protocol):
         """
         ...
 
-    def evaluation_output(self, output: Any) -> None:
-        """The model returned `output` without gradients."""
+    def model_output(self, output: Any) -> None:
+        """The model returned `output`, with gradients if they are enabled."""
         ...
 
 
@@ -96,9 +96,9 @@ class ScriptHooks(TorchHooks):
             self.tell("training_call" if is_training else "evaluation_call", module, args, kwargs)
 
     def model_returned(self, module: nn.Module, output: Any) -> None:
-        """The model returned `output` without gradients."""
+        """The model returned `output`."""
         if self.listens():
-            self.tell("evaluation_output", output)
+            self.tell("model_output", output)
 
     def other_called(self, module: nn.Module) -> None:
         """A further module of a class of the model is called without gradients."""
