@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from tui_lab.core.doctor.loop.lines import shown_file, user_line
 from tui_lab.core.doctor.script.files import UnwrittenFiles
+from tui_lab.core.doctor.script.pretrained import PretrainedModels
 from tui_lab.core.user_code.missing_resource import missing_resource
 from tui_lab.core.user_code.user_files import is_own_code, is_user_code
 from tui_lab.core.watch import script_process
@@ -55,6 +56,7 @@ class Child:
         self._seconds = seconds
         self._deadline = deadline
         self._files = UnwrittenFiles(os.path.join(os.path.dirname(lines.path), "copies"))
+        self._pretrained = PretrainedModels()
         self._examination: Examination | None = None
         self._pid = os.getpid()
         self.own_modules: set[str] = set()
@@ -66,6 +68,7 @@ class Child:
         random.seed(SEED)
         when_imported("numpy", _seed_numpy)
         self._files.install()
+        self._pretrained.watch()
         when_imported("torch", self._begin)
         sys.excepthook = _print_error
         warnings.showwarning = _warnings_of_user_code(warnings.showwarning)
@@ -80,7 +83,13 @@ class Child:
         from tui_lab.core.doctor.script.examination import Examination
 
         self._examination = Examination(
-            self._script, self._updates, self._seconds, self._deadline, self._files.names, self._progress
+            self._script,
+            self._updates,
+            self._seconds,
+            self._deadline,
+            self._files.names,
+            self._progress,
+            self._pretrained,
         )
         self._examination.on_complete = self._complete
         self._examination.begin()

@@ -14,6 +14,7 @@ from tui_lab.core.doctor.loop.call_capture import CallCapture
 from tui_lab.core.doctor.loop.reading import BY_HAND_BESIDES
 from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
 from tui_lab.core.doctor.script.ordinary_modes import ordinary_modes
+from tui_lab.core.doctor.script.pretrained import PretrainedModels
 from tui_lab.core.doctor.script.target import target_from_script, whole_model
 from tui_lab.core.doctor.script.trainings import Training, joined, n_optimizers
 
@@ -37,7 +38,7 @@ class Examination(CallCapture):
 
     updates: how many are wanted, and how many are recorded if they take less than SECONDS_FOR_MORE together.
     unwritten: names of the files that the script would have written. progress: gets what is being done.
-    deadline: of time.monotonic(), for everything.
+    deadline: of time.monotonic(), for everything. pretrained: the models that the script has loaded.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Examination(CallCapture):
         deadline: float,
         unwritten: Sequence[str],
         progress: Callable[[str], None],
+        pretrained: PretrainedModels | None = None,
     ) -> None:
         self.on_complete: Callable[[], None] = lambda: None
         self._script = script
@@ -67,6 +69,7 @@ class Examination(CallCapture):
         """CPU time of this thread at the first update."""
         self._training = Training(self._updated, self)
         self._loads = _LoadedWeights()
+        self._pretrained = pretrained or PretrainedModels()
 
     @property
     def is_empty(self) -> bool:
@@ -209,7 +212,7 @@ class Examination(CallCapture):
         recorder = training.recorder
         optimizers = recorder.optimizers or recorder.created_optimizers
         model = whole_model(training.capture, recorder.model, optimizers)
-        is_trained = trained or self._loads.trained
+        is_trained = trained or self._loads.trained or self._pretrained.gave(model)
         target = target_from_script(training.capture, record, model, optimizers, trained=is_trained)
         report = examine(target, on_check=self._progress, deadline=self._last_check)
         waited = record.has_ended or self._n_backwards > MAX_BACKWARDS

@@ -1,7 +1,7 @@
 """Can the model memorize one small batch, and at which learning rate?
 
 Cost: 40 to 200 updates; if it does not learn, a range test of 30 updates at each of six rates (Smith 2017, coarse). For
-updates by hand up to 320 more, with Adam.
+updates by hand, and where weights are frozen, up to 320 more, with Adam.
 """
 
 import math
@@ -39,6 +39,7 @@ ZERO_LOSS = 1e-3
 """Size of a first loss that leaves nothing to learn."""
 MIN_FALL = 0.1
 """Fraction of the first loss that a model which can memorize two rows loses at some rate."""
+FEW_TRAINED = "only a part of the weights is trained, which may be too little: with all of them, rows are memorized"
 NO_MINIMUM = "the loss takes negative values, so its lowest value is unknown"
 REACHED = 0.5
 """Of the fall that free outputs reach, what a model that can memorize two rows reaches of it at some rate."""
@@ -60,6 +61,8 @@ def check(target: Target) -> Iterator[Finding]:
     if is_by_hand and learns and _memorizes_with_adam(target, measure, bar):
         return
     for finding in _compare_rates(target, measure, bar, first, last):
+        if finding.code == "cannot_overfit" and _memorizes_unfrozen(target, measure, bar):
+            raise NotJudged(FEW_TRAINED)
         may_be_slow = finding.code == "cannot_overfit" and is_by_hand and not learns
         if not may_be_slow or not _memorizes_with_adam(target, measure, bar):
             yield finding
@@ -74,6 +77,22 @@ def _memorizes_with_adam(target: Target, measure: Measure, bar: float) -> bool:
         if first - last > MIN_FALL * abs(first) and last < bar:
             return True
     return False
+
+
+def _memorizes_unfrozen(target: Target, measure: Measure, bar: float) -> bool:
+    """Return whether some weights are frozen, and the rows are memorized where all of them are trained.
+
+    Adapters of low rank, or a new head alone, may be too small to memorize rows.
+    """
+    frozen = [p for p in target.model.parameters() if not p.requires_grad and p.is_floating_point()]
+    for p in frozen:
+        p.requires_grad = True
+    try:
+        whole = replace(target, optimizers=[Adam(list(target.model.parameters()))])
+        return bool(frozen) and _memorizes_with_adam(whole, measure, bar)
+    finally:
+        for p in frozen:
+            p.requires_grad = False
 
 
 def _compare_rates(target: Target, measure: Measure, bar: float, first: float, last: float) -> Iterator[Finding]:

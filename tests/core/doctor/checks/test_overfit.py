@@ -151,3 +151,27 @@ def test_loss_that_differentiates_within_is_measured() -> None:
     with torch.no_grad():
         assert not target.loss(target.batch(0)).requires_grad
     assert results(overfit.check, target) == []
+
+
+class Adapted(nn.Module):
+    """A frozen layer, and one trained weight that hardly matters. blind: it returns the same for every input."""
+
+    def __init__(self, *, blind: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(6, 5, bias=False).requires_grad_(requires_grad=False)
+        self.weight = nn.Parameter(torch.ones(1))
+        self.blind = blind
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs: Tensor = self.layer(torch.zeros_like(x) if self.blind else x) + 1e-6 * self.weight
+        return outputs
+
+
+@pytest.mark.parametrize(("blind", "expected"), [(False, ("not judged", "")), (True, ("finding", "cannot_overfit"))])
+def test_few_trained_weights_over_frozen_ones_need_not_memorize(*, blind: bool, expected: tuple[str, str]) -> None:
+    target = scores_target(Adapted(blind=blind), batch, squared)
+    trained = [p for p in target.model.parameters() if p.requires_grad]
+    target = replace(target, optimizers=[torch.optim.AdamW(trained, lr=1e-3)])
+    assert results(overfit.check, target) == [expected]
+    assert [name for name, p in target.model.named_parameters() if p.requires_grad] == ["weight"]
