@@ -1,6 +1,7 @@
 """The real app in a pseudo-terminal, used as a person uses it."""
 
 import json
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,9 @@ from tui_lab.core.runs.folder import Run
 
 PATIENCE = 60.0
 """Seconds to wait for what must come; not a measure of speed."""
+RESTORED = ("\x1b[?1049l", "\x1b[?25h", "\x1b[?1000l", "\x1b[?1003l", "\x1b[?2004l", "\x1b[?7h", "\x1b[<u")
+"""The sequences for: main screen, cursor, no mouse, no bracketed paste, wrapped lines, plain keys."""
+RESUME = "Resume with: tui-lab app --resume"
 
 
 class Person:
@@ -67,7 +71,14 @@ class Person:
         self.terminal.kill()
 
 
-def test_start_pause_change_generate_quit_and_replay(tmp_path: Path) -> None:
+def assert_restored(output: bytes, text: str) -> None:
+    """The terminal is as it was before the app, which then wrote `text`."""
+    for sequence in RESTORED:
+        assert sequence.encode() in output, f"{sequence!r} was never sent"
+    assert text in output[output.rindex(b"\x1b[?1049l") :].decode()
+
+
+def test_start_pause_change_generate_end_by_a_signal_and_replay(tmp_path: Path) -> None:
     person = Person(tmp_path)
     person.wait_for("Presets")
     person.press("\x1b[B" * list(settings.presets()).index("reverse") + "\r")
@@ -81,11 +92,9 @@ def test_start_pause_change_generate_quit_and_replay(tmp_path: Path) -> None:
     person.wait_until(lambda screen: "✓ right" in screen or "✗ expected" in screen)
     person.press(" ")
     person.wait_for("▶ running")
-    person.press("q")
-    person.wait_for("Stop and save")
-    person.press("\r")
-    assert person.leave() == 0
-    assert b"\x1b[?1049l" in person.raw and b"\x1b[?25h" in person.raw, "the terminal is as it was before"
+    person.terminal.signal(signal.SIGTERM)
+    assert person.leave() == 130
+    assert_restored(person.raw, RESUME)
 
     [folder] = (tmp_path / "runs").iterdir()
     changes = [event.to_json() for event in Run(folder).events() if event.kind == "changed"]
