@@ -170,7 +170,7 @@ class Adapted(nn.Module):
 
 @pytest.mark.parametrize(("blind", "expected"), [(False, ("not judged", "")), (True, ("finding", "cannot_overfit"))])
 def test_few_trained_weights_over_frozen_ones_need_not_memorize(*, blind: bool, expected: tuple[str, str]) -> None:
-    target = scores_target(Adapted(blind=blind), batch, squared)
+    target = program(Adapted(blind=blind), squared)
     trained = [p for p in target.model.parameters() if p.requires_grad]
     target = replace(target, optimizers=[torch.optim.AdamW(trained, lr=1e-3)])
     assert results(overfit.check, target) == [expected]
