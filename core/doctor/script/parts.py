@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from tui_lab.core.doctor.findings import NotJudged
+from tui_lab.core.doctor.loop.loss_course import are_shares
 from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.program.batch import Batch, n_rows
 from tui_lab.core.doctor.program.nested import at, mapped, only, tensors_of
@@ -36,6 +37,7 @@ class ScriptParts:
     mean loss of its batch without the loss scale and the division by the number of micro-batches.
     plain: whether the loss is the cross-entropy of the logits, times a constant. inside: whether the model computes it.
     splits: whether another loss can be computed from some rows of the batch.
+    are_shares: whether the losses of an update's micro-batches add up to the mean over all of its targets.
     """
 
     modules: Callable[[nn.Module], Sequence[nn.Module]]
@@ -47,6 +49,7 @@ class ScriptParts:
     inside: bool
     problem: str
     splits: bool = False
+    are_shares: bool = False
 
     # Batches
 
@@ -65,8 +68,9 @@ class ScriptParts:
             batch["constants"] = _row_constants(step.tape, n_rows((args, kwargs)))
         if step.targets is None:
             return batch
-        # A number, which stays when rows are cut off. Outside the model, a tape counts the targets again.
-        n = n_divided(step.targets) if self.inside else 0
+        # A number, which stays when rows are cut off. Outside the model, a tape counts the targets again, unless the
+        # number is that of the whole update.
+        n = n_divided(step.targets) if self.inside or self.are_shares else 0
         return {**batch, "targets": step.targets.y, "n divided": n}
 
     def _inputs(self, batch: Batch) -> Inputs:
@@ -131,6 +135,8 @@ class ScriptParts:
         if step.targets is None or not batch["n divided"]:
             return factor
         n = n_counted(batch["targets"], step.targets.ignored)
+        if n and self.are_shares and step.targets.ratio:
+            return factor / (step.targets.ratio * n)
         return factor * batch["n divided"] / n if n else factor
 
     def _whole(self, output: Any, tape: Tape) -> Any:
@@ -234,6 +240,7 @@ def parts_of(capture: Capture, steps: Sequence[CapturedStep], record: LoopRecord
         inside=tape is not None and tape.is_output,
         problem=next((step.problem for step in steps if step.problem), ""),
         splits=plain is None and _splits(steps[0], modules(model)),
+        are_shares=are_shares(record),
     )
 
 

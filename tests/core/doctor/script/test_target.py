@@ -395,6 +395,18 @@ def test_report_adds_up_losses_that_are_shares_of_an_update() -> None:
     assert shown_first_loss(shares) == pytest.approx(shown_first_loss(whole), rel=0.1)
 
 
+def test_loss_of_a_share_is_the_mean_over_its_own_targets() -> None:
+    target = examined(Small(), share_of_update, micro_batches=2)
+    for step in range(2):
+        batch = target.batch(step)
+        shown = target.logits_of(batch)
+        mean = F.cross_entropy(shown.view(-1, V), batch["targets"].reshape(-1))
+        assert value(target.loss(batch)) == pytest.approx(value(mean), rel=1e-5)
+        few = first_rows(batch, 2)
+        mean = F.cross_entropy(shown[:2].view(-1, V), few["targets"].reshape(-1))
+        assert value(target.loss(few)) == pytest.approx(value(mean), rel=1e-5)
+
+
 class DividesByGiven(Small):
     """As in transformers: the sum over the counted targets, divided by their number, which the loop counts."""
 
