@@ -601,8 +601,9 @@ _ALL = [
         lr_too_high=(
             "The learning rate is too high.",
             "The loss rises, oscillates or becomes NaN.",
-            "Forty updates on two rows, then the same at six other rates. If the loop's own loss does not fall: "
-            "whether the same updates on four batches of the loop learn more at a lower rate, also for other batches.",
+            "Forty updates on two rows, then the same at six other rates. If the loop's own loss does not fall, or "
+            "rests at that of a constant prediction: whether as many updates on four batches of the loop learn more at "
+            "lower rates, also for other batches.",
             "Take the rate that worked best, then halve or double it.",
         ),
         lr_too_low=(
@@ -624,7 +625,8 @@ _ALL = [
             "The printed loss stays where it began, or at the loss of a model that only knows how frequent each class "
             "is.",
             "The mean of the first tenth of the losses is compared with that of the last tenth, in units of their "
-            "noise; of a classifier, the last quarter with the loss of the best constant prediction. Always a hint.",
+            "noise; of a classifier, the last quarter with the loss of the best constant prediction; of a language "
+            "model, too, if a lower rate learns four batches by heart and the loop's own does not. Always a hint.",
             "Check that inputs and targets belong together, that the inputs have a mean of about 0 and a deviation of "
             "about 1, and try learning rates ten times higher and lower.",
         ),

@@ -43,6 +43,9 @@ CLEARLY_LOWER = 0.8
 """Of the loss at the loop's own rate, what a lower rate must reach in as many updates on the same batches."""
 N_BATCHES = 4
 """Of the loop, that a trial repeats. In 64 updates small models learn 4 batches by heart at a good rate, but not 16."""
+SLIGHTLY_LOWER = 0.95
+"""Of the same, what a rate must reach with which other batches have a lower loss than that of a constant prediction:
+text of many ids is learned more slowly than a few classes."""
 GENERALIZES = 0.97
 """Of the loss of other batches: targets that do not belong to their inputs are learned by heart at a lower rate,
 too, but then the loss of other batches rises."""
@@ -54,7 +57,10 @@ FASTER = 2.0
 
 @dataclass(frozen=True)
 class Trial:
-    """Mean losses after n updates: loss of the batches that they repeated, other of as many others."""
+    """Mean losses after n updates: loss of the batches that they repeated, other of as many others.
+
+    lr: the highest rate of the updates.
+    """
 
     lr: float
     n: int
@@ -77,11 +83,28 @@ def check(target: Target) -> Iterator[Finding]:
     stays = _stays(course)
     if constant is None and not stays and not _is_above_start(course):
         return
-    trials = _trials(target, record.observed.constant_loss if constant is not None else None)
-    if trials and (better := _better(trials, target)):
+    level = record.observed.constant_loss if constant is not None else None
+    trials = _trials(target, level)
+    if trials and (better := _better(trials, target, level)):
         yield _rate_too_high(course, constant, trials, better)
-    elif stays or (constant is not None and target.tokens is None and len(course.values) >= MIN_PLATEAU):
-        yield _not_falling(course, constant, trials)
+    elif stays or (constant is not None and _is_plateau_unusual(target, course, trials)):
+        yield _not_falling(course, constant, trials, is_of_tokens=target.tokens is not None)
+    elif constant is not None:
+        raise NotJudged(
+            f"the loss, {course} over {len(course.values)} updates, is not below the {constant:.4g} of a model that "
+            "ignores its input; a healthy one may stay there for long; --updates N sets more"
+        )
+
+
+def _is_plateau_unusual(target: Target, course: LossCourse, trials: Sequence[Trial]) -> bool:
+    """Whether a loss that rests at that of a constant prediction is mentioned.
+
+    A language model may rest there for long, but its rate is doubtful if a lower one learns some batches by heart and
+    its own does not even that.
+    """
+    if target.tokens is None:
+        return len(course.values) >= MIN_PLATEAU
+    return bool(trials) and _by_heart(trials) is not None
 
 
 def _judged_course(target: Target) -> LossCourse:
@@ -143,23 +166,34 @@ def _trials(target: Target, constant: float | None) -> list[Trial]:
     n = _n_trial_updates(target) if rate > 0 and target.optimizers else 0
     if n < MIN_TRIAL_UPDATES or (target.varies and _repeats_soon(target)):
         return []
-    start = _try(target, rate, 0)
-    own = _try(target, rate, n)
+    start = _try(target, 1.0, 0)
+    own = _try(target, 1.0, n)
     if own.loss < CLEARLY_LOWER * (start.loss if constant is None else constant):
         return []
-    return [own, *(_try(target, factor * rate, n) for factor in RATES)]
+    return [own, *(_try(target, factor, n) for factor in RATES)]
 
 
-def _better(trials: Sequence[Trial], target: Target) -> Trial | None:
-    """Return the best trial that learns what the own rate does not, also for other batches if they differ."""
+def _better(trials: Sequence[Trial], target: Target, constant: float | None) -> Trial | None:
+    """Return the best trial that learns what the own rate does not, also for other batches if they differ.
+
+    constant: as for `_trials`. Only targets that belong to their inputs let other batches fall below it.
+    """
     own, *lower = trials
-    learned = [
-        trial
-        for trial in lower
-        if trial.loss < CLEARLY_LOWER * _or_infinite(own.loss)
-        and (not target.varies or trial.other < GENERALIZES * _or_infinite(own.other))
-    ]
+    fits_others = [t for t in lower if not target.varies or t.other < GENERALIZES * _or_infinite(own.other)]
+    learned = [trial for trial in fits_others if trial.loss < CLEARLY_LOWER * _or_infinite(own.loss)]
+    if not learned and constant is not None and _by_heart(trials) is not None:
+        learned = [
+            trial
+            for trial in fits_others
+            if trial.loss < SLIGHTLY_LOWER * _or_infinite(own.loss) and trial.other < GENERALIZES * constant
+        ]
     return min(learned, key=lambda trial: trial.loss) if learned else None
+
+
+def _by_heart(trials: Sequence[Trial]) -> Trial | None:
+    """Return the lower rate that learns the repeated batches best, if the loop's own rate does not learn them."""
+    lower = min(trials[1:], key=lambda trial: trial.loss, default=None)
+    return lower if lower is not None and lower.loss < CLEARLY_LOWER * _or_infinite(trials[0].loss) else None
 
 
 def _table(trials: Sequence[Trial]) -> tuple[str, ...]:
@@ -170,7 +204,9 @@ def _rate_too_high(course: LossCourse, constant: float | None, trials: Sequence[
     own = trials[0]
     return Finding(
         code="lr_too_high",
-        title=f"The learning rate {own.lr:g} is too high: the loss does not fall with it, and does with {better.lr:g}.",
+        title=f"The learning rate {own.lr:g} is too high: the loss "
+        + ("does not fall with it" if constant is None else "stays at that of a model that ignores its input")
+        + f"; with {better.lr:g}, it falls.",
         evidence=f"{_course(course, constant)}; {own.n} updates on {N_BATCHES} of its batches reach {better.loss:.4g} "
         f"with {better.lr:g}, and {own.loss:.4g} with {own.lr:g}; of other batches {better.other:.4g} and "
         f"{own.other:.4g}",
@@ -204,16 +240,17 @@ def _n_trial_updates(target: Target) -> int:
     return min(TRIAL_UPDATES, len(target.loop.updates), int(TRIAL_SECONDS / max(seconds, 1e-6)))
 
 
-def _try(target: Target, lr: float, n: int) -> Trial:
-    """Make `n` updates on N_BATCHES batches at a rate, without dropout."""
+def _try(target: Target, factor: float, n: int) -> Trial:
+    """Make `n` updates on N_BATCHES batches at the loop's rates times `factor`, without dropout."""
     trial = target.fresh()
-    trial.set_lr(lr)
+    rates = [factor * update.highest_lr for update in target.loop.updates]
     with without_dropout(trial.model):
         for step in range(n):
+            trial.set_lr(rates[step])
             trial.apply_update(trial.batch(step % N_BATCHES), trial.seed + step)
     with trial.evaluating(), torch.no_grad():
         losses = [float(trial.loss(trial.batch(step)).detach()) for step in range(2 * N_BATCHES)]
-    return Trial(lr, n, fmean(losses[:N_BATCHES]), fmean(losses[N_BATCHES:]))
+    return Trial(max(rates), n, fmean(losses[:N_BATCHES]), fmean(losses[N_BATCHES:]))
 
 
 def _course(course: LossCourse, constant: float | None) -> str:
@@ -223,10 +260,9 @@ def _course(course: LossCourse, constant: float | None) -> str:
     return text
 
 
-def _not_falling(course: LossCourse, constant: float | None, trials: Sequence[Trial]) -> Finding:
+def _not_falling(course: LossCourse, constant: float | None, trials: Sequence[Trial], *, is_of_tokens: bool) -> Finding:
     at_constant = constant is not None
-    lower = min(trials[1:], key=lambda trial: trial.loss, default=None)
-    by_heart = lower is not None and lower.loss < CLEARLY_LOWER * _or_infinite(trials[0].loss)
+    lower = _by_heart(trials) if trials else None
     return Finding(
         code="loss_not_falling",
         kind="hint",
@@ -234,16 +270,17 @@ def _not_falling(course: LossCourse, constant: float | None, trials: Sequence[Tr
         evidence=_course(course, constant)
         + (
             f"; {lower.n} updates at {lower.lr:g} learn {N_BATCHES} batches by heart, those at {trials[0].lr:g} do not"
-            if lower is not None and by_heart
+            if lower is not None
             else ""
         ),
         drawing=_table(trials),
         why="The model gives the same prediction for every input: it has found nothing in them that tells the targets."
         if at_constant
         else "So far, the updates have taught the model nothing.",
-        fix="Check that inputs and targets are of the same rows, that the inputs have a mean of about 0 and a "
-        "deviation of about 1, and try other learning rates"
-        + (f", such as {lower.lr:g}." if lower and by_heart else "."),
+        fix="Check that inputs and targets are of the same rows, "
+        + ("" if is_of_tokens else "that the inputs have a mean of about 0 and a deviation of about 1, ")
+        + "and try other learning rates"
+        + (f", such as {lower.lr:g}." if lower is not None else "."),
         location=course.line,
     )
 

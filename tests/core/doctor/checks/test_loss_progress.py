@@ -17,10 +17,12 @@ from tui_lab.core.doctor.checks.training import (
     optimizer_step,
     overfit,
 )
+from tui_lab.core.doctor.checks.training.loss_progress import Trial
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.loop.loss_course import loss_courses
 from tui_lab.core.doctor.loop.recorder import LoopRecorder
 from tui_lab.core.doctor.program.target import Target
+from tui_lab.core.doctor.program.tokens import PAIRS
 
 Batches = Callable[[int], tuple[Tensor, Tensor]]
 Losses = Callable[[nn.Module, tuple[Tensor, Tensor], int], Tensor]
@@ -139,6 +141,35 @@ def test_rate_at_which_the_loss_stays_is_too_high_if_lower_rates_learn(lr: float
 def test_targets_unrelated_to_the_inputs_are_a_hint() -> None:
     (finding,) = found(trained(unrelated, lr=1e-3))
     assert (finding.code, finding.kind) == ("loss_not_falling", "hint")
+
+
+def test_plateau_of_a_language_model_is_a_hint_if_only_lower_rates_learn_by_heart() -> None:
+    (finding,) = found(replace(trained(unrelated, lr=1.0), tokens=PAIRS))
+    assert (finding.code, finding.kind) == ("loss_not_falling", "hint")
+
+
+def trials(*losses: tuple[float, float]) -> list[Trial]:
+    """Return trials with these losses of the repeated and of other batches, the loop's own rate first."""
+    return [Trial(0.1**number, 50, loss, other) for number, (loss, other) in enumerate(losses)]
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        # Measured in a script of the Trainer of transformers, whose rate was 100 times that of its healthy twin.
+        ([(4.795, 6.077), (1.090, 7.268), (3.770, 5.189), (6.329, 6.533)], 0.01),
+        ([(4.795, 6.077), (1.090, 7.268), (4.1, 5.189), (6.329, 6.533)], 0.01),
+        # Nothing but by heart, nothing by heart, other batches that are no better than a constant prediction.
+        ([(5.3, 5.2), (2.8, 7.0), (4.8, 5.8), (6.4, 6.6)], None),
+        ([(5.3, 5.9), (5.2, 5.9), (4.8, 5.2), (6.4, 6.6)], None),
+        ([(5.300, 5.948), (2.768, 6.175), (4.785, 5.642), (6.458, 6.607)], None),
+    ],
+)
+def test_rate_of_a_language_model_is_too_high_if_lower_ones_learn(
+    losses: list[tuple[float, float]], expected: float | None
+) -> None:
+    better = loss_progress._better(trials(*losses), replace(trained(), tokens=PAIRS), 5.5)
+    assert (better and better.lr) == (expected and pytest.approx(expected))
 
 
 def test_targets_that_a_lower_rate_only_learns_by_heart_do_not_blame_the_rate() -> None:
