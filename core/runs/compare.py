@@ -27,21 +27,25 @@ class Measured:
 
 @dataclass
 class Course:
-    """What a comparison needs of a run: the events of its steps, its evaluations, and all other events."""
+    """What a comparison needs of a run: the events of its steps, its evaluations, and all other events.
+
+    has_interval_means: whether each loss is the mean of the steps since the one before, as Trainers log it.
+    """
 
     steps: list[ev.StepDone] = field(default_factory=list)
     evaluations: list[Measured] = field(default_factory=list)
     smoothed: list[Measured] = field(default_factory=list)
     """The recorded weighted mean of the train loss."""
     others: list[ev.Event] = field(default_factory=list)
+    has_interval_means: bool = False
 
     def measured(self, metric: CourseMetric) -> list[Measured]:
         return self.evaluations if metric == "val_loss" else self.smoothed
 
 
-def course_of(events: Iterable[ev.Event]) -> Course:
+def course_of(events: Iterable[ev.Event], *, has_interval_means: bool = False) -> Course:
     """Return the course of a run with these events."""
-    course = Course()
+    course = Course(has_interval_means=has_interval_means)
     tokens = 0
     seconds = 0.0
     for event in events:

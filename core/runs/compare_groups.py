@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tui_lab.core.config.script import ImportedConfig
 from tui_lab.core.runs.catalog import RunRow
 from tui_lab.core.runs.compare import AXES, AtEqual, Course, CourseMetric, at_equal, common_metric, course_of
 from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.importing.source import TRAINER_STATE
 from tui_lab.core.runs.parting import Parting, find_parting
 from tui_lab.core.runs.seed_groups import SeedGroup, different_task, group_by_seed, seed_of
 from tui_lab.core.runs.start_difference import StartDifference, start_difference
@@ -77,7 +79,7 @@ def _compare(baseline: SeedGroup, group: SeedGroup, courses: dict[str, Course]) 
     try:
         for row in (*baseline.runs, *group.runs):
             if str(row.path) not in courses:
-                courses[str(row.path)] = course_of(Run(row.path).events())
+                courses[str(row.path)] = _course(row)
     except (RunError, OSError) as error:
         return GroupComparison(baseline, group, problem=str(error))
     of_baseline, of_group = ([courses[str(row.path)] for row in runs.runs] for runs in (baseline, group))
@@ -89,6 +91,13 @@ def _compare(baseline: SeedGroup, group: SeedGroup, courses: dict[str, Course]) 
     parting = find_parting(courses[str(a.path)], courses[str(b.path)])
     part = CurvesPart((a.name, b.name), parting, start_difference(a, b))
     return GroupComparison(baseline, group, metric, tuple(at for at in verdicts if at is not None), part)
+
+
+def _course(row: RunRow) -> Course:
+    """The course of a run. Raises RunError, OSError."""
+    config = row.config
+    has_means = isinstance(config, ImportedConfig) and config.source.format == TRAINER_STATE
+    return course_of(Run(row.path).events(), has_interval_means=has_means)
 
 
 def _pair(baseline: SeedGroup, group: SeedGroup) -> tuple[RunRow, RunRow]:

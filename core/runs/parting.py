@@ -1,9 +1,9 @@
 """Where the train losses of two runs part, and what changed there."""
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from itertools import accumulate
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import accumulate, pairwise
 from typing import Any, Literal
 
 from tui_lab.core import events as ev
@@ -24,6 +24,8 @@ CLEAR = 8.0
 """Times the noise from which FEWEST_STAYS are enough: curves that part while the loss falls may meet again."""
 SAME_LR = 1e-6
 """Relative difference up to which two learning rates are the same."""
+MEAN_ROUNDING = 1e-4
+"""Nats. The Trainer of transformers 4 logs four decimals; that of version 5 a mean in 32 bits."""
 STEPS_TO_SHOW = 2
 """A setting that holds from step s on first shows in the loss of step s + 1 or, if it changes the update, s + 2."""
 
@@ -74,8 +76,9 @@ def find_parting(a: Course, b: Course) -> Parting:
     successive difference to the variance", Annals of Mathematical Statistics 12, 1941); smoothing with weight w divides
     the variance by (1 + w) / (1 - w), the limit of an EWMA control chart (Roberts, Technometrics 1, 1959).
     """
+    is_rounded = a.has_interval_means or b.has_interval_means
     pairs = _pairs(a, b)
-    first = next((i for i, (x, y) in enumerate(pairs) if not _same(x.loss, y.loss)), None)
+    first = next((i for i, (x, y) in enumerate(pairs) if not _same(x.loss, y.loss, is_rounded=is_rounded)), None)
     if first is None:
         return Parting(len(pairs), None, None, None, None)
     first_step = pairs[first][0].step
@@ -94,13 +97,28 @@ def find_parting(a: Course, b: Course) -> Parting:
 
 
 def _pairs(a: Course, b: Course) -> list[Pair]:
-    """Return the steps that both have."""
-    of_b = {step.step: step for step in b.steps}
-    return [(step, of_b[step.step]) for step in a.steps if step.step in of_b]
+    """Return the steps that both have; of two runs of which one logs means, means of the same steps of both."""
+    of_a, of_b = ({step.step: step for step in course.steps} for course in (a, b))
+    if a.has_interval_means and not b.has_interval_means:
+        of_b = _interval_means(of_b, [step.step for step in a.steps])
+    elif b.has_interval_means and not a.has_interval_means:
+        of_a = _interval_means(of_a, [step.step for step in b.steps])
+    return [(step, of_b[number]) for number, step in of_a.items() if number in of_b]
 
 
-def _same(x: float, y: float) -> bool:
-    return x == y or (math.isnan(x) and math.isnan(y))
+def _interval_means(steps: Mapping[int, ev.StepDone], ends: Sequence[int]) -> dict[int, ev.StepDone]:
+    """Return the steps at `ends`, each with the mean loss since the end before; those of which all steps are known."""
+    means = {}
+    for before, end in pairwise([0, *ends]):
+        losses = [steps[number].loss for number in range(before + 1, end + 1) if number in steps]
+        if losses and len(losses) == end - before:
+            means[end] = replace(steps[end], loss=sum(losses) / len(losses))
+    return means
+
+
+def _same(x: float, y: float, *, is_rounded: bool) -> bool:
+    """Whether two losses are the same number. is_rounded: one is a mean that a Trainer has rounded."""
+    return x == y or (math.isnan(x) and math.isnan(y)) or (is_rounded and abs(x - y) <= MEAN_ROUNDING)
 
 
 def _smoothed_differences(pairs: Sequence[Pair]) -> list[float]:

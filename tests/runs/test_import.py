@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import CliError, RunCli
-from tests.core.recorded import recorded
+from tests.core.recorded import STARTED, recorded, recorded_script, update
 from tests.core.runs.importing.reading import SAMPLES, written
 from tui_lab.core.config.script import ImportedConfig
 from tui_lab.core.runs import folder as runs
-from tui_lab.core.runs.catalog import write_notes
+from tui_lab.core.runs.catalog import find_runs, write_notes
 
 CSV = "step,loss,val_loss,lr\n1,2.0,,0.1\n2,1.5,1.75,0.1\n3,1.25,1.5,0.05\n"
 
@@ -32,6 +32,18 @@ def test_run_says_what_it_was_imported_from(run_cli: RunCli, tmp_path: Path, imp
     shown = json.loads(run_cli("runs", "show", "old", "--json").out)
     assert shown["config"]["source"]["format"] == "csv" and shown["tokens_per_s"] is None
     assert str(tmp_path / "old.csv") in run_cli("runs", "show", "old").out
+
+
+def test_state_of_a_trainer_is_the_same_curve_as_the_run_that_it_is_of(run_cli: RunCli, tmp_path: Path) -> None:
+    losses = [4.0 / step for step in range(1, 21)]
+    own = recorded_script(tmp_path / "own", events=[STARTED, *(update(i, loss) for i, loss in enumerate(losses, 1))])
+    history = [{"step": end, "loss": sum(losses[end - 5 : end]) / 5} for end in (5, 10, 15, 20)]
+    run_cli("runs", "import", written(tmp_path / "trainer_state.json", json.dumps({"log_history": history})))
+    [imported] = [row.path for row in find_runs(runs.runs_folder())]
+    for names in ((own.path, imported), (imported, own.path)):
+        [comparison] = json.loads(run_cli("runs", "compare", *names, "--json").out)["comparisons"]
+        parting = comparison["parting"]
+        assert (parting["n_common"], parting["first_difference"]) == (4, None)
 
 
 def test_result_as_json(run_cli: RunCli, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def events_of(source: Source) -> Iterator[ev.Event]:
         step=0, steps=source.planned_steps, parameters=0, n_vocab=0, train_examples=0, val_examples=0, device="",
         threads=0, resumed=False, time=source.created,
     )  # fmt: skip
-    builder = _Builder(source.columns)
+    builder = _Builder(source.columns, source.has_interval_means)
     last_step = 0
     for row in _joined(source):
         yield from builder.events(row)
@@ -71,10 +71,12 @@ class _Builder:
     """Makes the events of one row after another."""
 
     columns: Columns
+    has_interval_means: bool = False
     n_losses: int = 0
     time: float | None = None
     """Of the last row, in seconds since 1970; None where the log has none."""
     _loss_ema: float = math.nan
+    _last_step: int = 0
     _best: float = math.inf
     _since_best: int = 0
     _tokens: int = 0
@@ -108,7 +110,8 @@ class _Builder:
         seconds = self._seconds(known)
         n_new = max(0, tokens - self._tokens)
         self._tokens = tokens
-        self._loss_ema = known.get("loss_ema", self._next_ema(loss))
+        self._loss_ema = known.get("loss_ema", self._next_ema(loss, row.step - self._last_step))
+        self._last_step = row.step
         by_layer, extra = _split_by_layer(others)
         return ev.StepDone(
             step=row.step,
@@ -127,8 +130,10 @@ class _Builder:
             by_layer=by_layer or None,
         )
 
-    def _next_ema(self, loss: float) -> float:
-        return loss if math.isnan(self._loss_ema) else LOSS_EMA * self._loss_ema + (1 - LOSS_EMA) * loss
+    def _next_ema(self, loss: float, n_steps: int) -> float:
+        """The weighted mean after `n_steps` more steps; a mean of these steps counts as often."""
+        weight = LOSS_EMA**n_steps if self.has_interval_means else LOSS_EMA
+        return loss if math.isnan(self._loss_ema) else weight * self._loss_ema + (1 - weight) * loss
 
     def _seconds(self, known: Mapping[Value, float]) -> float:
         """The time of the step; 0 where it is not known, as of the first one."""

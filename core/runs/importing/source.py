@@ -10,6 +10,8 @@ from tui_lab.core.config.script import Captured
 from tui_lab.core.runs.importing.columns import Columns
 
 Format = Literal["tensorboard", "csv", "trainer-state"]
+TRAINER_STATE: Format = "trainer-state"
+"""Its train losses are means, see Source.has_interval_means."""
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 
@@ -35,7 +37,8 @@ class Source:
     columns: which column is which value; others: the remaining columns with numbers; ignored: those without.
     rows: reads the log again from the start, in the order of its steps; raises DataError. sha256: of the content.
     planned_steps: 0 where it is not known. settings: of the training, as far as the log has them.
-    created: when the run began, in seconds since 1970.
+    created: when the run began, in seconds since 1970. has_interval_means: whether each train loss is the mean of the
+    steps since the row before.
     """
 
     path: Path
@@ -50,6 +53,7 @@ class Source:
     notes: Sequence[str] = ()
     planned_steps: int = 0
     settings: Mapping[str, Captured] = field(default_factory=dict)
+    has_interval_means: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.config.script import Captured
 from tui_lab.core.runs.importing.columns import find_columns
 from tui_lab.core.runs.importing.names import name_of
-from tui_lab.core.runs.importing.source import Row, Source
+from tui_lab.core.runs.importing.source import TRAINER_STATE, Row, Source
 from tui_lab.util import files
 from tui_lab.util.errors import DataError
 
@@ -41,7 +41,7 @@ def read_trainer_state(path: Path, given: Mapping[str, str]) -> list[Source]:
     planned = state.get("max_steps")
     source = Source(
         path=path,
-        format="trainer-state",
+        format=TRAINER_STATE,
         name=name_of(path),
         columns={"step": "step", **columns},
         rows=partial(_rows, path, history, frozenset(columns.values())),
@@ -51,6 +51,7 @@ def read_trainer_state(path: Path, given: Mapping[str, str]) -> list[Source]:
         ignored=[name for name, is_number in numbers.items() if not is_number],
         planned_steps=planned if isinstance(planned, int) and 0 <= planned <= ev.LARGEST else 0,
         settings=_settings(state),
+        has_interval_means=True,
     )
     return [source]
 

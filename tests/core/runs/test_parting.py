@@ -87,3 +87,27 @@ def test_change_and_the_rate_that_it_sets_are_the_causes() -> None:
         ("change", 1, PARTS_AT - 2),
         ("lr", 1, PARTS_AT - 1),
     ]
+
+
+def means_of(course: Course, every: int) -> Course:
+    """The log of a Trainer of the same training: a mean loss for every `every` steps, with four decimals."""
+    ends = range(every, len(course.steps) + 1, every)
+    means = {end: sum(step.loss for step in course.steps[end - every : end]) / every for end in ends}
+    logged = [replace(course.steps[end - 1], loss=round(mean, 4)) for end, mean in means.items()]
+    return Course(steps=logged, has_interval_means=True)
+
+
+def test_means_are_compared_with_means_of_the_same_steps() -> None:
+    a, other = pairs(0.0, -0.5)[0]
+    logged = means_of(a, 10)
+    for parting in (find_parting(a, logged), find_parting(logged, a), find_parting(logged, means_of(a, 10))):
+        assert (parting.n_common, parting.first_difference) == (STEPS // 10, None)
+    parting = find_parting(replace_losses(a, other, PARTS_AT - 1), logged)
+    assert parting.first_difference == PARTS_AT + 9 and parting.last_identical == PARTS_AT - 1
+
+
+def test_means_of_steps_that_the_other_run_does_not_have_are_left_out() -> None:
+    a, _ = pairs(0.0)[0]
+    resumed = Course(steps=a.steps[95:])
+    parting = find_parting(resumed, means_of(a, 10))
+    assert (parting.n_common, parting.first_difference) == (30, None)

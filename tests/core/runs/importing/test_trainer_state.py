@@ -26,6 +26,16 @@ def test_history_of_the_trainer() -> None:
     assert source.planned_steps == 20 and source.settings["train_batch_size"] == 8 and source.name == "huggingface"
 
 
+def test_running_mean_counts_the_steps_of_each_mean(tmp_path: Path) -> None:
+    """As the mean of the run itself does, whose losses are 4 in the first ten steps and then 1."""
+    history = [{"step": 10, "loss": 4.0}, {"step": 20, "loss": 1.0}, {"step": 21, "loss": 2.0}]
+    path = written(tmp_path / "trainer_state.json", json.dumps({"log_history": history}))
+    after_twenty = 1.0 + 3.0 * 0.9**10
+    expected = [4.0, after_twenty, 0.9 * after_twenty + 0.1 * 2.0]
+    assert [step.loss_ema for step in steps(events(path))] == pytest.approx(expected)
+    assert sources(path)[0].has_interval_means
+
+
 def test_mean_of_the_whole_training_is_no_loss_of_a_step() -> None:
     """The last record of a state has it under train_loss, a name that is a step's loss elsewhere."""
     last = logged(events(STATE))[-1]
