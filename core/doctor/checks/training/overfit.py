@@ -37,6 +37,8 @@ MAX_CPU_SECONDS = 20.0
 """For the first series of updates. The range test takes up to nine times as long."""
 ZERO_LOSS = 1e-3
 """Size of a first loss that leaves nothing to learn."""
+MIN_RISE = 0.02
+"""Fraction of the first loss."""
 MIN_FALL = 0.1
 """Fraction of the first loss that a model which can memorize two rows loses at some rate."""
 FEW_TRAINED = "only a part of the weights is trained, which may be too little: with all of them, rows are memorized"
@@ -113,7 +115,11 @@ def _compare_rates(target: Target, measure: Measure, bar: float, first: float, l
         yield _cannot_overfit(target, kind, first, losses[best], best, table)
     elif losses[best] < 0 and bar == math.inf:
         raise NotJudged(NO_MINIMUM)  # At a high rate, a loss without a bound, as of a policy, falls for ever.
-    elif not math.isfinite(last) or last > first + 0.02 * abs(first):
+    elif not math.isfinite(last) or last > first + MIN_RISE * abs(first):
+        if any(loss > first + MIN_RISE * abs(first) for rate, loss in losses.items() if rate < best):
+            raise NotJudged(
+                f"lower rates than {best:g} raise the loss of these rows, too, so it is not the rate's size"
+            )
         if best < lr:
             yield _wrong_rate(target, "lr_too_high", lr, best, first, last, table)
     elif first - last < MIN_GAIN * gain and lr < best:

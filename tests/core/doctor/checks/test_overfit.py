@@ -118,6 +118,20 @@ def test_trial_whose_loss_refuses_diverged_weights_counts_as_one_that_does_not_l
     assert ("finding", "cannot_overfit") not in results(overfit.check, program(network(), refusing))
 
 
+@pytest.mark.parametrize(("at_lowest", "expected"), [(2.0, ("finding", "lr_too_high")), (3.8, ("not judged", ""))])
+def test_rate_is_not_too_high_if_the_lowest_ones_raise_the_loss_too(
+    monkeypatch: pytest.MonkeyPatch, at_lowest: float, expected: tuple[str, str]
+) -> None:
+    def losses(target: Target, measure: overfit.Measure, lr: float | None, updates: int) -> tuple[float, float]:
+        return 2.0, 9.0 if lr is None or lr > 0.1 else 0.5 if lr > 0.01 else at_lowest
+
+    target = program(network(), squared)
+    for group in target.optimizers[0].param_groups:
+        group["lr"] = 1.0
+    monkeypatch.setattr(overfit, "_train", losses)
+    assert results(overfit.check, target) == [expected]
+
+
 class Normalized(nn.Module):
     """Its running statistics are far from those of a batch, so that evaluation says nothing of what is trained."""
 
