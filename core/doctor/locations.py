@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from tui_lab.core.doctor.findings import Finding, FindingCode
+from tui_lab.core.doctor.library_lines import library_line, part_line
 from tui_lab.core.doctor.loop.lines import class_line
 from tui_lab.core.doctor.loop.reading import line_of
 from tui_lab.core.doctor.program.target import Target
@@ -23,12 +24,19 @@ OF_THE_MODEL: frozenset[FindingCode] = frozenset((
 
 
 def located(finding: Finding, target: Target) -> Finding:
-    """Return the finding with a location, if one is known: of the loss, the optimizer or the class of the model."""
+    """Return the finding with a location, if one is known: of the loss, the optimizer or the class of the model.
+
+    Where a library runs the loop, the line that gives it the faulty part is better than the one that starts it.
+    """
+    record = target.record
+    if record is not None and (library := library_line(record)) and finding.location in ("", library):
+        line = part_line(finding, record)
+        if line:
+            return replace(finding, location=line)
     if finding.location:
         return finding
     if finding.code in OF_THE_MODEL:
         return replace(finding, location=class_line(target.model, ""))
-    record = target.record
     if record is None:
         return finding
     if finding.code in OF_THE_OPTIMIZER and len(target.optimizers) == 1:

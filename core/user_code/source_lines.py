@@ -34,6 +34,27 @@ def is_text(text: str) -> Match:
     return lambda node: isinstance(node, ast.Constant) and node.value == text
 
 
+def is_key(name: str) -> Match:
+    """Return what matches the key of a dict: in {"name": …}, dict(name=…) or d["name"] = …."""
+
+    def matches(node: ast.AST) -> bool:
+        if isinstance(node, ast.Dict):
+            return any(isinstance(key, ast.Constant) and key.value == name for key in node.keys)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict":
+            return any(keyword.arg == name for keyword in node.keywords)
+        if isinstance(node, ast.Assign):
+            places = [target.slice for target in node.targets if isinstance(target, ast.Subscript)]
+            return any(isinstance(place, ast.Constant) and place.value == name for place in places)
+        return False
+
+    return matches
+
+
+def is_half_precision(node: ast.AST) -> bool:
+    """Return whether a node is torch.bfloat16, torch.float16, or the method of a tensor that converts to them."""
+    return isinstance(node, ast.Attribute) and node.attr in ("bfloat16", "float16", "half")
+
+
 def is_freezing(node: ast.AST) -> bool:
     """Return whether a node is `… .requires_grad = False` or `… .requires_grad_(False)`."""
     if isinstance(node, ast.Assign):

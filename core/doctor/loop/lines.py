@@ -50,3 +50,8 @@ def shown_file(file: str) -> str:
     """Return the path of a file as seen from the folder in which the command was started, if it is in there."""
     path = Path(os.path.abspath(_FOLDER / file))
     return str(path.relative_to(_FOLDER)) if path.is_relative_to(_FOLDER) else str(path)
+
+
+def real_file(shown: str) -> str:
+    """Return the path of a file from what `shown_file` returned."""
+    return str(_FOLDER / shown)

@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from tui_lab.core.user_code.source_lines import Match, is_freezing, is_keyword, is_text, is_true_keyword, only_line
+from tui_lab.core.user_code.source_lines import (
+    Match,
+    is_freezing,
+    is_half_precision,
+    is_key,
+    is_keyword,
+    is_text,
+    is_true_keyword,
+    only_line,
+)
 
 
 @pytest.mark.parametrize(
@@ -18,6 +27,10 @@ from tui_lab.core.user_code.source_lines import Match, is_freezing, is_keyword, 
         ("p.requires_grad = 'lora' in name\n", is_freezing, 1),
         ("p.requires_grad_()\nmodel.requires_grad_(requires_grad=False)\n", is_freezing, 2),
         ("def f(:\n", is_freezing, None),
+        ("names = ['labels']\nreturn_value = {\"x\": 1, 'labels': 2}\n", is_key("labels"), 2),
+        ("d = {}\nd['labels'] = 1\n", is_key("labels"), 2),
+        ("d = dict(x=1)\nd = dict(labels=1)\n", is_key("labels"), 2),
+        ("import torch\nmodel.to(torch.bfloat16)\n", is_half_precision, 2),
     ],
 )
 def test_only_line_that_matches(code: str, match: Match, line: int | None, tmp_path: Path) -> None:
