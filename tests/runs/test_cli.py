@@ -345,6 +345,15 @@ def test_script_that_ended_without_a_step_is_listed_with_the_reason(
     assert "0 steps" not in run_cli("runs", "show", "g").out
 
 
+def test_a_path_in_a_message_is_no_name_of_a_run(
+    run_cli: RunCli, scripts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = f"no such file: /a/b/{60 * 'c'}"
+    recorded_script(scripts / "g", events=[ev.Failed(step=0, message=message, details="")])
+    monkeypatch.setenv("COLUMNS", "200")
+    assert f"  {message[:39]}…" in run_cli("runs", "ls").out
+
+
 def test_compare_shows_scripts_and_our_own_runs_together(run_cli: RunCli, scripts: Path, tmp_path: Path) -> None:
     comparison = json.loads(run_cli("runs", "compare", "a-done", "b-failed", "f-ours", "--json").out)
     assert comparison["different"]["settings.learning_rate"] == [0.5, 0.01, None]

@@ -48,3 +48,9 @@ def short_name(name: str, width: int) -> str:
     if boundary > 0:
         end = len(name) - boundary - 1
     return f"{name[: width - 1 - end]}…{name[len(name) - end :]}"
+
+
+def short_text(text: str, width: int) -> str:
+    """Return a sentence in one line of at most `width` characters, without what does not fit at its end."""
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= width else f"{line[: width - 1]}…"

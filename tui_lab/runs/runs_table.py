@@ -10,7 +10,7 @@ from rich.text import Text
 
 from tui_lab.core.runs.catalog import RunRow
 from tui_lab.runs.figures import FIGURES, figure_text, row_json
-from tui_lab.runs.names import short_name
+from tui_lab.runs.names import short_name, short_text
 from tui_lab.util.escape import printable
 
 GAP = 2
@@ -60,7 +60,7 @@ def _columns(rows: Sequence[RunRow]) -> list[Column]:
         if shown:
             columns.append(Column(key, title, [figure_text(key, value[key]) for value in values], number=True))
     tags = [printable(" ".join(row.tags)) for row in rows]
-    notes = [short_name(" ".join((row.problem or row.note or row.message).split()), NOTE_WIDTH) for row in rows]
+    notes = [short_text(row.problem or row.note or row.message, NOTE_WIDTH) for row in rows]
     columns += [Column("tags", "tags", tags)] if any(tags) else []
     return [*columns, Column("note", "note", notes)] if any(notes) else columns
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tui_lab.app.labels import ago
 from tui_lab.core.runs.catalog import RunRow
 from tui_lab.runs.figures import figure_text
-from tui_lab.runs.names import short_name
+from tui_lab.runs.names import short_name, short_text
 from tui_lab.runs.numbers import percent, short_number, span
 
 LEAST_NAME_WIDTH = 28
@@ -69,7 +69,7 @@ COLUMNS = (
     Column("tags", "tag", lambda row: short_name(" ".join(row.tags), NOTE_WIDTH)),
     Column("time", "seconds", _time, descending=True, number=True),
     Column("params", "parameters", lambda row: _count(row.n_parameters), descending=True, number=True),
-    Column("note", "note", lambda row: short_name(row.note.replace("\n", " "), NOTE_WIDTH)),
+    Column("note", "note", lambda row: short_text(row.note or row.message, NOTE_WIDTH)),
 )
 ORDERS = tuple(FIRST_ORDER if column.key == "created" else column.order for column in COLUMNS)
 TITLES = {column.key: column.title for column in COLUMNS} | {"created": "start time"}

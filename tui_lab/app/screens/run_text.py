@@ -12,7 +12,7 @@ from tui_lab.core.runs.catalog import RunRow
 from tui_lab.runs.figures import FIGURES, figure_text, row_json
 from tui_lab.runs.listing import not_default
 from tui_lab.runs.live_changes import settings_texts
-from tui_lab.runs.names import short_name, state_name
+from tui_lab.runs.names import short_name, short_text, state_name
 from tui_lab.runs.numbers import span
 from tui_lab.util.escape import printable
 
@@ -37,14 +37,14 @@ def run_text(row: RunRow) -> Text:
     """Return a run's name, state, best loss, tags and note."""
     text = Text(no_wrap=True, overflow="ellipsis")
     if row.problem:
-        return text.append(f"✗ {short_name(row.problem, 300)}", "bold")
+        return text.append(f"✗ {short_text(row.problem, 300)}", "bold")
     best_loss = figure_text("best_val_loss", row.best_val_loss)
     best = "" if row.best_step is None else f", best {best_loss} at step {row.best_step:,}"
     text.append(short_name(row.name, 80), "bold").append(f"  {state_name(row.state)}{best}")
     text.append(f"  {short_name(' '.join(row.tags), 60)}" if row.tags else "", "bold")
     if row.note:
-        return text.append(f"  {short_name(row.note, 200)}", "italic")
-    return text.append(f"  {short_name(row.message, 200)}" if row.message else "")
+        return text.append(f"  {short_text(row.note, 200)}", "italic")
+    return text.append(f"  {short_text(row.message, 200)}" if row.message else "")
 
 
 def details_text(row: RunRow) -> Text:
