@@ -92,6 +92,13 @@ _ALL = [
             "targets that are not ignored.",
             "Ignore only padding and the prompt.",
         ),
+        not_shuffled=(
+            "The training data are sorted by class, and the loop draws them in that order.",
+            "The loss swings, low within a class and high where the next one begins; accuracy stays near chance.",
+            "The loader has torch's SequentialSampler, and up to 256 items at equal distances over its data set have "
+            "one run of each class, of 16 items or more.",
+            "Pass shuffle=True to the DataLoader, or shuffle the data set before the training.",
+        ),
         missing_labels=(
             "No labels reach a model that computes its loss from them, or an evaluation that needs them.",
             "A library's error: the model returned no loss, a metric was not found, None has no backward().",

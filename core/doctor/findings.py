@@ -11,7 +11,7 @@ FindingCode = Literal[
     # Data
     "wrong_vocab", "shuffle_every_step", "constant_batch", "shifted_targets", "copied_targets", "swapped_rows",
     "unmasked_targets", "ignored_targets", "leaked_validation", "padding_trained", "end_never_target",
-    "data_changed", "prompt_trained", "missing_labels",
+    "data_changed", "prompt_trained", "missing_labels", "not_shuffled",
     # Model
     "forward_fails", "output_shape", "not_finite", "nondeterministic", "dropout_in_eval", "random_in_eval",
     "attention_rows",

@@ -42,6 +42,7 @@ PARTS: Mapping[FindingCode, tuple[Match, ...]] = {
     "padding_trained": (is_keyword("label_pad_token_id"), *LABELS),
     "end_never_target": LABELS,
     "leaked_validation": (is_keyword("eval_dataset"),),
+    "not_shuffled": (is_keyword("train_dataset"),),
     "lr_schedule": (is_keyword("warmup_steps", "warmup_ratio"), is_keyword("lr_scheduler_type")),
     "lr_too_high": RATE,
     "lr_too_low": RATE,

@@ -1,7 +1,8 @@
-"""Does the loop draw other rows in each update? Cost: none beyond the record of the loop."""
+"""Does the loop draw other rows in each update, and mixed classes? Cost: up to 256 items are read without a batch."""
 
 from collections.abc import Iterator
 
+from tui_lab.core.doctor.checks.data.class_order import sorted_classes
 from tui_lab.core.doctor.findings import Finding, NotApplicable
 from tui_lab.core.doctor.loop.reading import named_at, require_updates
 from tui_lab.core.doctor.loop.record import LoopRecord
@@ -14,6 +15,7 @@ def check(target: Target) -> Iterator[Finding]:
     record = target.record
     if record is None:
         raise NotApplicable("the batches are given, not drawn by a loop of the user")
+    yield from sorted_classes(record)
     updates = [update for update in record.updates if update.rows]
     require_updates(updates, MIN_UPDATES, "with rows")
     trained = set(updates[0].rows)
