@@ -1,6 +1,7 @@
 """Commands that look before training, and what starting the program imports."""
 
 import json
+import os
 import tomllib
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from tests.command_line import RunCli
 from tests.process import TINY, Cli
+from tui_lab.app.main import prepare
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.runs import folder as runs
@@ -35,7 +37,7 @@ def test_home_imports_neither_torch_nor_numpy(command: list[str], cli: Cli) -> N
     assert cli().stdout == "[]\n"
 
 
-def test_the_app_sets_textual_s_environment_before_importing_it(
+def test_the_app_sets_textual_s_environment_before_importing_it_unless_the_user_has(
     command: list[str], cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = """
@@ -49,8 +51,12 @@ print(constants.TEXTUAL_ANIMATIONS, constants.MAX_FPS)
 """
     command[1:] = ["-c", code]
     assert cli().stdout == "none 240\n"
+    names = ("TEXTUAL_ANIMATIONS", "TEXTUAL_COLOR_SYSTEM")
+    for name in names:
+        monkeypatch.setenv(name, "mine")  # And restored after the test.
     monkeypatch.setenv("TEXTUAL_FPS", "30")
-    assert cli().stdout == "none 30\n"
+    prepare()
+    assert [os.environ[name] for name in (*names, "TEXTUAL_FPS")] == ["mine", "mine", "30"]
 
 
 @pytest.mark.parametrize("command_line", [[], ["run"], ["runs"], ["runs", "rm"], ["data", "fetch"], ["bench", "all"]])
