@@ -91,7 +91,7 @@ def check(target: Target) -> Iterator[Finding]:
         yield _not_falling(course, constant, trials, is_of_tokens=target.tokens is not None)
     elif constant is not None:
         raise NotJudged(
-            f"the loss, {course} over {len(course.values)} updates, is not below the {constant:.4g} of a model that "
+            f"the loss, {course} over {len(course.values)} updates, rests near the {constant:.4g} of a model that "
             "ignores its input; a healthy one may stay there for long; --updates N sets more"
         )
 
