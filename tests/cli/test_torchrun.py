@@ -147,7 +147,7 @@ def test_a_signal_to_any_rank_saves_and_stops_all(rank: int, tmp_path: Path) -> 
     [
         (("run", "revers"), 2, "did you mean 'reverse'?"),
         (("run", "reverse", *TINY, "--set", "train.backend=nccl"), 2, "train.backend"),
-        (("run", "reverse", *TINY, "--steps", "2", "--require", "train_loss<0"), 1, "required train_loss<0"),
+        (("run", "reverse", *TINY, "--steps", "2", "--require", "train_loss<0"), 1, "train_loss < 0"),
     ],
 )
 def test_an_error_is_printed_once(arguments: tuple[str, ...], code: int, words: str, tmp_path: Path) -> None:
@@ -185,21 +185,40 @@ def test_ranks_that_agree_train() -> None:
     distributed_run._check_agreement(group_with({}, {}), trainer())
 
 
+SCRIPT = """
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+dist.init_process_group("gloo")
+model = DistributedDataParallel(torch.nn.Linear(2, 1))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for step in range(2):
+    optimizer.zero_grad()
+    model(torch.ones(4, 2)).mean().backward()
+    optimizer.step()
+dist.destroy_process_group()
+"""
+
+
 @pytest.mark.slow
 def test_every_torchrun_line_of_the_guide_works(tmp_path: Path) -> None:
     lines = [line for page in (README, *GUIDE) for line in shell_lines(page) if line.startswith("torchrun ")]
-    assert lines
+    (tmp_path / "train.py").write_text(SCRIPT, "utf-8")
+    assert {"train.py" in line for line in lines} == {True, False}
     for line in lines:
-        words = shlex.split(line)[1:]
+        has_script = "train.py" in line
+        words = shlex.split(line)[1:] + ([] if has_script else [*TINY, "--steps", "2"])
         done = subprocess.run(
-            [sys.executable, "-m", "torch.distributed.run", *words, *TINY, "--steps", "2"],
+            [sys.executable, "-m", "torch.distributed.run", *words],
             cwd=tmp_path,
             env=os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
             capture_output=True,
             text=True,
             check=False,
         )
-        assert done.returncode == 0 and "exact match" in done.stdout, done.stderr
+        expected = "recorded 2 steps" if has_script else "exact match"
+        assert done.returncode == 0 and expected in done.stdout + done.stderr, done.stderr
 
 
 @pytest.mark.slow
