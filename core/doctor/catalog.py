@@ -423,10 +423,11 @@ _ALL = [
     *_entries(
         "training",
         stale_optimizer=(
-            "The optimizer holds none of the model's parameters, or the old tensor of one that was replaced since.",
+            "The optimizer holds none of the model's parameters, only frozen ones, or the old tensor of one that was "
+            "replaced since.",
             "The loss does not move at any learning rate.",
             "Its parameters are compared with the model's; a tensor that no module has any more is an old one.",
-            "Create the optimizer after the model, and after anything that replaces parameters.",
+            "Create the optimizer after the model, and after anything that freezes, adds or replaces parameters.",
         ),
         missing_from_optimizer=(
             "The optimizer does not hold all trainable parameters, or the updates by hand leave some out.",
@@ -628,12 +629,13 @@ _ALL = [
             "no element, or a target whose score is -inf; if it begins later, for a learning rate that is too high.",
         ),
         loss_not_falling=(
-            "The loss of the loop does not fall while it is recorded.",
+            "The loss of the loop does not fall while it is recorded, or is the same number for all batches.",
             "The printed loss stays where it began, or at the loss of a model that only knows how frequent each class "
             "is.",
             "The mean of the first tenth of the losses is compared with that of the last tenth, in units of their "
             "noise; of a classifier, the last quarter with the loss of the best constant prediction; of a language "
-            "model, too, if a lower rate learns four batches by heart and the loop's own does not. Always a hint.",
+            "model, too, if a lower rate learns four batches by heart and the loop's own does not. Or ten losses of "
+            "different batches are equal. Always a hint.",
             "Check that inputs and targets belong together, that the inputs have a mean of about 0 and a deviation of "
             "about 1, and try learning rates ten times higher and lower.",
         ),

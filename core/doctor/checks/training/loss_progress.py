@@ -28,6 +28,10 @@ MAX_NOISE = 0.1
 """Of the first losses: with more, nothing can be said of their fall."""
 MIN_FALL = 0.02
 """Of the first losses."""
+MIN_EQUAL = 10
+"""Losses of different batches, after which it is no chance that all are the same number."""
+ROUNDING = 2e-7
+"""Relative difference of equal losses: about two of the steps of float32."""
 CONSTANT = 0.95
 """Of the loss of a constant prediction, above which a loss stays at it."""
 MOVING_TARGETS = 0.25
@@ -71,6 +75,9 @@ class Trial:
 def check(target: Target) -> Iterator[Finding]:
     if broken := next(filter(is_lasting, recorded_courses(target)), None):  # No loss may be NaN, whatever it is for.
         yield not_finite(broken)
+        return
+    if target.varies and (same := next(filter(_is_one_number, recorded_courses(target)), None)):
+        yield _one_number(same)
         return
     course = _judged_course(target)
     if not all(map(math.isfinite, course.values)):
@@ -126,6 +133,14 @@ def _judged_course(target: Target) -> LossCourse:
     if rates[-1] == max(rates) > rates[0]:
         raise NotJudged("the learning rate still rises at the end of the recorded updates")
     return courses[0]
+
+
+def _is_one_number(course: LossCourse) -> bool:
+    """Whether all losses are equal, and are not the 0 of a loss with nothing left to learn."""
+    first = course.values[0]
+    if len(course.values) < MIN_EQUAL or first == 0:
+        return False
+    return all(abs(value - first) <= ROUNDING * abs(first) for value in course.values)
 
 
 def _stays(course: LossCourse) -> bool:
@@ -281,6 +296,20 @@ def _not_falling(course: LossCourse, constant: float | None, trials: Sequence[Tr
         + ("" if is_of_tokens else "that the inputs have a mean of about 0 and a deviation of about 1, ")
         + "and try other learning rates"
         + (f", such as {lower.lr:g}." if lower is not None else "."),
+        location=course.line,
+    )
+
+
+def _one_number(course: LossCourse) -> Finding:
+    return Finding(
+        code="loss_not_falling",
+        kind="hint",
+        title=f"The loss is {course.first:.6g} in all of {len(course.values)} updates, whatever the batch.",
+        evidence=f"{len(course.values)} losses of different batches are equal in float32",
+        why="It depends neither on the batch nor on the weights: two things that it compares are always the same, or "
+        "its input does not reach it.",
+        fix="Look for a difference of two outputs of one model, such as a policy that is its own reference, for an "
+        "output that is constant, and for a bound that the loss has reached.",
         location=course.line,
     )
 

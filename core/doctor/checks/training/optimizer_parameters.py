@@ -26,17 +26,10 @@ def check(target: Target) -> Iterator[Finding]:
     missing = {name: p for name, p in trainable.items() if id(p) not in held and name not in unneeded}
     foreign = [p for key, p in held.items() if key not in owned]
     if held and not held.keys() & owned:
-        replaced = _replaced(missing, foreign)
-        yield Finding(
-            code="stale_optimizer",
-            title="The optimizer holds none of the model's parameters.",
-            evidence=f"it holds {len(held)} other parameters, the model has {len(owned)}"
-            + (f"; such as {_in_place(replaced)}" if replaced else ""),
-            why="It updates weights that nothing uses, so the loss does not move at any learning rate.",
-            fix="Create the optimizer after the model, and after anything that replaces its parameters: a copy, a "
-            "load, a move to another device.",
-            explains=("no_zero_grad", "cleared_before_step", "weights_never_move"),
-        )
+        yield _none_held(len(held), len(owned), _replaced(missing, foreign))
+        return
+    if missing and not any(p.requires_grad for p in held.values()):
+        yield _only_frozen(missing, len(held.keys() & owned))
         return
     if missing and foreign:
         in_modules = _ids_in_modules()
@@ -53,6 +46,31 @@ def check(target: Target) -> Iterator[Finding]:
             fix="Pass model.parameters(), or check that the parameter groups together contain all of them.",
             kind=_kind(target, len(missing), len(trainable)),
         )
+
+
+def _none_held(n_held: int, n_owned: int, replaced: Mapping[str, Tensor]) -> Finding:
+    return Finding(
+        code="stale_optimizer",
+        title="The optimizer holds none of the model's parameters.",
+        evidence=f"it holds {n_held} other parameters, the model has {n_owned}"
+        + (f"; such as {_in_place(replaced)}" if replaced else ""),
+        why="It updates weights that nothing uses, so the loss does not move at any learning rate.",
+        fix="Create the optimizer after the model, and after anything that replaces its parameters: a copy, a "
+        "load, a move to another device.",
+        explains=("no_zero_grad", "cleared_before_step", "weights_never_move"),
+    )
+
+
+def _only_frozen(missing: Mapping[str, Tensor], n_held: int) -> Finding:
+    return Finding(
+        code="stale_optimizer",
+        title="The optimizer holds none of the parameters that are trained.",
+        evidence=f"the {n_held} that it holds require no gradient; {len(missing)} do that it does not hold: "
+        + some(list(missing)),
+        why="The parameters that get gradients are never updated, so the model stays as it is.",
+        fix="Create the optimizer after freezing the model and adding what is trained, such as LoRA's layers.",
+        explains=("no_zero_grad", "cleared_before_step", "missing_from_optimizer", "weights_never_move"),
+    )
 
 
 def _kind(target: Target, n_missing: int, n_trainable: int) -> Kind:

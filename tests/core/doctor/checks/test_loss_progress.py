@@ -73,6 +73,14 @@ def policy(model: nn.Module, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
     return loss
 
 
+def own_reference(model: nn.Module, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
+    """As preference optimization (DPO) whose reference is the policy itself."""
+    chosen = cross_entropy(model, batch, step)
+    with torch.no_grad():
+        reference = cross_entropy(model, batch, step)
+    return -F.logsigmoid(chosen - reference)
+
+
 def trained(
     batches: Batches = learnable, losses: Losses = cross_entropy, lr: float = 1e-2, *, rebuilds: bool = False
 ) -> Target:
@@ -245,6 +253,19 @@ def test_loss_of_rows_that_were_evaluated_before_the_training_has_to_fall() -> N
 
 def test_single_infinite_loss_is_no_finding() -> None:
     assert not found(trained(losses=infinite_once))
+
+
+def test_loss_that_is_one_number_for_all_batches_is_a_hint_of_a_trained_model_too() -> None:
+    (finding,) = loss_progress.check(replace(trained(losses=own_reference), untrained=False))
+    assert (finding.code, finding.kind) == ("loss_not_falling", "hint")
+    assert finding.location
+
+
+def test_loss_that_has_nothing_left_to_learn_is_no_finding() -> None:
+    def zero(model: nn.Module, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
+        return cross_entropy(model, batch, step) * 0
+
+    assert not list(loss_progress.check(trained(losses=zero)))
 
 
 def test_loss_without_a_bound_is_a_hint() -> None:

@@ -590,6 +590,28 @@ def test_part_of_a_trained_model_may_be_left_out(untrained: bool, kind: str) -> 
     assert [finding.kind for finding in missing] == [kind]
 
 
+def low_rank_layers(*, optimizer_first: bool) -> Loop:
+    """A frozen model with a trained layer of low rank in its head, as LoRA adds it."""
+
+    def loop() -> None:
+        model = start()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        model.requires_grad_(False)
+        frozen = model.head
+        model.add_module("head", nn.Sequential(nn.Linear(8, 2, bias=False), nn.Linear(2, 8, bias=False), frozen))
+        if not optimizer_first:
+            optimizer = torch.optim.SGD((p for p in model.parameters() if p.requires_grad), lr=0.1)
+        train(optimizer, model)
+
+    return loop
+
+
+def test_optimizer_that_holds_only_frozen_parameters_trains_nothing() -> None:
+    findings = judged(low_rank_layers(optimizer_first=True), untrained=False)
+    assert [(f.code, f.kind) for f in findings] == [("stale_optimizer", "finding")]
+    assert judged(low_rank_layers(optimizer_first=False), untrained=False) == []
+
+
 def test_weights_too_coarse_for_their_changes_never_move() -> None:
     def loop(dtype: torch.dtype) -> Iterator[str]:
         def run() -> None:
