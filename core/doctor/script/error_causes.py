@@ -26,19 +26,19 @@ NO_METRIC = "metric_for_best_model"
 
 def cause_of(error: BaseException) -> Finding | None:
     """Return what caused an error of user code, with its line; None if it is not known."""
-    scene = _Scene(error)
+    context = _Context(error)
     for link in links(error):
         message = str(link)
         if isinstance(link, RuntimeError) and NO_GRAPH in message:
-            return _nothing_trainable(scene, message)
+            return _nothing_trainable(context, message)
         if isinstance(link, ValueError) and NO_LOSS in message or _is_missing_loss(link):
-            return _no_labels(scene, message)
+            return _no_labels(context, message)
         if isinstance(link, KeyError) and NO_METRIC in message:
-            return _wrong_label_names(scene)
+            return _wrong_label_names(context)
     return None
 
 
-class _Scene:
+class _Context:
     """What the functions that an error passed through had, the innermost first."""
 
     def __init__(self, error: BaseException) -> None:
@@ -92,9 +92,9 @@ class _Scene:
         return None
 
 
-def _nothing_trainable(scene: _Scene, message: str) -> Finding | None:
+def _nothing_trainable(context: _Context, message: str) -> Finding | None:
     """Return a finding if all weights are frozen; the loss may be detached in another way."""
-    model = scene.model
+    model = context.model
     if model is None:
         return None
     parameters = list(model.parameters())
@@ -115,7 +115,7 @@ def _nothing_trainable(scene: _Scene, message: str) -> Finding | None:
         evidence=f"{reason}; backward() fails: {_short(message)}",
         why="Without a weight that requires a gradient, the loss has no graph, and there is nothing to train.",
         fix=fix,
-        location=scene.line(is_true_keyword("inference_mode")) if is_inference else scene.line(is_freezing),
+        location=context.line(is_true_keyword("inference_mode")) if is_inference else context.line(is_freezing),
         explains=("detached_loss", "no_step"),
     )
 
@@ -131,12 +131,13 @@ def _is_missing_loss(error: BaseException) -> bool:
     return isinstance(error, AttributeError) and error.obj is None and error.name in ("backward", "item", "mean")
 
 
-def _no_labels(scene: _Scene, message: str) -> Finding | None:
+def _no_labels(context: _Context, message: str) -> Finding | None:
     """Return a finding if the model takes labels, and the batch has none."""
-    model, batch = scene.model, scene.batch
+    model = context.model
+    batch = context.batch
     if model is None or batch is None or "labels" in batch or "labels" not in _inputs_of(model):
         return None
-    dropped = _dropped_columns(scene.trainer, batch)
+    dropped = _dropped_columns(context.trainer, batch)
     evidence = f"the batch has {some(list(batch))}, and the model computes a loss only with labels"
     if dropped:
         evidence += f"; the data set also has {some(dropped)}, which the Trainer drops: the model takes no such input"
@@ -152,16 +153,18 @@ def _no_labels(scene: _Scene, message: str) -> Finding | None:
         evidence=f"{evidence} ({_short(message)})",
         why="Nothing can be trained without a loss.",
         fix=fix,
-        location=scene.line(*map(is_text, dropped), is_keyword("data_collator", "collate_fn")),
+        location=context.line(*map(is_text, dropped), is_keyword("data_collator", "collate_fn")),
     )
 
 
-def _wrong_label_names(scene: _Scene) -> Finding | None:
+def _wrong_label_names(context: _Context) -> Finding | None:
     """Return a finding if a Trainer looks for labels under names that its model does not take."""
-    trainer, model = scene.trainer, scene.model
+    trainer = context.trainer
+    model = context.model
     if trainer is None or model is None:
         return None
-    names, taken = list(trainer.label_names or ()), _inputs_of(model)
+    names = list(trainer.label_names or ())
+    taken = _inputs_of(model)
     if not names or any(name in taken for name in names):
         return None
     return Finding(
@@ -171,7 +174,7 @@ def _wrong_label_names(scene: _Scene) -> Finding | None:
         why="The Trainer looks for labels under these names only. Without labels it computes neither a validation loss "
         "nor metrics.",
         fix="Leave label_names out, or name the input that the batch has: the collators call it labels.",
-        location=scene.line(is_keyword("label_names")),
+        location=context.line(is_keyword("label_names")),
     )
 
 

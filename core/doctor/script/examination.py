@@ -212,7 +212,7 @@ class Examination(CallCapture):
         recorder = training.recorder
         optimizers = recorder.optimizers or recorder.created_optimizers
         model = whole_model(training.capture, recorder.model, optimizers)
-        is_trained = trained or self._loads.trained or self._pretrained.gave(model)
+        is_trained = trained or self._loads.trained or self._pretrained.has_loaded(model)
         target = target_from_script(training.capture, record, model, optimizers, trained=is_trained)
         report = examine(target, on_check=self._progress, deadline=self._last_check)
         waited = record.has_ended or self._n_backwards > MAX_BACKWARDS

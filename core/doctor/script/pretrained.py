@@ -19,7 +19,7 @@ class PretrainedModels:
         """Begin, now or when the library is imported."""
         when_imported(MODULE, self._replace)
 
-    def gave(self, model: Any) -> bool:
+    def has_loaded(self, model: Any) -> bool:
         """Return whether the model, or a part of it, was loaded."""
         own = {id(p) for p in model.parameters()}
         loaded = [each for reference in self._models if (each := reference()) is not None]

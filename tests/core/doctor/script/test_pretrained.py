@@ -29,4 +29,4 @@ def test_loaded_model_is_known_also_as_a_part(monkeypatch: pytest.MonkeyPatch, *
     loaded = subclass.from_pretrained("path", output_loading_info=with_info)
     model = loaded[0] if with_info else loaded
     assert isinstance(model, subclass)
-    assert pretrained.gave(nn.Sequential(nn.Linear(2, 2), model)) and not pretrained.gave(nn.Linear(2, 2))
+    assert pretrained.has_loaded(nn.Sequential(nn.Linear(2, 2), model)) and not pretrained.has_loaded(nn.Linear(2, 2))
