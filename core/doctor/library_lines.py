@@ -65,10 +65,13 @@ def library_line(record: LoopRecord) -> str:
     return "" if not text or any(word in text for word in OF_A_LOOP) else backward
 
 
-def part_line(finding: Finding, record: LoopRecord) -> str:
-    """Return the line of the script that gives the library the faulty part; "" if none or several may be it."""
+def part_line(finding: Finding, record: LoopRecord, library: str) -> str:
+    """Return the line of the script that gives the library the faulty part; "" if none or several may be it.
+
+    library: what `library_line` returned.
+    """
     criteria = [call.line for call in record.observed.criteria]
-    own_loss = next((line for line in criteria if line and line != library_line(record)), "")
+    own_loss = next((line for line in criteria if line and line != library), "")
     if own_loss and finding.code in OF_THE_LOSS:
         return own_loss
     script = getattr(sys.modules.get("__main__"), "__file__", None)

@@ -30,7 +30,7 @@ def located(finding: Finding, target: Target) -> Finding:
     """
     record = target.record
     if record is not None and (library := library_line(record)) and finding.location in ("", library):
-        line = part_line(finding, record)
+        line = part_line(finding, record, library)
         if line:
             return replace(finding, location=line)
     if finding.location:

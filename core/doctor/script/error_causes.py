@@ -4,7 +4,8 @@ The variables of the functions that it passed through are read: the model, its b
 """
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+import traceback
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -42,13 +43,12 @@ class _Context:
     """What the functions that an error passed through had, the innermost first."""
 
     def __init__(self, error: BaseException) -> None:
-        traces = [link.__traceback__ for link in links(error)]
-        self._frames = [frame for trace in traces for frame in reversed(list(_frames(trace)))]
+        traces = [list(traceback.walk_tb(link.__traceback__)) for link in links(error)]
+        self._frames = [frame for trace in traces for frame, _ in reversed(trace)]
         files = [frame.f_code.co_filename for frame in self._frames]
         self._files = list(dict.fromkeys(file for file in files if is_user_code(file)))
         own = [frame for frame in self._frames if is_user_code(frame.f_code.co_filename)]
-        trace = next((trace for trace in traces if trace is not None), None)
-        self._lines = {id(each.tb_frame): each.tb_lineno for each in _traces(trace)}
+        self._lines = {id(frame): line for frame, line in next(filter(None, traces), [])}
         self._own = own[0] if own else None
 
     def line(self, *matches: Match) -> str:
@@ -197,13 +197,3 @@ def _dropped_columns(trainer: Any, batch: Mapping[str, Any]) -> list[str]:
 def _short(message: str) -> str:
     """Return the first sentence of a message."""
     return message.strip().partition("\n")[0].partition(". ")[0]
-
-
-def _traces(trace: Any) -> Iterator[Any]:
-    while trace is not None:
-        yield trace
-        trace = trace.tb_next
-
-
-def _frames(trace: Any) -> Iterable[Any]:
-    return (each.tb_frame for each in _traces(trace))

@@ -58,8 +58,10 @@ def finding(code: FindingCode) -> Finding:
 def test_part_that_a_library_was_given(code: FindingCode, own_loss: int, line: int | None, script: Path) -> None:
     script.write_text(TRAINER, "utf-8")
     of_trainer = record(script, 7, own_loss)
-    assert library_line(of_trainer) == f"{shown_file(str(script))}:7"
-    assert part_line(finding(code), of_trainer) == ("" if line is None else f"{shown_file(str(script))}:{line}")
+    library = library_line(of_trainer)
+    assert library == f"{shown_file(str(script))}:7"
+    expected = "" if line is None else f"{shown_file(str(script))}:{line}"
+    assert part_line(finding(code), of_trainer, library) == expected
 
 
 def test_loop_in_one_line_of_the_user_is_no_library(script: Path) -> None:

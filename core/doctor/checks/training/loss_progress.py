@@ -73,13 +73,14 @@ class Trial:
 
 
 def check(target: Target) -> Iterator[Finding]:
-    if broken := next(filter(is_lasting, recorded_courses(target)), None):  # No loss may be NaN, whatever it is for.
+    courses = recorded_courses(target)
+    if broken := next(filter(is_lasting, courses), None):  # No loss may be NaN, whatever it is for.
         yield not_finite(broken)
         return
-    if target.varies and (same := next(filter(_is_one_number, recorded_courses(target)), None)):
+    if target.varies and (same := next(filter(_is_one_number, courses), None)):
         yield _one_number(same)
         return
-    course = _judged_course(target)
+    course = _judged_course(target, courses)
     if not all(map(math.isfinite, course.values)):
         return
     if _is_unbounded(course):
@@ -114,9 +115,8 @@ def _is_plateau_unusual(target: Target, course: LossCourse, trials: Sequence[Tri
     return bool(trials) and _by_heart(trials) is not None
 
 
-def _judged_course(target: Target) -> LossCourse:
+def _judged_course(target: Target, courses: Sequence[LossCourse]) -> LossCourse:
     """Return the losses of the loop. Raises NotApplicable if they need not fall, and NotJudged if they are too few."""
-    courses = recorded_courses(target)
     record = target.loop
     require_updates(record.updates, MIN_UPDATES)
     if len(courses) != 1 or len(courses[0].values) < len(record.updates):
