@@ -242,6 +242,11 @@ _ADAPTER: LazyAdapter[Event] = LazyAdapter(AnyEvent)
 _ORIGIN: LazyAdapter[Origin] = LazyAdapter(Origin)
 
 
+def is_without_steps(reason: str, *, has_steps: bool) -> bool:
+    """Whether a run ended by itself without a step. It is not done: its script may not train, or in an unseen way."""
+    return reason == "done" and not has_steps
+
+
 def parse_event(line: str | bytes) -> Event:
     """Return the event of one line of events.jsonl. Raises ValueError for a line of another shape."""
     try:

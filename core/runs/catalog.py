@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 from tui_lab.core.config import script
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import RunConfig
-from tui_lab.core.events import Changed, Started
+from tui_lab.core.events import Changed, Started, is_without_steps
 from tui_lab.core.runs.event_log import read_events
 from tui_lab.core.runs.folder import CONFIG, Run
 from tui_lab.core.runs.lock import in_use
@@ -161,8 +161,8 @@ def row_of(path: Path, name: str) -> RunRow:
 
 
 def final_state(summary: Summary) -> RunState:
-    """How a run ended. A script that made no step is not done: it may not train, or in a way that is not seen."""
-    return "no-steps" if summary.reason == "done" and not summary.steps else summary.reason
+    """How a run ended."""
+    return "no-steps" if is_without_steps(summary.reason, has_steps=bool(summary.steps)) else summary.reason
 
 
 class _Progress(NamedTuple):

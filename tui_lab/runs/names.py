@@ -1,6 +1,6 @@
 """Names of runs and of states, as the app, the command line and the reports show them."""
 
-from tui_lab.core.events import Stopped
+from tui_lab.core import events as ev
 from tui_lab.util.escape import printable
 
 STATES = {
@@ -19,9 +19,9 @@ def state_name(state: str) -> str:
     return STATES.get(state, state)
 
 
-def end_name(event: Stopped) -> str:
+def end_name(event: ev.Stopped) -> str:
     """Return how a run ended, from the event that says so."""
-    return state_name("no-steps" if event.reason == "done" and not event.step else event.reason)
+    return state_name("no-steps" if ev.is_without_steps(event.reason, has_steps=event.step > 0) else event.reason)
 
 
 def row_name(row: int, n_rows: int) -> str:

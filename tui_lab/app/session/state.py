@@ -208,7 +208,8 @@ class LabState:
                 self._apply_logged(event)
             case ev.Stopped():
                 self.phase = "ended"
-                self.ending = "no-steps" if event.reason == "done" and self.last is None else event.reason
+                is_without_steps = ev.is_without_steps(event.reason, has_steps=self.last is not None)
+                self.ending = "no-steps" if is_without_steps else event.reason
                 self.restored = event.restored
             case ev.Failed():
                 self.phase = "failed"
