@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from types import CodeType, FrameType
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from tui_lab.core.user_code.user_files import is_user_code
 from tui_lab.core.watch.call_places import CallPlace, call_place
-from tui_lab.core.watch.frames import locals_of
+from tui_lab.core.watch.frames import locals_of, with_callers
 from tui_lab.core.watch.tensor_memory import named_regions, region_of, smallest_whole
 
 SPLIT_NAMES = ("split", "phase", "mode", "stage", "subset", "partition")
@@ -63,7 +63,7 @@ def is_training(name: str) -> bool:
 
 def data_part(frame: FrameType | None) -> DataPart:
     """Return the part of the data that `frame` and its callers work on; the innermost function that says it counts."""
-    frames = list(_frames(frame))
+    frames = list(islice(with_callers(frame), MAX_DEPTH))
     of_user = [frame for frame in frames if _is_of_user(frame)]
     if name := _name_in_calls(frames):
         return DataPart(name)
@@ -81,14 +81,6 @@ def part_in(names: Iterable[str]) -> str:
     if len(validation) < len(parts):
         return "" if validation else "train"
     return min(validation, key=VALIDATION.index, default="")
-
-
-def _frames(frame: FrameType | None) -> Iterator[FrameType]:
-    for _ in range(MAX_DEPTH):
-        if frame is None:
-            return
-        yield frame
-        frame = frame.f_back
 
 
 def _calls(frames: list[FrameType]) -> Iterator[tuple[FrameType, CallPlace, int]]:

@@ -1,9 +1,27 @@
-"""Look at the variables of a running function without keeping them alive."""
+"""The running functions and their variables, which are looked at without keeping them alive."""
 
 import inspect
 import sys
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
+
+from tui_lab.core.user_code.user_files import is_user_code
+
+
+def with_callers(frame: FrameType | None) -> Iterator[FrameType]:
+    """Yield a frame and those of its callers, the innermost first; none for None.
+
+    `traceback.walk_stack` does the same, and also looks up each frame's line, which takes longer.
+    """
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def user_frames(frame: FrameType | None) -> Iterator[FrameType]:
+    """Yield those of a frame and its callers that run a file of the user, the innermost first."""
+    return (each for each in with_callers(frame) if is_user_code(each.f_code.co_filename))
 
 
 def locals_of(frame: FrameType) -> dict[str, Any]:

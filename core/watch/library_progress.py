@@ -4,7 +4,7 @@ import weakref
 from types import FrameType
 from typing import Any
 
-from tui_lab.core.watch.frames import locals_of
+from tui_lab.core.watch.frames import locals_of, with_callers
 from tui_lab.core.watch.script_objects import stored
 
 MODULE = "transformers.trainer"
@@ -20,12 +20,11 @@ class TrainerProgress:
     @classmethod
     def of(cls, frame: FrameType | None) -> "TrainerProgress":
         """That of the Trainer that runs this frame; one that knows nothing if there is none."""
-        while frame is not None:
-            if frame.f_globals.get("__name__") == MODULE:
-                trainer = locals_of(frame).get("self")
+        for each in with_callers(frame):
+            if each.f_globals.get("__name__") == MODULE:
+                trainer = locals_of(each).get("self")
                 if "state" in stored(trainer):
                     return cls(trainer)
-            frame = frame.f_back
         return cls()
 
     @property

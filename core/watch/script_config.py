@@ -20,7 +20,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.config.script import BY_HAND, Parallelism, ScriptConfig
 from tui_lab.core.watch.executed_files import names_in_code
 from tui_lab.core.watch.find_tokenizer import find_tokenizer
-from tui_lab.core.watch.frames import locals_of
+from tui_lab.core.watch.frames import locals_of, with_callers
 from tui_lab.core.watch.loop_variables import executed_loop_variables, loop_variables
 from tui_lab.core.watch.model_calls import parallelism, unwrapped
 from tui_lab.core.watch.model_search import Inputs, parameters_of
@@ -179,9 +179,8 @@ def _user_frames(frame: FrameType | None) -> Iterator[FrameType]:
     """Yield the running functions and modules that belong to no library, the innermost first."""
     package = str(Path(__file__).parent)
     standard_library = sysconfig.get_paths()["stdlib"]
-    while frame is not None:
-        name = frame.f_code.co_filename
+    for each in with_callers(frame):
+        name = each.f_code.co_filename
         is_library = any(part in name for part in LIBRARIES) or name.startswith((package, standard_library, "<frozen"))
         if not is_library:
-            yield frame
-        frame = frame.f_back
+            yield each

@@ -5,10 +5,10 @@ import os
 import sys
 from functools import lru_cache
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from tui_lab.core.user_code.user_files import is_user_code
+from tui_lab.core.watch.frames import user_frames
 
 if TYPE_CHECKING:  # This module is imported before the user's code, which torch may have to follow.
     from torch import nn
@@ -22,13 +22,8 @@ def user_line() -> str:
 
     The file is relative to the folder in which the command was started, if it is in there.
     """
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        file = frame.f_code.co_filename
-        if is_user_code(file):
-            return f"{shown_file(file)}:{frame.f_lineno}"
-        frame = frame.f_back
-    return ""
+    frame = next(user_frames(sys._getframe(1)), None)
+    return "" if frame is None else f"{shown_file(frame.f_code.co_filename)}:{frame.f_lineno}"
 
 
 def class_line(model: "nn.Module", name: str) -> str:

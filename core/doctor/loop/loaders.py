@@ -8,9 +8,8 @@ from typing import Any
 from torch.utils.data import DataLoader, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
 from tui_lab.core.doctor.loop.observed import LoaderUse
-from tui_lab.core.user_code.user_files import is_user_code
 from tui_lab.core.watch.data_parts import data_part, is_validation
-from tui_lab.core.watch.frames import locals_of
+from tui_lab.core.watch.frames import locals_of, user_frames
 
 MAX_LOADERS = 16
 _ENDS = "(?=$|[^a-z]|set|data|loader|dl|ds)"
@@ -85,12 +84,10 @@ class LoaderParts:
 def names_of(use: LoaderUse, frame: FrameType | None) -> set[str]:
     """Return the names of variables of the user's running functions that are the DataLoader or its data set."""
     names: set[str] = set()
-    while frame is not None:
-        if is_user_code(frame.f_code.co_filename):
-            for name, value in (*locals_of(frame).items(), *frame.f_globals.items()):
-                if value is use.dataset or (isinstance(value, DataLoader) and _samples(value) is use.index_sampler):
-                    names.add(name.lower())
-        frame = frame.f_back
+    for each in user_frames(frame):
+        for name, value in (*locals_of(each).items(), *each.f_globals.items()):
+            if value is use.dataset or (isinstance(value, DataLoader) and _samples(value) is use.index_sampler):
+                names.add(name.lower())
     return names
 
 

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from tui_lab.core.doctor.loop.observed import UnusedData
-from tui_lab.core.user_code.user_files import is_user_code
 from tui_lab.core.watch.data_parts import part_in
-from tui_lab.core.watch.frames import locals_of
+from tui_lab.core.watch.frames import locals_of, user_frames
 from tui_lab.core.watch.tensor_memory import region_of
 
 N_SAME = 5
@@ -58,14 +57,13 @@ def _unused(x: Tensor, frame: FrameType | None) -> UnusedData | None:
 def _training_variables(frame: FrameType | None) -> Iterator[tuple[str, Tensor | Array]]:
     """Yield the tensors and arrays of the user's running functions whose names say that they are for training."""
     visited: set[int] = set()
-    while frame is not None:
-        for variables in (locals_of(frame), frame.f_globals) if is_user_code(frame.f_code.co_filename) else ():
+    for each in user_frames(frame):
+        for variables in (locals_of(each), each.f_globals):
             for name, value in variables.items():
                 is_data = type(value) is Tensor or isinstance(value, np.ndarray)
                 if is_data and id(value) not in visited and part_in([name]) == "train":
                     visited.add(id(value))
                     yield name, value
-        frame = frame.f_back
 
 
 def _n_values(value: Tensor | Array) -> int:

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -42,6 +41,7 @@ from tui_lab.core.doctor.measures.position_numbers import agreed, is_constant, s
 from tui_lab.core.doctor.measures.tensor_tags import Product, Softmax, Tag, Tags, moved_softmax, tensors_in
 from tui_lab.core.user_code.user_files import is_user_code
 from tui_lab.core.watch.attention_capture import without_compiled_code
+from tui_lab.core.watch.frames import with_callers
 
 _OWN = f"{Path(__file__).resolve().parent}{os.sep}"
 _TORCH = f"{Path(torch.__file__).resolve().parent}{os.sep}"
@@ -62,13 +62,8 @@ def record_attention(model: nn.Module, call: Callable[[], object], x: Tensor | N
 
 def _in_user_code() -> bool:
     """Whether the user's code, and not an installed package, calls torch's function that runs."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        file = os.path.realpath(frame.f_code.co_filename)
-        if not file.startswith((_TORCH, _OWN)):
-            return is_user_code(frame.f_code.co_filename)
-        frame = frame.f_back
-    return False
+    files = (frame.f_code.co_filename for frame in with_callers(sys._getframe(1)))
+    return next((is_user_code(file) for file in files if not os.path.realpath(file).startswith((_TORCH, _OWN))), False)
 
 
 class _Recorder(TorchFunctionMode):
