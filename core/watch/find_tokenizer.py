@@ -86,11 +86,8 @@ def _rank(candidate: ScriptTokenizer, n_vocab: int | None) -> int | None:
 def _candidates(variables: dict[str, Any], n_vocab: int | None, clock: Clock) -> Iterator[ScriptTokenizer]:
     """The tokenizers in a namespace: of libraries, named tables, functions of the script, tables with other names."""
     objects = list(objects_in(variables))
-    for recognize in (of_library, of_tables):
-        for obj in objects:
-            candidate = _or_none(recognize, obj, clock)
-            if candidate is not None:
-                yield candidate
+    yield from library_tokenizers(objects, clock)
+    yield from _recognized(of_tables, objects, clock)
     encode = variables.get("encode")
     decode = variables.get("decode")
     if callable(encode) and callable(decode):
@@ -103,8 +100,20 @@ def _candidates(variables: dict[str, Any], n_vocab: int | None, clock: Clock) ->
             candidate = _or_none(from_methods, obj, n_vocab, clock)
             if candidate is not None:
                 yield candidate
-    for obj in objects if n_vocab is not None else ():
-        candidate = _or_none(of_unnamed_tables, obj, n_vocab, clock)
+    if n_vocab is not None:
+        yield from _recognized(of_unnamed_tables, objects, n_vocab, clock)
+
+
+def library_tokenizers(objects: Iterable[Any], clock: Clock = time.monotonic) -> Iterator[ScriptTokenizer]:
+    """Yield those of the objects that are tokenizers of known libraries; never raises."""
+    return _recognized(of_library, objects, clock)
+
+
+def _recognized(
+    recognize: Callable[..., ScriptTokenizer | None], objects: Iterable[Any], *arguments: Any
+) -> Iterator[ScriptTokenizer]:
+    for obj in objects:
+        candidate = _or_none(recognize, obj, *arguments)
         if candidate is not None:
             yield candidate
 

@@ -2,9 +2,8 @@
 
 import contextlib
 import sys
-import time
 
-from tui_lab.core.watch.library_tokenizers import of_library
+from tui_lab.core.watch.find_tokenizer import library_tokenizers
 from tui_lab.core.watch.script_config import user_namespaces
 from tui_lab.core.watch.script_objects import objects_in
 
@@ -17,9 +16,5 @@ def vocabulary_sizes() -> frozenset[int]:
     sizes: set[int] = set()
     with contextlib.suppress(Exception):  # Code of the user, such as a tokenizer with methods of its own.
         for namespace in user_namespaces(sys._getframe(1)):
-            for each in objects_in(dict(namespace)):
-                with contextlib.suppress(Exception):
-                    tokenizer = of_library(each, time.monotonic)
-                    if tokenizer is not None:
-                        sizes.add(tokenizer.n_vocab)
+            sizes |= {tokenizer.n_vocab for tokenizer in library_tokenizers(objects_in(dict(namespace)))}
     return frozenset(sizes)
