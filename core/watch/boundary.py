@@ -9,7 +9,7 @@ from tui_lab.core.training.distributed import SINGLE_PROCESS
 from tui_lab.core.watch import checkpoints
 from tui_lab.core.watch.answering import Answering
 from tui_lab.core.watch.changes import ScriptChanges
-from tui_lab.core.watch.last_state import SHARDED, UNKNOWN
+from tui_lab.core.watch.last_state import UNKNOWN
 from tui_lab.core.watch.model_calls import is_sharded
 from tui_lab.core.watch.ranks.group import n_processes
 from tui_lab.core.watch.ranks.leading_rank import LeadingRank
@@ -107,13 +107,14 @@ class Boundary:
             recorder.log.put(ev.Resumed(step=recorder.log.n_steps))
 
     def save(self, recorder: Recorder) -> None:
-        """Write a checkpoint of the weights and the optimizers. Raises OSError, and RunError if there is no model."""
+        """Write a checkpoint of the weights and the optimizers.
+
+        Raises OSError, and RunError if there is no model or it is spread over several processes.
+        """
         run = recorder.log.run
         model = recorder.script.model
         if model is None:
             raise RunError.of("unavailable", UNKNOWN)
-        if is_sharded(model):
-            raise RunError.of("unavailable", SHARDED)
         path = checkpoints.save(run.checkpoints, recorder.log.n_steps, model, recorder.last_state.optimizers)
         recorder.log.put(ev.Saved(step=recorder.log.n_steps, path=str(path.relative_to(run.path))))
 

@@ -10,26 +10,37 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tui_lab.core.training.checkpoint_names import name_of
+from tui_lab.core.watch.model_calls import is_sharded
 from tui_lab.util import files
+from tui_lab.util.errors import RunError
 from tui_lab.util.strict_json import dumps, loads
 
 MODEL = "model.safetensors"
+SHARDED = "the model is spread over several processes, so one of them alone can neither save nor call it"
 LARGEST_STATE = 2**24
 """Bytes of the part of an optimizer's state that is not in tensors."""
 
 
 def save(folder: Path, step: int, model: nn.Module, optimizers: Sequence[Optimizer]) -> Path:
-    """Write `folder`/step-N; checkpoints of other steps stay. Raises OSError with the old ones intact.
+    """Write `folder`/step-N; checkpoints of other steps stay.
 
     None is removed, since a script saves when the user asks and at its end. `model.load_state_dict(load_model(path))`
-    and `load_optimizer` restore them.
+    and `load_optimizer` restore them. Raises OSError with the old ones intact, and RunError as `model_state`.
     """
     path = folder / name_of(step)
+    weights = model_state(model)
     with files.new_folder(path) as temporary:
-        write_model(temporary, model.state_dict())
+        write_model(temporary, weights)
         for number, optimizer in enumerate(optimizers):
             write_optimizer(temporary, number, optimizer.state_dict())
     return path
+
+
+def model_state(model: nn.Module) -> dict[str, Any]:
+    """Return the state_dict of a model. Raises RunError if it is spread over several processes."""
+    if is_sharded(model):
+        raise RunError.of("unavailable", SHARDED)
+    return model.state_dict()
 
 
 def write_model(checkpoint: Path, weights: Mapping[str, Any]) -> None:

@@ -22,7 +22,6 @@ from torch.optim import Optimizer
 from tui_lab.core.training.checkpoint_names import name_of
 from tui_lab.core.watch import checkpoints
 from tui_lab.core.watch.budget import Budget
-from tui_lab.core.watch.model_calls import is_sharded
 from tui_lab.util import files
 from tui_lab.util.errors import RunError
 
@@ -30,7 +29,6 @@ MAX_COPY = 2**25
 """Bytes of a state that is copied in memory: 32 MiB."""
 SHARE = 0.1
 """Of the script's time, for writing what it drops: a sweep may drop many models."""
-SHARDED = "the model is spread over several processes, so one of them alone can neither save nor call it"
 UNKNOWN = "the script's model is not known, or the script has dropped it"
 
 TOO_OFTEN = "the script drops models so often that to write each would take more than a tenth of its time"
@@ -156,10 +154,7 @@ class _ModelPart(_Part[nn.Module]):
         self._submodules = {name: weakref.ref(module) for name, module in modules if module is not None}
 
     def _state_of(self, thing: nn.Module | None) -> Mapping[str, Any]:
-        model = self._assembled() if thing is None else thing
-        if is_sharded(model):
-            raise RunError.of("unavailable", SHARDED)
-        return model.state_dict()
+        return checkpoints.model_state(self._assembled() if thing is None else thing)
 
     def _write(self, folder: Path, state: Mapping[str, Any], number: int) -> None:
         checkpoints.write_model(folder, state)
