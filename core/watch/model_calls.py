@@ -129,12 +129,18 @@ def _call(model: nn.Module, values: Mapping[tuple[int | str, ...], Any]) -> Any:
 def unwrapped(model: nn.Module) -> nn.Module:
     """The module in a compiled or parallel wrapper: calling the wrapper could compile it again or wait for others."""
     while True:
-        inner = getattr(model, "_orig_mod", None)
-        if inner is None and isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            inner = model.module
-        if not isinstance(inner, nn.Module):
+        inner = uncompiled(model)
+        if isinstance(inner, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            inner = inner.module
+        if inner is model:
             return model
         model = inner
+
+
+def uncompiled(model: nn.Module) -> nn.Module:
+    """Return the module that `torch.compile` has wrapped, or the module itself if it is not compiled."""
+    inner = getattr(model, "_orig_mod", None)
+    return inner if isinstance(inner, nn.Module) else model
 
 
 def is_sharded(tensor_or_module: Tensor | nn.Module) -> bool:
@@ -153,8 +159,7 @@ def is_sharded(tensor_or_module: Tensor | nn.Module) -> bool:
 
 def parallelism(model: nn.Module) -> Parallelism:
     """How several processes train this model together, as its class shows."""
-    compiled = getattr(model, "_orig_mod", None)
-    inner = compiled if isinstance(compiled, nn.Module) else model
+    inner = uncompiled(model)
     if is_sharded(inner):
         return "sharded"
     return "ddp" if isinstance(inner, nn.parallel.DistributedDataParallel) else "none"

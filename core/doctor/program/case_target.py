@@ -18,6 +18,7 @@ from tui_lab.core.doctor.program.target import LossFunction, Target, Update, mea
 from tui_lab.core.doctor.program.target_rules import next_token
 from tui_lab.core.doctor.program.unchanged import unchanged_model
 from tui_lab.core.doctor.runner import examine as examine_target
+from tui_lab.core.watch.model_calls import uncompiled
 from tui_lab.core.watch.unchanged_rng import unchanged_rng
 
 MIN_VALIDATION_TOKENS = 32
@@ -36,7 +37,7 @@ def examine(case: Case, *, on_check: Callable[[str], None] = lambda name: None) 
 def target_from_case(case: Case) -> Target:
     """Return the target that `case` describes. Raises ConfigError for wrong fields, with the field as its key."""
     check_fields(case)
-    model: nn.Module = getattr(case.model, "_orig_mod", case.model)  # What torch.compile wraps.
+    model = uncompiled(case.model)
     drawn, varies = batches_of(case.batches)
     first = drawn(0)
     with unchanged_rng(), unchanged_model(model):
