@@ -2,7 +2,8 @@
 
 With p = softmax(z) and e one-hot at the target, the gradient of −ln p[y] is p − e (Goodfellow et al. 2016, section
 6.2.2): its only negative entry is the target's, and its size is the weight that the position has in the loss. Common
-mistakes have other gradients, or the same one with weights that no loss would choose.
+mistakes have other gradients, or the same one with weights that no loss would choose. A loss that lowers a target has
+a negative weight there: its only positive entry is the target's.
 """
 
 from collections.abc import Iterator
@@ -13,11 +14,13 @@ import torch
 from torch import Tensor
 
 Form = Literal[
-    "cross_entropy", "smoothed_cross_entropy", "log_likelihood", "double_softmax", "probability", "missing_log_softmax",
-    "other",
+    "cross_entropy", "smoothed_cross_entropy", "signed_cross_entropy", "log_likelihood", "double_softmax",
+    "probability", "missing_log_softmax", "other",
 ]  # fmt: skip
-"""log_likelihood: of outputs that are log-probabilities or probabilities. probability: −p[y], without a logarithm.
-missing_log_softmax: −z[y]. smoothed_cross_entropy: with label smoothing, or a penalty on the size of the logits."""
+"""signed_cross_entropy: a cross-entropy that raises some targets and lowers others, as DPO (Rafailov et al. 2023) and
+policy gradients do. log_likelihood: of outputs that are log-probabilities or probabilities. probability: −p[y], without
+a logarithm. missing_log_softmax: −z[y]. smoothed_cross_entropy: with label smoothing, or a penalty on the size of the
+logits."""
 
 MAX_ERROR = 0.02
 """Relative error up to which a gradient has a form. In float32 the right one has below 1e-5, in bfloat16 0.005."""
@@ -37,7 +40,8 @@ LOWEST_PROBABILITY = 1e-30
 class Reading:
     """What a gradient [B, T, V] of a loss says.
 
-    targets: int64 [B, T], the token whose logit the loss raises. counted: bool [B, T], whether the gradient is not 0.
+    targets: int64 [B, T], the token whose logit the loss raises, or lowers where the weight is negative.
+    counted: bool [B, T], whether the gradient is not 0.
     weights: float [B, T], of each position in the loss if `form` is right; 0 where it does not count.
     ascent: whether the loss lowers the targets' logits instead. error: relative difference from the form.
     """
@@ -88,6 +92,10 @@ def read(logits: Tensor, gradient: Tensor) -> Reading:
         if opposite[2].form != "other":
             ascent = False
             targets, flat, fit = opposite
+    if fit.form == "other" and logits.shape[-1] > 2 and logits.shape[1] > 1:
+        signed = _signed(logits, gradient, counted)
+        if signed is not None:
+            return signed
     weights = torch.zeros(counted.shape, device=gradient.device)
     weights[counted] = flat.all_weights(fit)
     return Reading(targets, counted, weights, fit.form, ascent, fit.error)
@@ -101,6 +109,18 @@ def _judge(logits: Tensor, gradient: Tensor, counted: Tensor) -> "tuple[Tensor, 
         rows = torch.zeros_like(rows)
     flat = _Flat(logits[counted], gradient[counted], targets[counted], rows)
     return targets, flat, _best(flat)
+
+
+def _signed(logits: Tensor, gradient: Tensor, counted: Tensor) -> Reading | None:
+    """Return the reading of a cross-entropy whose weights have both signs; None if the gradient is that of another."""
+    lowered = counted & (gradient.amax(dim=-1) > -gradient.amin(dim=-1))
+    sign = torch.where(lowered, -1.0, 1.0)
+    targets, flat, fit = _judge(logits, gradient * sign[..., None], counted)
+    if fit.form != "cross_entropy" or not bool(lowered.any()) or bool(lowered[counted].all()):
+        return None
+    weights = torch.zeros(counted.shape, device=gradient.device)
+    weights[counted] = flat.all_weights(fit)
+    return Reading(targets, counted, weights * sign, "signed_cross_entropy", ascent=False, error=fit.error)
 
 
 def are_probabilities(outputs: Tensor) -> bool:

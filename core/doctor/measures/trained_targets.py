@@ -111,7 +111,31 @@ def _trained_targets(target: Target) -> TrainedTargets:
         batches.append(batch if labels is None else replace(batch, y=labels))
     if all(one.y is not None and not torch.equal(one.y, one.trained) for one in batches) and shift == 0:
         shift = 1
+    if view_shift is not None and uses_mask(measurement, view_shift, target.ignored):
+        batches = [_masked(target, batch) for batch in batches[:MEASURED_STEPS]]
     return TrainedTargets(batches, shift, measurement, view_shift)
+
+
+def uses_mask(measurement: Measurement | None, shift: int, ignored: int) -> bool:
+    """Return whether the loss of some targets is left out, at positions that depend on the row: by a mask.
+
+    Such as that of an answer, by which a script multiplies the loss of each target.
+    """
+    if measurement is None or measurement.y is None:
+        return False
+    moved = shifted(measurement.y, shift)
+    defined = (moved != UNKNOWN) & (moved != ignored)
+    counted = measurement.reading.counted
+    return bool(((defined & counted).any(dim=0) & (defined & ~counted).any(dim=0)).any())
+
+
+def _masked(target: Target, batch: TrainedBatch) -> TrainedBatch:
+    """Return the batch, or its first rows, with the targets ignored that the loss leaves out."""
+    few = batch.batch if target.fixed_shape else first_rows(batch.batch, MEASURED_ROWS)
+    counted = measured_loss(target, few).reading.counted.to(batch.x.device)
+    n = len(counted)
+    trained = batch.trained[:n].masked_fill(~counted, target.ignored)
+    return TrainedBatch(batch.x[:n], None if batch.y is None else batch.y[:n], trained, few)
 
 
 def _has_labels_of_ids(target: Target) -> bool:
@@ -157,20 +181,23 @@ def _rows(target: Target, batch: Batch, y: Tensor) -> Tensor:
 
 def _measured_batches(target: Target, measurement: Measurement | None) -> list[TrainedBatch]:
     """Return batches whose targets are only known from the gradient of the loss."""
+    unknown = NotJudged(
+        "it is not known which tensor holds the targets, and the gradient of the loss does not show them"
+    )
     if measurement is None or measurement.reading.form == "other":
-        raise NotJudged(
-            "it is not known which tensor holds the targets, and the gradient of the loss does not show them"
-        )
+        raise unknown
     tokens = required(target.tokens)
     if target.loss_function is None:
         if measurement.x is None:
             raise NotJudged("it is not known which tensor holds the targets")
         return [TrainedBatch(measurement.x, None, _targets(measurement, target.ignored), target.probe.batch)]
     batches = []
-    for step in range(MEASURED_STEPS if target.varies and not target.fixed_shape else 1):
+    for step in range(MEASURED_STEPS if target.varies else 1):
         batch = target.batch(step)
         batch = batch if target.fixed_shape else first_rows(batch, MEASURED_ROWS)
         one = measured_loss(target, batch)
+        if one.reading.form == "other":
+            raise unknown
         x = tokens.x(batch)[: len(one.logits)]
         batches.append(TrainedBatch(x, None, _targets(one, target.ignored).to(x.device), batch))
     return batches

@@ -1,10 +1,8 @@
 """A program that does what a script does: batches, forward, loss and update, from the steps that were captured."""
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -16,10 +14,11 @@ from tui_lab.core.doctor.findings import NotJudged
 from tui_lab.core.doctor.loop.loss_course import are_shares
 from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.program.batch import Batch, n_rows
-from tui_lab.core.doctor.program.nested import at, mapped, only, tensors_of
+from tui_lab.core.doctor.program.nested import at, mapped, only
 from tui_lab.core.doctor.program.tokens import TokenView
 from tui_lab.core.doctor.script.capture import Capture, CapturedStep
 from tui_lab.core.doctor.script.divided_sums import n_counted, n_divided
+from tui_lab.core.doctor.script.splits import autocast_of, row_constants, splits_into_rows
 from tui_lab.core.doctor.script.tape import Inputs, Tape
 from tui_lab.core.doctor.script.token_form import Targets, TokenForm
 from tui_lab.core.watch.unchanged_rng import unchanged_rng
@@ -65,7 +64,7 @@ class ScriptParts:
             args, kwargs = self.form.batch_first((args, kwargs))
         batch: dict[str, Any] = {"args": args, "kwargs": kwargs, "step": step}
         if self.splits and step.tape is not None:
-            batch["constants"] = _row_constants(step.tape, n_rows((args, kwargs)))
+            batch["constants"] = row_constants(step.tape, n_rows((args, kwargs)))
         if step.targets is None:
             return batch
         # A number, which stays when rows are cut off. Outside the model, a tape counts the targets again, unless the
@@ -95,7 +94,7 @@ class ScriptParts:
             )
         args, kwargs = self._inputs(batch)[step.call]
         module = self.modules(model)[step.module]
-        with _autocast(step.autocast, model):
+        with autocast_of(step.autocast, model):
             if self.form is None:
                 return module(*args, **kwargs)
             return self.form.forward(lambda: module(*args, **kwargs), at((args, kwargs), self.form.x))
@@ -239,7 +238,7 @@ def parts_of(capture: Capture, steps: Sequence[CapturedStep], record: LoopRecord
         factor=_undone_division(steps, ratios[0] if is_plain else None, micro_batches),
         inside=tape is not None and tape.is_output,
         problem=next((step.problem for step in steps if step.problem), ""),
-        splits=plain is None and _splits(steps[0], modules(model)),
+        splits=plain is None and splits_into_rows(steps[0], modules(model)),
         are_shares=are_shares(record),
     )
 
@@ -262,52 +261,6 @@ def replayable(steps: Sequence[CapturedStep], modules: Sequence[nn.Module]) -> S
         for part in training:
             part.training = True
     return steps
-
-
-def _row_constants(tape: Tape, rows: int) -> dict[int, Tensor]:
-    """Return the snapshots of the tape that have as many rows as the batch, by number."""
-    return {i: tensor for i, tensor in tape.snapshots.items() if tensor.dim() and len(tensor) == rows}
-
-
-def _splits(step: CapturedStep, modules: Sequence[nn.Module]) -> bool:
-    """Whether the loss of a batch is the mean, a weighted mean or the sum of those of its halves."""
-    tape, call = step.tape, step.call
-    if tape is None or call is None or (step.form is not None and step.form.time_first):
-        return False
-    module, arguments = modules[step.module], step.inputs[call]
-    rows = n_rows(arguments)
-    constants = _row_constants(tape, rows)
-    training = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        with unchanged_rng(), torch.no_grad(), _autocast(step.autocast, module):
-            output = module(*arguments[0], **arguments[1])
-            if not _has_rows(output, tape, rows):
-                return False
-            losses = []
-            for start, end in ((0, rows), (0, rows // 2), (rows // 2, rows)):
-                # Only what has as many rows as the batch is cut.
-                cut = partial(_rows_between, rows=rows, start=start, end=end)
-                inputs = {**step.inputs, call: mapped(arguments, cut)}
-                losses.append(float(tape.replay(modules, inputs, mapped(output, cut), mapped(constants, cut))))
-    except Exception:  # Sizes that are written in the script, or a loss that compares all rows.
-        return False
-    finally:
-        for part in training:
-            part.training = True
-    whole, first, second = losses
-    is_sum = math.isclose(whole, first + second, rel_tol=1e-3)
-    return is_sum or min(first, second) - 1e-3 <= whole <= max(first, second) + 1e-3
-
-
-def _has_rows(output: Any, tape: Tape, rows: int) -> bool:
-    """Whether what the loss uses of the output has a row for each of the batch; logits [B·T, V] have not."""
-    used = [tensor for reference in tape.outputs for tensor in tensors_of(at(output, reference.path))]
-    return all(not tensor.dim() or len(tensor) == rows for tensor in used)
-
-
-def _rows_between(tensor: Tensor, *, rows: int, start: int, end: int) -> Tensor:
-    return tensor[start:end] if tensor.dim() and len(tensor) == rows else tensor
 
 
 def _weights_of(steps: Sequence[CapturedStep]) -> list[tuple[int, float]]:
@@ -356,14 +309,3 @@ def _options(options: dict[str, Any]) -> dict[str, Any]:
 
 def _needs_closure(optimizer: Optimizer) -> bool:
     return isinstance(optimizer, torch.optim.LBFGS)
-
-
-@contextlib.contextmanager
-def _autocast(dtype: torch.dtype | None, model: nn.Module) -> Iterator[None]:
-    if dtype is None:
-        yield
-        return
-    device = next((p.device.type for p in model.parameters()), "cpu")
-    # Within another autocast context, such as one of the script, the cached casts would outlive changes of the weights.
-    with torch.autocast(device, dtype, cache_enabled=False):
-        yield

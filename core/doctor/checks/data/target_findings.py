@@ -2,11 +2,15 @@
 
 from torch import Tensor
 
+from tui_lab.core.doctor.checks.data.swapped_rows import SwappedRows
 from tui_lab.core.doctor.checks.data.unused_ends import UnusedEnds
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.doctor.measures.trained_targets import TrainedTargets
 from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.doctor.program.target_rules import UNKNOWN, next_token
+
+DRAWN = 12
+"""Positions of a row that are drawn."""
 
 
 def wrapped_shift(target: Target, x: Tensor, y: Tensor) -> Finding:
@@ -123,19 +127,36 @@ def untrained_ends(target: Target, x: Tensor, y: Tensor, ends: UnusedEnds) -> Fi
     )
 
 
-def swapped_rows(
-    target: Target, x: Tensor, y: Tensor, expected: Tensor, share: float, *, are_in_batch: bool = False
-) -> Finding:
-    """Return a finding on targets of other rows. share: of the targets; are_in_batch: the rows of the same batch."""
+def swapped_rows(target: Target, x: Tensor, y: Tensor, expected: Tensor, share: float) -> Finding:
+    """Return a finding on targets that are not those of the rule. share: of the targets."""
     return Finding(
         code="swapped_rows",
         title=f"{share:.0%} of the targets do not belong to their x.",
-        evidence="they are the next tokens of another row of the same batch"
-        if are_in_batch
-        else "y is neither the next token of its own row nor a shift of it",
+        evidence="y is neither the next token of its own row nor a shift of it",
         why="If inputs and targets come from different examples, the model can only memorize the pairs.",
         fix="Cut x and y from the same row, and shuffle both with the same permutation.",
         drawing=_drawn_rows(target, x, y, expected),
+    )
+
+
+def rows_of_others(target: Target, trained: TrainedTargets, x: Tensor, y: Tensor, swapped: SwappedRows) -> Finding:
+    """Return a finding on rows whose targets are the next tokens of another row of the batch."""
+    row = slice(swapped.first, swapped.first + 1)
+    start = max(0, int((y[swapped.first] != target.ignored).nonzero()[0]) - 1)
+    shown = slice(start, start + DRAWN)
+    return Finding(
+        code="swapped_rows",
+        title=f"{swapped.share:.0%} of the rows have the targets of another row of their batch.",
+        evidence="each has the next ids of the row half a batch away, so one half of the batch is exchanged with the "
+        "other in x or in y"
+        if swapped.halves
+        else "their targets are the next ids of another row, and not of their own",
+        why="A position is trained on a target that does not continue its own row, so the model cannot predict it.",
+        fix="Join the two halves in the same order for x and for y, such as the chosen before the rejected rows."
+        if swapped.halves
+        else "Cut x and y from the same row, and shuffle both with the same permutation.",
+        location=_line(trained),
+        drawing=_drawn_rows(target, x[row, shown], y[row, shown], next_token(x)[row, shown]),
     )
 
 
@@ -179,11 +200,13 @@ def _line(trained: TrainedTargets) -> str:
     return "" if trained.measurement is None else trained.measurement.line
 
 
-def _drawn_rows(target: Target, x: Tensor, y: Tensor, expected: Tensor | None = None, n: int = 12) -> tuple[str, ...]:
+def _drawn_rows(
+    target: Target, x: Tensor, y: Tensor, expected: Tensor | None = None, n: int = DRAWN
+) -> tuple[str, ...]:
     """Draw the first row in columns: x, y and the expected y."""
-    rows = [("x", x[0, :n]), ("y", y[0, :n])]
+    rows = [("x", x[0, :DRAWN]), ("y", y[0, :DRAWN])]
     if expected is not None:
-        rows.append(("expected", expected[0, :n]))
+        rows.append(("expected", expected[0, :DRAWN]))
 
     def show(token: int) -> str:
         return ("–" if token == target.ignored else "?" if token == UNKNOWN else target.show(token))[:9]

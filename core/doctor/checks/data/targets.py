@@ -10,10 +10,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from tui_lab.core.doctor.checks.data.swapped_rows import swapped_rows_of
 from tui_lab.core.doctor.checks.data.target_findings import (
     copied_targets,
     double_shift,
     ignored_targets,
+    rows_of_others,
     swapped_rows,
     uncounted_targets,
     unmasked_targets,
@@ -27,7 +29,14 @@ from tui_lab.core.doctor.checks.data.unrelated_rows import length_of_unrelated_r
 from tui_lab.core.doctor.checks.data.unused_ends import unused_ends, unused_share
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.measures.dependence import TOLERANCE, other_tokens
-from tui_lab.core.doctor.measures.trained_targets import AGREEMENT, TrainedTargets, agreement, shifted, trained_targets
+from tui_lab.core.doctor.measures.trained_targets import (
+    AGREEMENT,
+    TrainedTargets,
+    agreement,
+    shifted,
+    trained_targets,
+    uses_mask,
+)
 from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.doctor.program.target_rules import UNKNOWN, next_token
 
@@ -35,8 +44,6 @@ SHORT_ROW = 4
 """Longer rows have more than one counted target, unless something is wrong."""
 MAX_IGNORED = 0.5
 """Fraction of the defined targets that may be ignored."""
-COMPARED_ROWS = 64
-"""Rows of a batch that are compared with each other."""
 MAX_SWAPPED = 0.5
 """Fraction of the rows whose targets may be those of another row, which does not happen by chance."""
 OFFSETS = (1, 0, 2, -1, 3)
@@ -76,14 +83,14 @@ def _judge(target: Target, trained: TrainedTargets, x: Tensor, y: Tensor, labels
         yield from _compare_with_next_token(target, trained, x, y)
     elif _offset(x, y, target.ignored) == 0 and _is_blind_to_own_token(target):
         raise NotApplicable("the logits at a position do not depend on its own token, so they may predict that one")
-    elif (share := _swapped_share(trained, target.ignored)) > MAX_SWAPPED:
-        yield swapped_rows(target, x, y, next_token(x), share, are_in_batch=True)
+    elif (swapped := swapped_rows_of(trained, target.ignored)).share > MAX_SWAPPED:
+        yield rows_of_others(target, trained, x, y, swapped)
     elif length := length_of_unrelated_runs(x, y, target.ignored):
         yield unrelated_rows(target, x, y, length)
     elif not target.causal and _offset(x, y, target.ignored) == -1 and _sees_only_earlier(target):
         # A task may ask for an earlier input.
         yield replace(wrong_shift(target, trained, x, y, -2), kind="hint")
-    elif not target.causal:
+    elif not target.causal and not (labels is None and _sees_only_earlier(target)):
         raise NotApplicable("positions may see later ones, so their targets are no shift of the ids")
     elif (misplaced := _misplaced(target, trained, x, y, next_token(x))) is not None:
         yield misplaced
@@ -153,19 +160,6 @@ def _are_next_tokens(x: Tensor, y: Tensor, ignored: int) -> bool:
     within = _next_token_within_rows(x, y, ignored)
     has_known = bool(((within != UNKNOWN) & (y != ignored)).any())
     return _agrees(within if has_known else next_token(x), y, ignored)
-
-
-def _swapped_share(trained: TrainedTargets, ignored: int) -> float:
-    """Return the fraction of rows whose targets are not the next ids of their own x, but of another row's."""
-    n_rows = n_swapped = 0
-    for batch in trained.batches:
-        later, y = batch.x[:COMPARED_ROWS, 1:], batch.trained[:COMPARED_ROWS, :-1]
-        is_counted = (y != ignored)[:, None]
-        continues = ((y[:, None] == later[None]) | ~is_counted).all(dim=-1)  # [row of y, row of x]
-        is_long = is_counted[:, 0].sum(dim=1) >= SHORT_ROW
-        n_rows += len(y)
-        n_swapped += int((continues.any(dim=1) & ~continues.diagonal() & is_long).sum())
-    return n_swapped / max(1, n_rows)
 
 
 def _next_token_within_rows(x: Tensor, y: Tensor, ignored: int) -> Tensor:
@@ -242,7 +236,10 @@ def _wraps_around(x: Tensor, y: Tensor) -> bool:
 
 
 def _uncounted(target: Target, trained: TrainedTargets) -> Iterator[Finding]:
-    """Yield a hint if the loss gives no gradient at most of the positions that have a target."""
+    """Yield a hint if the loss gives no gradient at most of the positions that have a target.
+
+    Not if it depends on the row which of them have one: then the loss uses a mask of the batch.
+    """
     measurement = trained.measurement
     if measurement is None or measurement.y is None or trained.view_shift is None:
         return
@@ -250,7 +247,8 @@ def _uncounted(target: Target, trained: TrainedTargets) -> Iterator[Finding]:
     defined = (moved != UNKNOWN) & (moved != target.ignored)
     used = int((defined & measurement.reading.counted).sum())
     n_defined = int(defined.sum())
-    if n_defined and used < (1 - MAX_IGNORED) * n_defined:
+    has_mask = uses_mask(measurement, trained.view_shift, target.ignored)
+    if n_defined and not has_mask and used < (1 - MAX_IGNORED) * n_defined:
         yield uncounted_targets(used, n_defined, measurement.line)
 
 
@@ -259,7 +257,7 @@ def _sees_only_earlier(target: Target) -> bool:
     x = target.probe.x
     changed = x.clone()
     changed[:, -1] = x[:, 0]
-    if torch.equal(x, changed) or target.fixed_shape:
+    if torch.equal(x, changed):
         return target.causal
     with target.evaluating(), torch.no_grad():
         before, after = target.logits(x)[:, :-1], target.logits(changed)[:, :-1]

@@ -95,6 +95,8 @@ def _judge_gradient(target: Target, measurement: Measurement) -> Iterator[Findin
     elif _is_scrambled(target, measurement):
         evidence = "the gradient of the loss is that of cross_entropy(logits.reshape(B, V, T), y)"
         yield loss_finding("scrambled_logits", evidence, n_vocab, measurement.line)
+    elif measurement.reading.form == "signed_cross_entropy":
+        raise NotJudged("it makes some targets more likely and others less, as a loss of preferences or rewards does")
     elif measurement.reading.form == "other":
         raise NotJudged("it is another loss than the cross-entropy of the returned logits")
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.core.doctor.checks.programs import results
+from tests.core.doctor.script.training import LR, UPDATES, examined
 from tui_lab.core.doctor.checks.loss import initial_loss, score_loss
 from tui_lab.core.doctor.checks.training import gradients
 from tui_lab.core.doctor.findings import NotJudged
@@ -23,8 +24,6 @@ from tui_lab.core.doctor.script.capture import Capture
 from tui_lab.core.doctor.script.target import target_from_script, whole_model
 
 V, B, T = 13, 6, 8
-LR = 0.01
-UPDATES = 4
 
 
 class Small(nn.Module):
@@ -208,35 +207,6 @@ def _seed() -> Iterator[None]:
 
 def value(loss: Tensor) -> float:
     return float(loss.detach())
-
-
-def examined(
-    model: nn.Module,
-    loss: Loss,
-    *,
-    micro_batches: int = 1,
-    divide: float = 1.0,
-    schedule: Callable[[Any], Any] | None = None,
-    set_lr: Callable[[int], float] | None = None,
-) -> Target:
-    """Train as a script does, and return the target."""
-    capture = Capture(lambda: recorder.created_optimizers)
-    with LoopRecorder(capture=capture) as recorder:
-        optimizer = torch.optim.Adam(model.parameters(), lr=LR)
-        scheduler = None if schedule is None else schedule(optimizer)
-        for step in range(UPDATES):
-            if set_lr is not None:
-                optimizer.param_groups[0]["lr"] = set_lr(step)
-            for i in range(micro_batches):
-                (loss(model, step * micro_batches + i) / divide).backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
-            optimizer.step()
-            optimizer.zero_grad()
-            if scheduler is not None:
-                scheduler.step()
-    capture.close()
-    whole = whole_model(capture, recorder.model)
-    return target_from_script(capture, recorder.record(), whole, recorder.optimizers, trained=False)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -668,7 +638,7 @@ def same_shape(model: nn.Module, step: int) -> Tensor:
 def test_targets_that_the_loop_picks_from_all_data_are_compared() -> None:
     (finding,) = score_loss.check(examined(Regressor(), broadcast))
     assert finding.code == "output_broadcast"
-    assert "test_target.py:" in finding.location
+    assert "training.py:" in finding.location
     with pytest.raises(NotJudged):
         list(score_loss.check(examined(Regressor(), same_shape)))
 

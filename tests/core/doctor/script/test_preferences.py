@@ -1,0 +1,129 @@
+"""Losses of preferences, such as DPO: their targets are read from the gradient, and judged like any others."""
+
+import copy
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tests.core.doctor.checks.programs import Causal, results
+from tests.core.doctor.script.training import examined
+from tui_lab.core.doctor.checks.data import targets
+from tui_lab.core.doctor.program.target import Target
+
+V, PROMPT, ANSWER, PAIRS, PADDING = 23, 5, 12, 4, 0
+Batch = tuple[Tensor, Tensor, Tensor]
+LogProbs = Callable[[Tensor, Tensor], Tensor]
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> Iterator[None]:
+    torch.manual_seed(0)
+    yield
+
+
+def batch(step: int) -> Batch:
+    """Return x, y and the mask of the answers, [2 · PAIRS, T]: the chosen rows, then the rejected ones."""
+    generator = torch.Generator().manual_seed(step)
+    prompts = torch.randint(2, V, (PAIRS, PROMPT), generator=generator)
+    answers = torch.randint(2, V, (2, PAIRS, ANSWER), generator=generator)
+    ids = torch.cat([torch.cat([prompts, answer], dim=1) for answer in answers])
+    lengths = torch.randint(PROMPT + 4, PROMPT + ANSWER - 2, (len(ids), 1), generator=generator)
+    place = torch.arange(ids.shape[1])
+    ids = ids.masked_fill(place >= lengths, PADDING)
+    mask = (place >= PROMPT) & (place < lengths)
+    return ids[:, :-1], ids[:, 1:], mask[:, 1:]
+
+
+def gathered(logits: Tensor, y: Tensor) -> Tensor:
+    return logits.log_softmax(-1).gather(-1, y[..., None])[..., 0]
+
+
+def selected(logits: Tensor, y: Tensor) -> Tensor:
+    chosen = logits.gather(-1, y[..., None])[..., 0]
+    return chosen - torch.stack([row.logsumexp(-1) for row in logits])
+
+
+def negated(logits: Tensor, y: Tensor) -> Tensor:
+    return -F.cross_entropy(logits.transpose(1, 2), y, reduction="none")
+
+
+def preference(
+    change: Callable[[Batch], Batch] = lambda batch: batch, log_probs: LogProbs = gathered, of: str = "dpo"
+) -> Target:
+    """Return the target of a script that trains with a loss of preferences. change: what is wrong with its batches."""
+    model = Causal()
+    reference = copy.deepcopy(model).requires_grad_(False)
+
+    def loss(model: nn.Module, step: int) -> Tensor:
+        x, y, mask = change(batch(step))
+        with torch.no_grad():
+            expected = (log_probs(reference(x), y) * mask).sum(1)
+        likelihood = (log_probs(model(x), y) * mask).sum(1)
+        if of == "answers":
+            return -likelihood.sum() / mask.sum()
+        if of == "rewards":
+            return -(likelihood * torch.linspace(-1, 1, len(x))).mean()
+        chosen, rejected = (likelihood - expected).chunk(2)
+        return (chosen - rejected - 5).pow(2).mean() if of == "ipo" else -F.logsigmoid(0.5 * (chosen - rejected)).mean()
+
+    return examined(model, loss)
+
+
+@pytest.mark.parametrize("log_probs", [gathered, selected, negated])
+@pytest.mark.parametrize("of", ["dpo", "ipo", "rewards", "answers"])
+def test_targets_of_preferences_are_read_from_the_gradient(log_probs: LogProbs, of: str) -> None:
+    target = preference(log_probs=log_probs, of=of)
+    assert results(targets.check, target) == []
+
+
+def exchanged(batch: Batch) -> Batch:
+    x, y, mask = batch
+    return x.roll(PAIRS, 0), y, mask
+
+
+def copied(batch: Batch) -> Batch:
+    x, _, mask = batch
+    return x, x, mask
+
+
+def too_far(batch: Batch) -> Batch:
+    x, y, mask = batch
+    return x[:, :-1], y[:, 1:], mask[:, 1:]
+
+
+def reversed_mask(batch: Batch) -> Batch:
+    x, y, mask = batch
+    return x, y, ~mask & (y != PADDING)
+
+
+def padding_counts(batch: Batch) -> Batch:
+    x, y, mask = batch
+    return x, y, mask | (y == PADDING)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (exchanged, ("finding", "swapped_rows")),
+        (copied, ("finding", "copied_targets")),
+        (too_far, ("finding", "shifted_targets")),
+        (reversed_mask, ("finding", "ignored_targets")),
+        (padding_counts, ("hint", "padding_trained")),
+    ],
+)
+def test_wrong_targets_of_preferences_are_found(change: Callable[[Batch], Batch], found: tuple[str, str]) -> None:
+    assert results(targets.check, preference(change)) == [found]
+
+
+def test_halves_that_are_exchanged_are_named() -> None:
+    (finding,) = targets.check(preference(exchanged))
+    assert "half" in finding.evidence and finding.title.startswith("100%")
+
+
+def test_loss_of_pairs_is_not_tried_on_some_rows() -> None:
+    target = preference()  # Its value is ln 2 at first, whatever the rows.
+    assert target.fixed_shape and len(target.probe.x) == 2 * PAIRS
+    assert not preference(of="rewards").fixed_shape
