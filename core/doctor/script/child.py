@@ -18,12 +18,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from tui_lab.core.doctor.loop.lines import shown_file, user_line
-from tui_lab.core.doctor.script.files import UnwrittenFiles
 from tui_lab.core.doctor.script.pretrained import PretrainedModels
 from tui_lab.core.user_code.missing_resource import missing_resource
 from tui_lab.core.user_code.user_files import is_own_code, is_user_code
 from tui_lab.core.watch import script_process
 from tui_lab.core.watch.script_process import at_end, forget_shadowed_modules, when_imported
+from tui_lab.core.watch.unwritten.unwritten_files import UnwrittenFiles
 from tui_lab.util.strict_json import dumps
 
 if TYPE_CHECKING:

@@ -216,7 +216,7 @@ def _place(path: Any) -> str:
 def _check_size(path: str) -> None:
     size = os.stat(path).st_size
     if size > MAX_BYTES:
-        reason = f"tui-lab doctor copies no file of {size / 2**30:.1f} GiB, and lets no script change the original"
+        reason = f"tui-lab copies no file of {size / 2**30:.1f} GiB, and lets no script change the original"
         raise PermissionError(errno.EPERM, reason, path)
 
 

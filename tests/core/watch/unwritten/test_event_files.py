@@ -7,7 +7,7 @@ import pytest
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from tui_lab.core.doctor.script.event_files import redirect_event_files
+from tui_lab.core.watch.unwritten.event_files import redirect_event_files
 
 
 @pytest.fixture

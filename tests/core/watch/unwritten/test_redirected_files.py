@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tui_lab.core.doctor.script import redirected_files
-from tui_lab.core.doctor.script.redirected_files import RedirectedFiles
+from tui_lab.core.watch.unwritten import redirected_files
+from tui_lab.core.watch.unwritten.redirected_files import RedirectedFiles
 
 OLD = "the user's"
 Change = Callable[[Path], str]

@@ -5,9 +5,9 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from tui_lab.core.doctor.script.event_files import redirect_event_files
-from tui_lab.core.doctor.script.redirected_files import RedirectedFiles
 from tui_lab.core.watch.script_process import when_imported
+from tui_lab.core.watch.unwritten.event_files import redirect_event_files
+from tui_lab.core.watch.unwritten.redirected_files import RedirectedFiles
 
 MAX_BYTES = 256 * 2**20
 """Largest checkpoint that is kept, for a script that loads it again."""
