@@ -29,10 +29,10 @@ class Copies:
         self._keep_generators_and_results(model)
         self.model, self.optimizers = copy.deepcopy((model, optimizers), self._memo)
         for own, other in zip(optimizers, self.optimizers, strict=True):
-            # torch copies only groups and state. A callable attribute may be a scheduler's, bound to the original.
+            # torch copies only groups and state. Schedulers wrap the step of the original, which they are bound to.
             for name, value in vars(own).items():
-                if name not in vars(other) and not callable(value):
-                    setattr(other, name, copy.deepcopy(value, self._memo))
+                if name not in vars(other) and name != "step":
+                    setattr(other, name, self.rebound(value) if callable(value) else copy.deepcopy(value, self._memo))
         copied = (*self.model.modules(), *self.model.parameters(), *self.model.buffers())
         self._copied = {id(part) for part in copied}
         for module in self.model.modules():

@@ -95,6 +95,35 @@ def test_function_that_uses_a_scheduler_gets_that_of_the_copy() -> None:
     assert copies.optimizers[0].param_groups[0]["lr"] == 0.5 and optimizer.param_groups[0]["lr"] == 1.0
 
 
+class SignDescent(torch.optim.Optimizer):
+    """Keeps functions as attributes, as optimizers outside torch do: one of its module, and one that is bound."""
+
+    def __init__(self, parameters: Any) -> None:
+        super().__init__(parameters, {"lr": 0.5})
+        self.update = torch.sign
+        self.groups = self.own_groups
+
+    def own_groups(self) -> list[dict[str, Any]]:
+        return self.param_groups
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # Torch has overloads.
+        with torch.no_grad():
+            for group in self.groups():
+                for parameter in group["params"]:
+                    parameter -= group["lr"] * self.update(parameter.grad)
+
+
+def test_functions_that_an_optimizer_keeps_are_those_of_the_copy() -> None:
+    model = Small()
+    optimizer = SignDescent(model.parameters())
+    copies = Copies(model, [optimizer])
+    before = [p.clone() for p in copies.model.parameters()]
+    copies.model(pair()[0]).sum().backward()
+    copies.optimizers[0].step()
+    assert not all(torch.equal(p, value) for p, value in zip(copies.model.parameters(), before, strict=True))
+    assert all(p.grad is None for p in model.parameters())
+
+
 class Shared(Small):
     """Its parameters are found through a class attribute, which no copy replaces."""
 
