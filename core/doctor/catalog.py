@@ -556,6 +556,15 @@ _ALL = [
             "add_ of (1 − d) times the same tensor.",
             "Make the average from a copy: ema = copy.deepcopy(model).",
         ),
+        trained_reference=(
+            "The reference model of a loss of preferences, such as DPO, is trained together with the model.",
+            "The loss falls fast, and the model has hardly changed or has left what it could before.",
+            "The optimizers hold two models of one kind, and at every target the gradients of the loss with respect to "
+            "their logits are those of a cross-entropy with opposite weights: the loss depends on the ratio of their "
+            "probabilities. A finding if one is in evaluation mode while the other trains, a hint if they have the "
+            "same initial weights.",
+            "Call the reference under torch.no_grad(), and keep its parameters out of the optimizer.",
+        ),
         state_carried=(
             "A recurrent state is carried from batch to batch, although the batches are unrelated rows.",
             "The model is worse than one that starts each batch from zero, and its output depends on earlier batches.",

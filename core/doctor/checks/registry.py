@@ -49,6 +49,7 @@ from tui_lab.core.doctor.checks.training import (
     optimizer_step,
     overfit,
     self_average,
+    trained_reference,
 )
 from tui_lab.core.doctor.findings import Finding, FindingCode
 from tui_lab.core.doctor.program.target import Target
@@ -114,6 +115,7 @@ CHECKS = (
     Check("dead ReLUs", dead_relus.check),
     Check("gradients", gradients.check),
     Check("optimizer parameters", optimizer_parameters.check),
+    Check("trained reference", trained_reference.check, needs_graph=True),
     Check("optimizer rebuilt", optimizer_rebuilt.check),
     Check("optimizer step", optimizer_step.check, compares=True, needs_graph=True),
     Check("gradient reset", gradient_reset.check, compares=True),

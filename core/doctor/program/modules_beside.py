@@ -27,12 +27,12 @@ def names_beside(target: Target) -> set[str]:
         own = dict(module.named_parameters())
         if any(id(p) in held for p in own.values()):
             continue
-        if not any(id(p) in given for p in own.values()) or any(_is_copy(module, other) for other in trained):
+        if not any(id(p) in given for p in own.values()) or any(is_copy(module, other) for other in trained):
             names |= {f"{number}.{name}" for name in own}
     return names
 
 
-def _is_copy(module: nn.Module, other: nn.Module) -> bool:
+def is_copy(module: nn.Module, other: nn.Module) -> bool:
     """Return whether two modules have equal parameters of the same names."""
     first, second = dict(module.named_parameters()), dict(other.named_parameters())
     return first.keys() == second.keys() and all(

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from tests.core.doctor.checks.programs import Causal, results
 from tests.core.doctor.script.training import examined
 from tui_lab.core.doctor.checks.data import targets
+from tui_lab.core.doctor.checks.training import trained_reference
 from tui_lab.core.doctor.program.target import Target
 
 V, PROMPT, ANSWER, PAIRS, PADDING = 23, 5, 12, 4, 0
@@ -127,3 +128,53 @@ def test_loss_of_pairs_is_not_tried_on_some_rows() -> None:
     target = preference()  # Its value is ln 2 at first, whatever the rows.
     assert target.fixed_shape and len(target.probe.x) == 2 * PAIRS
     assert not preference(of="rewards").fixed_shape
+
+
+class Scored(nn.Module):
+    """A model and its reference; the optimizer holds the parameters of both, unless the reference is frozen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = Causal()
+        self.reference = copy.deepcopy(self.model)
+
+
+def compared(change: Callable[[Scored], object] = lambda models: None, *, of: str = "dpo") -> Target:
+    """Return the target of a script whose loss compares two models that its optimizer may hold."""
+    models = Scored()
+    change(models)
+
+    def loss(models: nn.Module, step: int) -> Tensor:
+        assert isinstance(models, Scored)
+        x, y, mask = batch(step)
+        first, second = (gathered(model(x), y) for model in (models.model, models.reference))
+        if of == "two models":
+            return -((first + second) * mask).sum()
+        if of == "difference of logits":
+            return F.cross_entropy((models.model(x) - models.reference(x)).transpose(1, 2), y)
+        chosen, rejected = ((first - second) * mask).sum(1).chunk(2)
+        return -F.logsigmoid(0.5 * (chosen - rejected)).mean()
+
+    return examined(models, loss)
+
+
+def evaluated(models: Scored) -> None:
+    models.reference.eval()
+
+
+def test_reference_that_the_optimizer_holds_is_found() -> None:
+    (finding,) = trained_reference.check(compared(evaluated))
+    assert (finding.kind, finding.code) == ("finding", "trained_reference") and "training.py:" in finding.location
+    assert results(trained_reference.check, compared()) == [("hint", "trained_reference")]
+
+
+@pytest.mark.parametrize("of", ["two models", "difference of logits"])
+def test_two_models_that_are_meant_to_be_trained_are_no_references(of: str) -> None:
+    assert results(trained_reference.check, compared(evaluated, of=of)) == []
+
+
+def test_frozen_reference_is_healthy() -> None:
+    frozen = compared(lambda models: models.reference.eval().requires_grad_(False))
+    assert results(trained_reference.check, frozen) == [("not applicable", "")]
+    assert results(targets.check, frozen) == []
+    assert results(trained_reference.check, preference()) == [("not applicable", "")]

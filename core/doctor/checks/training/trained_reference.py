@@ -1,0 +1,124 @@
+"""Does the training change the reference model that its loss compares the model with?
+
+Cost: one forward and backward pass of each model.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from itertools import permutations
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tui_lab.core.doctor.findings import Finding, NotApplicable
+from tui_lab.core.doctor.measures.loss_forms import Reading, read
+from tui_lab.core.doctor.program.modules_beside import is_copy
+from tui_lab.core.doctor.program.target import Target
+from tui_lab.core.doctor.program.tokens import logits_in
+from tui_lab.core.watch.model_search import parameters_of
+
+MAX_ERROR = 0.02
+"""Relative difference of the two models' weights of targets: 0 in exact arithmetic, 0.005 in bfloat16."""
+
+
+def check(target: Target) -> Iterator[Finding]:
+    target.require_optimizers()
+    held = {id(p) for p in parameters_of(target.optimizers) if p.requires_grad}
+    counts = {module: sum(id(p) in held for p in module.parameters()) for module in target.model.children()}
+    trained = [module for module, n in counts.items() if n]
+    pairs = [pair for pair in permutations(trained, 2) if _is_reference(*pair)]
+    if not pairs:
+        raise NotApplicable("no second model of the same kind is trained")
+    readings = _readings(target, {module for pair in pairs for module in pair})
+    for model, reference in pairs:
+        if model in readings and reference in readings and _are_opposite(readings[model], readings[reference]):
+            yield _finding(target, model, reference, counts[reference])
+            return
+
+
+def _is_reference(model: nn.Module, other: nn.Module) -> bool:
+    """Return whether `other` may be meant to stay as it is: in evaluation mode, or a copy of the model."""
+    if type(model) is not type(other) or _shapes(model) != _shapes(other):
+        return False
+    return _is_evaluated(model, other) or (model.training == other.training and is_copy(model, other))
+
+
+def _is_evaluated(model: nn.Module, other: nn.Module) -> bool:
+    return model.training and not other.training
+
+
+def _shapes(module: nn.Module) -> list[tuple[str, torch.Size]]:
+    return [(name, parameter.shape) for name, parameter in module.named_parameters()]
+
+
+def _readings(target: Target, modules: Collection[nn.Module]) -> dict[nn.Module, Reading]:
+    """Return for each module what the loss of a batch does to its logits, if these are of targets."""
+    outputs: dict[nn.Module, list[Any]] = {module: [] for module in modules}
+    handles = [
+        module.register_forward_hook(lambda module, args, output: outputs[module].append(output)) for module in modules
+    ]
+    try:
+        with target.evaluating(), torch.enable_grad():
+            loss = target.loss(target.batch(0))
+            found = {module: _logits(called) for module, called in outputs.items()}
+            logits = {module: tensor for module, tensor in found.items() if tensor is not None}
+            gradients = torch.autograd.grad(loss, list(logits.values()), allow_unused=True) if logits else ()
+    finally:
+        for handle in handles:
+            handle.remove()
+    readings = {
+        module: _reading(tensor, gradient) for (module, tensor), gradient in zip(logits.items(), gradients, strict=True)
+    }
+    return {module: reading for module, reading in readings.items() if reading is not None}
+
+
+def _logits(outputs: Sequence[Any]) -> Tensor | None:
+    """Return the logits of a module that was called once, if the loss may depend on them."""
+    if len(outputs) != 1:
+        return None
+    try:
+        logits = logits_in(outputs[0])
+    except ValueError:
+        return None
+    return logits if logits.requires_grad and logits.dim() in (2, 3) else None
+
+
+def _reading(logits: Tensor, gradient: Tensor | None) -> Reading | None:
+    if gradient is None or not bool(gradient.any()) or not bool(torch.isfinite(gradient).all()):
+        return None
+    shape = (-1, *logits.shape[-2:])  # Logits of rows [B·T, V] are one long row.
+    reading = read(logits.reshape(shape), gradient.reshape(shape))
+    return reading if reading.form in ("cross_entropy", "signed_cross_entropy") else None
+
+
+def _are_opposite(first: Reading, second: Reading) -> bool:
+    """Return whether the loss lowers under one model what it raises under the other: it depends on their ratio."""
+    if first.counted.shape != second.counted.shape or not torch.equal(first.counted, second.counted):
+        return False
+    if not torch.equal(first.targets[first.counted], second.targets[first.counted]):
+        return False
+    total = _signed_weights(first) + _signed_weights(second)
+    return float(total.norm()) <= MAX_ERROR * float(first.weights.norm())
+
+
+def _signed_weights(reading: Reading) -> Tensor:
+    return -reading.weights if reading.ascent else reading.weights
+
+
+def _finding(target: Target, model: nn.Module, reference: nn.Module, n: int) -> Finding:
+    kind = type(reference).__name__
+    is_evaluated = _is_evaluated(model, reference)
+    return Finding(
+        code="trained_reference",
+        kind="finding" if is_evaluated else "hint",
+        title="The reference model is trained, too: the optimizer holds its weights.",
+        evidence=f"each target that the loss makes more likely under one {kind}, it makes less likely by the same "
+        f"amount under a second {kind}, "
+        + ("which is in evaluation mode" if is_evaluated else "which has the same initial weights")
+        + f"; the optimizer holds {n} tensors of the second",
+        why="The loss falls when the reference gets worse, so the model learns less from it, and nothing keeps it near "
+        "to where it began.",
+        fix="Call the reference under torch.no_grad(), set reference.requires_grad_(False), and give the optimizer the "
+        "parameters of the trained model only.",
+        location=target.loop.created_at,
+    )
