@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
+from tui_lab.core.doctor.measures.inputs import sources
 from tui_lab.core.doctor.measures.loss_gradient import measured_loss, recorded
 from tui_lab.core.doctor.measures.predictable_ids import PredictableIds
 from tui_lab.core.doctor.measures.trained_targets import (
@@ -57,6 +58,8 @@ def check(target: Target) -> Iterator[Finding]:
         raise NotApplicable("positions may see later ones")
     if not any(are_next_ids(batch, target.ignored) for batch in trained.batches):
         raise NotApplicable("the targets are not the next ids of their row")
+    if any(True for _ in sources(target)):
+        raise NotApplicable("the targets may follow from what the model reads beside their row")
     x, y = _rows(target, trained)
     parts = _parts(x, y, _trained_positions(target, trained, x, y))
     if parts is not None:

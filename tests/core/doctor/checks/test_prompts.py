@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -84,6 +85,29 @@ def outcome(batch: Any, loss: Any = cross_entropy) -> list[tuple[str, str]]:
 def test_random_prompt_is_suspected_only_if_its_targets_count(rows: Rows, n_prompt: int) -> None:
     assert outcome(batches(rows)) == SUSPECTED
     assert outcome(batches(rows, ignored=n_prompt - 1)) in ([], [("not applicable", "")])
+
+
+def test_targets_that_may_follow_from_the_input_of_an_encoder_are_no_prompt() -> None:
+    class Conditional(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.decoder = Causal(N_VOCAB)
+
+        def forward(self, src: Tensor, tgt: Tensor) -> Tensor:
+            logits: Tensor = self.decoder(tgt) + self.decoder(src).mean(dim=1, keepdim=True)
+            return logits
+
+    def batch(step: int, *, given: bool) -> dict[str, Tensor]:
+        x, y = batches(answered)(step)
+        return {"src": x.flip(1) if given else torch.zeros_like(x), "tgt": x, "labels": y}
+
+    def found(*, given: bool) -> list[tuple[str, str]]:
+        return results(
+            prompts.check, pairs_case(Conditional(), batches=partial(batch, given=given), loss=cross_entropy)
+        )
+
+    assert found(given=False) == SUSPECTED
+    assert found(given=True) == [("not applicable", "")]
 
 
 def test_prompt_that_the_loss_gives_no_weight_is_healthy() -> None:
