@@ -162,21 +162,7 @@ def trained_batch(target: Target, batch: Batch, shift: int) -> TrainedBatch:
     tokens = required(target.tokens)
     y = targets_of(tokens, batch)
     moved = shifted(y, shift)
-    return TrainedBatch(_rows(target, batch, y), y, moved.masked_fill(moved == UNKNOWN, target.ignored), batch)
-
-
-def _rows(target: Target, batch: Batch, y: Tensor) -> Tensor:
-    """Return the ids that the targets belong to.
-
-    An encoder-decoder of transformers makes those of its decoder from the labels, if it gets none.
-    """
-    x = required(target.tokens).x(batch)
-    decoder_ids = getattr(target.model, "prepare_decoder_input_ids_from_labels", None)
-    names = {key.name for path, _ in tensors_in(batch) for key in path}
-    if decoder_ids is None or "labels" not in names or "decoder_input_ids" in names:
-        return x
-    made: Tensor = decoder_ids(labels=y)
-    return made if made.shape == y.shape else x
+    return TrainedBatch(tokens.x(batch), y, moved.masked_fill(moved == UNKNOWN, target.ignored), batch)
 
 
 def _measured_batches(target: Target, measurement: Measurement | None) -> list[TrainedBatch]:

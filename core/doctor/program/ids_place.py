@@ -11,6 +11,9 @@ from tui_lab.core.doctor.program.calls import ID_KEYS, Call, output_of
 from tui_lab.core.doctor.program.nested import tensors_of
 from tui_lab.core.doctor.program.tokens import are_ids, logits_in
 
+DECODER_IDS = "decoder_input_ids"
+"""The argument by which an encoder-decoder of transformers gets its decoder's ids."""
+
 
 @dataclass(frozen=True)
 class IdsPlace:
@@ -62,7 +65,7 @@ def _by_name(batch: Batch, candidates: list[IdsPlace]) -> list[IdsPlace]:
     if not isinstance(batch, Mapping):
         return []
     numbers = {id(tensor): number for number, tensor in enumerate(tensors_of(batch))}
-    for key in ("decoder_input_ids", "tgt", "trg", *ID_KEYS):
+    for key in (DECODER_IDS, "tgt", "trg", *ID_KEYS):
         for ids in candidates:
             if key in batch and numbers.get(id(batch[key])) == ids.number:
                 return [ids]
@@ -96,7 +99,7 @@ def makes_decoder_ids(model: nn.Module, batch: Batch) -> bool:
     return (
         hasattr(model, "prepare_decoder_input_ids_from_labels")
         and isinstance(batch, Mapping)
-        and "decoder_input_ids" not in batch
+        and DECODER_IDS not in batch
         and isinstance(batch.get("labels"), Tensor)
         and are_ids(batch["labels"])
     )

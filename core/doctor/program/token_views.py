@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tui_lab.core.doctor.program.batch import Batch, nth_tensor, numbered
 from tui_lab.core.doctor.program.calls import Call, Targets
-from tui_lab.core.doctor.program.ids_place import IdsPlace, makes_decoder_ids
+from tui_lab.core.doctor.program.ids_place import DECODER_IDS, IdsPlace, makes_decoder_ids
 from tui_lab.core.doctor.program.layout import Layout
 from tui_lab.core.doctor.program.nested import mapped, tensors_of
 from tui_lab.core.doctor.program.tokens import PAIRS, TokenView, are_ids, is_pair_of_ids, logits_in
@@ -81,12 +81,12 @@ def _labels_view(model: nn.Module, batch: Batch) -> TokenView | None:
     shifted: Callable[..., Tensor] = model.prepare_decoder_input_ids_from_labels  # type: ignore[assignment]
 
     def x(batch: Batch) -> Tensor:
-        ids: Tensor = batch.get("decoder_input_ids")
+        ids: Tensor = batch.get(DECODER_IDS)
         return shifted(labels=batch["labels"]) if ids is None else ids
 
     def with_x(batch: Batch, ids: Tensor) -> Batch:
         changed = _resized(batch, x(batch).shape, ids.shape)
-        return {**changed, "decoder_input_ids": ids}
+        return {**changed, DECODER_IDS: ids}
 
     return TokenView(x, lambda batch: batch["labels"], with_x, logits_in)
 

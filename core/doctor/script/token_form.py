@@ -11,11 +11,12 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from tui_lab.core.doctor.findings import NotJudged
+from tui_lab.core.doctor.program.ids_place import DECODER_IDS, makes_decoder_ids
 from tui_lab.core.doctor.program.nested import Key, Path, at, mapped, tensors_in, with_value
 from tui_lab.core.watch.model_search import NOT_X, X_NAMES, Y_NAMES
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
-DECODER_NAMES = ("decoder_input_ids", "tgt", "trg", "tgt_in", "target_in", "tgt_input", "decoder_input", "dec_in")
+DECODER_NAMES = (DECODER_IDS, "tgt", "trg", "tgt_in", "target_in", "tgt_input", "decoder_input", "dec_in")
 """Names of arguments that hold a decoder's ids, where a model takes those of an encoder, too."""
 AGREEMENT = 0.9
 """Fraction of the targets that are the next id of x, above which x is taken for the row that is continued."""
@@ -33,6 +34,8 @@ class TokenForm:
     flattened: whether these are [B·T, V]. time_first: whether ids are [T, B] and logits [T, B, V].
     inner: whether the model returns no logits, but computes a cross-entropy of them; see `forward`.
     cut: ids at the end of each row that the model takes for targets only.
+    decoder_ids: of a model that gets labels at x: (labels=labels) → the decoder's ids, which it makes itself unless
+    it gets them.
     """
 
     x: Path
@@ -41,14 +44,24 @@ class TokenForm:
     time_first: bool = False
     inner: bool = False
     cut: int = 0
+    decoder_ids: Callable[..., Tensor] | None = None
 
     def ids(self, arguments: Any) -> Tensor:
-        """Return the ids [B, T] of arguments with the batch first; the tensor itself, unless it is cut."""
+        """Return the ids [B, T] of arguments with the batch first.
+
+        They are the tensor itself, unless it is cut, or the ids are made from it.
+        """
         x: Tensor = at(arguments, self.x)
+        if self.decoder_ids is not None:
+            given: Tensor | None = arguments[1].get(DECODER_IDS)
+            return self.decoder_ids(labels=x) if given is None else given
         return x[:, : -self.cut] if self.cut else x
 
     def with_ids(self, arguments: Any, ids: Tensor) -> Any:
         """Return the arguments with other ids."""
+        if self.decoder_ids is not None:
+            args, kwargs = arguments
+            return args, {**kwargs, DECODER_IDS: ids}
         x: Tensor = at(arguments, self.x)
         return with_value(
             arguments, self.x, torch.cat([ids.to(x.dtype), x[: len(ids), x.shape[1] - self.cut :]], dim=1)
@@ -123,13 +136,17 @@ def token_form(model: nn.Module, arguments: Arguments, output: Any, y: Tensor | 
     y: the targets that the loss got, of any shape, to tell the ids of a decoder from those of an encoder.
     """
     ids = list(_ids(model, arguments))
+    made: Callable[..., Tensor] | None = None
+    if makes_decoder_ids(model, arguments[1]):
+        ids = [(name, place, x) for name, place, x in ids if name == "labels"]
+        made = model.prepare_decoder_input_ids_from_labels  # type: ignore[assignment]
     for path, logits in tensors_in(output):
         if not logits.is_floating_point() or logits.dim() not in (2, 3):
             continue
         fitting = [(name, place, x) for name, place, x in ids if _fits(x, logits)]
         if fitting:
             place, x = _chosen(fitting, y)
-            return TokenForm(place, path, flattened=logits.dim() == 2)
+            return TokenForm(place, path, flattened=logits.dim() == 2, decoder_ids=made)
     return None
 
 

@@ -314,6 +314,10 @@ class ShiftsLabelsRight(WithLoss):
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
         return F.pad(labels[:, :-1], (1, 0)).clamp(min=0)
 
+    def forward(self, input_ids: Tensor, labels: Tensor, decoder_input_ids: Tensor | None = None) -> dict[str, Tensor]:
+        made = self.prepare_decoder_input_ids_from_labels(labels)
+        return super().forward(made if decoder_input_ids is None else decoder_input_ids, labels)
+
 
 @pytest.mark.parametrize(("trained", "expected"), [(True, [("finding", "padding_trained")]), (False, [])])
 def test_padding_of_labels_is_seen_where_the_model_makes_its_decoders_ids(
@@ -323,7 +327,7 @@ def test_padding_of_labels_is_seen_where_the_model_makes_its_decoders_ids(
         _, labels = padded(0, trained=trained)(step)
         return {"input_ids": torch.randint(3, V, labels.shape), "labels": labels}
 
-    target = replace(labeled_target(ShiftsLabelsRight(cross_entropy)), batch=batch, causal=False)
+    target = pairs_case(ShiftsLabelsRight(cross_entropy), batches=batch)
     assert results(targets.check, target) == expected
 
 

@@ -75,6 +75,23 @@ class ShiftsItself(Small):
         return self.Output(loss, logits)
 
 
+class MakesDecoderIds(nn.Module):
+    """As an encoder-decoder of transformers: it makes the decoder's ids from the labels, unless it gets them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder = nn.Embedding(V, V), Small()
+
+    def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
+        return F.pad(labels[:, :-1], (1, 0))
+
+    def forward(self, input_ids: Tensor, labels: Tensor, decoder_input_ids: Tensor | None = None) -> Any:
+        if decoder_input_ids is None:
+            decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
+        logits: Tensor = self.decoder(decoder_input_ids) + self.encoder(input_ids).mean(dim=1, keepdim=True)
+        return ShiftsItself.Output(F.cross_entropy(logits.flatten(0, 1), labels.flatten()), logits)
+
+
 class OnlyLoss(Small):
     """Returns the loss of rows [B, T + 1], whose next ids it predicts."""
 
@@ -277,6 +294,23 @@ def test_shortened_rows_keep_counted_targets_all_of_which_are_trained(prompt: in
         logits = target.logits(probe.x)
         mean = mean_cross_entropy(logits, probe.y, target.ignored)
         assert value(mean) == pytest.approx(value(target.loss(probe.batch)), rel=1e-6)
+
+
+@pytest.mark.parametrize("length", [T, T + 3])
+def test_ids_are_those_that_the_decoder_makes_from_the_labels(length: int) -> None:
+    def translated(model: nn.Module, step: int) -> Tensor:
+        source = torch.randint(0, V, (B, length), generator=torch.Generator().manual_seed(-1 - step))
+        loss: Tensor = model(input_ids=source, labels=pair(step)[1]).loss
+        return loss
+
+    target = examined(MakesDecoderIds(), translated)
+    x, y = target.pair(0)
+    assert torch.equal(y, pair(0)[1]) and torch.equal(x, F.pad(y[:, :-1], (1, 0))) and target.causal
+    changed = target.probe.x.clone()
+    changed[:, 3] = (changed[:, 3] + 1) % V
+    with target.evaluating():
+        differs = (target.logits(changed) != target.logits(target.probe.x)).any(dim=2)
+    assert bool(differs[:, 3].all()) and not bool(differs[:, :3].any())
 
 
 def test_other_loss_of_logits_accepts_what_the_model_returned() -> None:
