@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from tui_lab.core.doctor.loop.carried_states import RECURRENT
 from tui_lab.core.doctor.loop.self_averages import IN_PLACE, SelfAverageCalls
@@ -84,6 +85,10 @@ class LoopListener(Listener, Protocol):
         """A tensor was averaged with itself in place."""
         ...
 
+    def indices_drawn(self, iterator: Any, indices: Any) -> None:
+        """The iterator of a DataLoader drew the indices of a batch, which it may give later."""
+        ...
+
     def fetched(self, iterator: Any, batch: Any) -> None:
         """The iterator of a DataLoader gave a batch."""
         ...
@@ -132,6 +137,7 @@ class LoopHooks(TorchHooks):
         self.replace(torch.nn.utils.clip_grad, "_clip_grads_with_norm_", self._clip_with_norm)
         self.replace(torch.amp.GradScaler, "unscale_", self._unscale)
         self.replace(DataLoader, "__iter__", self._iterate)
+        self.replace(_BaseDataLoaderIter, "_next_index", self._next_index)
         for name in FURTHER_CRITERIA:
             self.replace(torch.nn.functional, name, functools.partial(self._criterion, name))
         for name in IN_PLACE:
@@ -200,6 +206,12 @@ class LoopHooks(TorchHooks):
         if self.listens():
             self.tell("iterated", loader)
         return original(loader)
+
+    def _next_index(self, original: Callable[..., Any], iterator: Any) -> Any:
+        indices = original(iterator)
+        if self.listens():
+            self.tell("indices_drawn", iterator, indices)
+        return indices
 
     def _next_batch(self, original: Callable[..., Any], iterator: Any) -> Any:
         batch = original(iterator)

@@ -190,6 +190,16 @@ class UnusedData:
 
 
 @dataclass(frozen=True)
+class RepeatedItems:
+    """Items of a data set that every one of `n_updates` updates read. n_batches: of one pass of their DataLoader."""
+
+    dataset: Any
+    indices: tuple[Any, ...]
+    n_updates: int
+    n_batches: int
+
+
+@dataclass(frozen=True)
 class Observed:
     """Everything that was observed.
 
@@ -212,3 +222,4 @@ class Observed:
     idle: tuple[IdleOptimizer, ...] = ()
     unused: UnusedData | None = None
     self_averages: tuple[SelfAverage, ...] = ()
+    repeated: RepeatedItems | None = None

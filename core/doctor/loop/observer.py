@@ -15,6 +15,7 @@ from tui_lab.core.doctor.loop.lines import user_line
 from tui_lab.core.doctor.loop.loaders import LoaderParts, shuffles
 from tui_lab.core.doctor.loop.masks import MaskWatch
 from tui_lab.core.doctor.loop.observed import Observed, ScheduleUse
+from tui_lab.core.doctor.loop.repeated_items import RepeatedItemsWatch
 from tui_lab.core.doctor.loop.rounding import RoundingWatch
 from tui_lab.core.doctor.loop.self_averages import SelfAverageWatch
 from tui_lab.core.doctor.loop.shared_rows import RowsWatch
@@ -42,6 +43,7 @@ class Observer:
         self._targets = TargetCounts()
         self._idle = IdleWatch()
         self._unused = UnusedDataWatch()
+        self._repeated = RepeatedItemsWatch()
         self._schedules: dict[int, tuple[Any, list[int], str]] = {}
         self._n_updates = 0
 
@@ -63,11 +65,13 @@ class Observer:
             idle=() if "idle optimizers" in self._disabled else self._idle.results,
             unused=self._unused.result,
             self_averages=self._self_averages.results,
+            repeated=None if "repeated items" in self._disabled else self._repeated.result,
         )
 
     def model_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor | None) -> None:
         values = [value for value in (*args, *kwargs.values()) if value is not x]
         self._tell("loaders", lambda: self._loaders.called(is_training=True))
+        self._tell("repeated items", lambda: self._repeated.called(is_training=True))
         self._tell("unused data", lambda: self._unused.called(x))
         self._tell("masks", lambda: self._masks.called(x, [args, kwargs]))
         self._tell("states", lambda: self._states.batch(x))
@@ -99,6 +103,7 @@ class Observer:
     def validated(self, x: Tensor | None) -> None:
         """The model was called with x without gradients."""
         self._tell("loaders", lambda: self._loaders.called(is_training=False))
+        self._tell("repeated items", lambda: self._repeated.called(is_training=False))
         self._tell("rows", lambda: self._rows.evaluated(x))
 
     def averaged_with_itself(self, tensor: Tensor) -> None:
@@ -111,9 +116,14 @@ class Observer:
         self._tell("states", lambda: self._states.targets(targets))
         self._tell("target counts", lambda: self._targets.add(name, targets, options))
 
+    def indices_drawn(self, iterator: Any, indices: Any) -> None:
+        """A DataLoader's iterator drew the indices of a batch."""
+        self._tell("repeated items", lambda: self._repeated.drawn(iterator, indices))
+
     def fetched(self, iterator: Any, batch: Any) -> None:
         """A DataLoader's iterator gave a batch."""
         self._tell("loaders", lambda: self._loaders.fetched(iterator))
+        self._tell("repeated items", lambda: self._repeated.fetched(iterator))
         self._tell("states", lambda: self._states.fetched(shuffled=shuffles(iterator)))
         self._tell("masks", lambda: self._masks.fetched(batch))
 
@@ -137,6 +147,7 @@ class Observer:
         """An update is over."""
         self._n_updates += 1
         self._states.n_updates = self._n_updates
+        self._tell("repeated items", self._repeated.update_ended)
         if self._n_updates == SEARCH_AT and model is not None:
             self._tell("averages", lambda: self._averages.search(model, self._n_updates))
 
@@ -163,6 +174,9 @@ class ObservedHooks(UnusedHooks):
 
     def recurrent_return(self, module: nn.Module, output: Any) -> None:
         self._observer.recurrent_return(module, output)
+
+    def indices_drawn(self, iterator: Any, indices: Any) -> None:
+        self._observer.indices_drawn(iterator, indices)
 
     def fetched(self, iterator: Any, batch: Any) -> None:
         self._observer.fetched(iterator, batch)

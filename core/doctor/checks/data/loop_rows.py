@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 
 from tui_lab.core.doctor.checks.data.class_order import sorted_classes
+from tui_lab.core.doctor.checks.data.items_by_index import depend_on_index
 from tui_lab.core.doctor.findings import Finding, NotApplicable
+from tui_lab.core.doctor.loop.observed import LoaderUse
 from tui_lab.core.doctor.loop.reading import named_at, require_updates
 from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.program.target import Target
@@ -19,22 +21,34 @@ def check(target: Target) -> Iterator[Finding]:
     updates = [update for update in record.updates if update.rows]
     require_updates(updates, MIN_UPDATES, "with rows")
     trained = set(updates[0].rows)
-    if any(set(update.rows) != trained for update in updates) or target.pinned:
+    if target.pinned:
         return
-    n = len(trained)
-    rows = "row" if n == 1 else f"{n} rows"
+    if all(set(update.rows) == trained for update in updates):
+        n = len(trained)
+        yield _constant_batch(record, trained, "row" if n == 1 else f"{n} rows", len(updates))
+        return
+    repeated = record.observed.repeated
+    if repeated is not None and repeated.n_updates >= MIN_UPDATES and depend_on_index(repeated):
+        items = f"{len(repeated.indices)} items of the data set"
+        yield _constant_batch(record, trained, items, repeated.n_updates, differ=True)
+
+
+def _constant_batch(record: LoopRecord, trained: set[int], rows: str, n: int, *, differ: bool = False) -> Finding:
+    """Return the finding on n updates with the same rows. differ: whether something of each is drawn at random."""
+    updates = [update for update in record.updates if update.rows]
     # An iterator of several batches that is made for each update always begins with the first one.
     is_restarted = all(update.restarted for update in updates[1:])
     line = updates[-1].restarted
     others = _others(record, trained)
     # A test of memorizing evaluates nothing else.
     is_certain = is_restarted or (bool(others) and bool(record.evaluation_rows - trained))
-    yield Finding(
+    return Finding(
         code="constant_batch",
         title="Every update trains on the first batch again: a new iterator of the DataLoader is made for each of them."
         if is_restarted
         else f"Every update trains on the same {rows}.",
-        evidence=f"the same {rows} in {len(updates)} updates"
+        evidence=f"the same {rows} in {n} updates"
+        + (", of which only what the data set draws at random differs" if differ else "")
         + (f"; next(iter(…)){named_at(line)} in each of them" if is_restarted else "")
         + (f"; {others}" if others else ""),
         why="The training loss falls to zero while the model learns nothing else, which looks like success.",
@@ -53,5 +67,14 @@ def _others(record: LoopRecord, trained: set[int]) -> str:
         return f"the loop evaluates {n_evaluated} other rows of its training part"
     if unused := record.observed.unused:
         return f"{unused.name} holds {unused.n_batches:,} more batches of this size"
-    n_batches = max((use.n_batches for use in record.observed.training_loaders), default=0)
+    loaders = record.observed.training_loaders
+    n_batches = max((use.n_batches for use in loaders if _has_more_items(use, len(trained))), default=0)
     return f"its DataLoader has {n_batches:,} batches" if n_batches > 1 else ""
+
+
+def _has_more_items(use: LoaderUse, n: int) -> bool:
+    """Return whether a data set has more than n items, or no length: an update may read all of them in parts."""
+    try:
+        return len(use.dataset) > n
+    except TypeError:
+        return True

@@ -47,8 +47,8 @@ def shared_items(training: LoaderUse, validation: LoaderUse) -> SharedItems | No
     if any(isinstance(use.dataset, IterableDataset) for use in (training, validation)):
         raise NotJudged("a data set has no indices")
     ours, theirs = _indices(validation), _indices(training)
-    digests = [_digest(validation.dataset[i]) for i in ours[:MAX_VALIDATION]]
-    if None in digests or digests[:4] != [_digest(validation.dataset[i]) for i in ours[:4]]:
+    digests = [item_digest(validation.dataset[i]) for i in ours[:MAX_VALIDATION]]
+    if None in digests or digests[:4] != [item_digest(validation.dataset[i]) for i in ours[:4]]:
         raise NotJudged("items of the validation data set are random, or not made of tensors, arrays and numbers")
     base, base_of_training = _in_base(validation, ours), _in_base(training, theirs)
     if base[0] is base_of_training[0]:
@@ -78,7 +78,7 @@ def _digests_of_training(training: LoaderUse, indices: Sequence[Any]) -> list[by
     digests = []
     deadline = time.monotonic() + MAX_SECONDS
     for i in indices[:MAX_TRAINING]:
-        digests.append(_digest(training.dataset[i]))
+        digests.append(item_digest(training.dataset[i]))
         if time.monotonic() > deadline:
             break
     return digests
@@ -99,7 +99,7 @@ def _compared(ours: Sequence[bytes | None], theirs: Sequence[bytes | None]) -> S
     return SharedItems(len(ours), len(ours), f"in the same order, from item {starts[0]} on")
 
 
-def _digest(item: Any) -> bytes | None:
+def item_digest(item: Any) -> bytes | None:
     """Return a hash of an item's values; None if it has parts of unknown types."""
     digest = hashlib.blake2b(digest_size=12)
     for part in _parts(item):

@@ -1,11 +1,12 @@
 """A loop that trains on the same rows in every update, although it has others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from tests.core.doctor.loop.judged import judged
 from tui_lab.core.doctor.loop.recorder import LoopRecorder
@@ -86,6 +87,11 @@ def of_some_features() -> None:
     fit(x_train[:, :WIDTH], nn.Linear(WIDTH, 2))
 
 
+def of_all_items() -> None:
+    loader = DataLoader(TensorDataset(torch.randn(5 * N, WIDTH)), batch_size=N)
+    fit(torch.cat([x for (x,) in loader]), nn.Linear(WIDTH, 2))
+
+
 def of_all_data() -> None:
     """The rest of the data is for validation."""
     data = torch.randn(5 * N, WIDTH)
@@ -97,6 +103,72 @@ def without_validation() -> None:
     fit(x_train[:N], nn.Linear(WIDTH, 2), validates=False)
 
 
-@pytest.mark.parametrize("loop", [of_all_rows, of_some_features, of_all_data, without_validation])
+@pytest.mark.parametrize("loop", [of_all_rows, of_some_features, of_all_items, of_all_data, without_validation])
 def test_what_may_be_meant_is_a_hint(loop: Loop) -> None:
     assert [(finding.code, finding.kind) for finding in judged(loop)] == [("constant_batch", "hint")]
+
+
+class Changed(Dataset[Tensor]):
+    """Rows with noise, as an augmentation draws it; or rows that are drawn whatever the index is."""
+
+    def __init__(self, *, draws: bool) -> None:
+        self.rows = torch.randn(5 * N, WIDTH)
+        self.draws = draws
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Tensor:
+        row = self.rows[int(torch.randint(len(self.rows), ()))] if self.draws else self.rows[index]
+        return row + torch.randn(WIDTH)
+
+
+def train_on(next_batch: Callable[[], Tensor], n_batches: int = 1) -> None:
+    model = nn.Linear(WIDTH, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(6):
+        optimizer.zero_grad()
+        for _ in range(n_batches):
+            torch.autograd.backward(model(next_batch()).square().mean())
+        optimizer.step()
+
+
+def of_restarted_iterators(*, shuffle: bool = False, draws: bool = False) -> None:
+    loader = DataLoader(Changed(draws=draws), batch_size=N, shuffle=shuffle)
+    train_on(lambda: next(iter(loader)))
+
+
+def of_one_iterator() -> None:
+    batches = iter(DataLoader(Changed(draws=False), batch_size=N // 2))
+    train_on(lambda: next(batches))
+
+
+def of_all_items_in_parts() -> None:
+    loader = DataLoader(Changed(draws=False), batch_size=N)
+
+    def batches() -> Iterator[Tensor]:
+        while True:
+            yield from loader
+
+    parts = batches()
+    train_on(lambda: next(parts), n_batches=len(loader))
+
+
+def test_same_items_are_found_although_something_of_them_is_drawn() -> None:
+    (finding,) = judged(of_restarted_iterators)
+    assert (finding.code, finding.kind) == ("constant_batch", "finding")
+    assert f"{N} items" in finding.evidence and "test_constant_batch.py:" in finding.location
+
+
+@pytest.mark.parametrize(
+    "loop",
+    [
+        partial(of_restarted_iterators, shuffle=True),
+        partial(of_restarted_iterators, draws=True),
+        of_one_iterator,
+        of_all_items_in_parts,
+    ],
+    ids=["shuffled", "drawn whatever the index", "one iterator", "all items in parts"],
+)
+def test_other_items_or_rows_are_healthy(loop: Loop) -> None:
+    assert judged(loop) == []
