@@ -28,6 +28,8 @@ class Boundary:
         self.recorder: Recorder | None = None
         self.was_stopped = False
         """Whether StopRequested was raised and no step was made after it."""
+        self.is_waiting = False
+        """Whether it waits for a command, while the run is paused."""
         self._answering = answering
         self._commands = commands
         self._changes = ScriptChanges(self.control)
@@ -65,7 +67,11 @@ class Boundary:
         self.control.poll(SINGLE_PROCESS)
         self._execute_pending(recorder)
         while self.control.paused and not self.control.stop_requested:
-            self.control.poll(SINGLE_PROCESS, wait=True)
+            self.is_waiting = True
+            try:
+                self.control.poll(SINGLE_PROCESS, wait=True)
+            finally:
+                self.is_waiting = False
             self._execute_pending(recorder)
         recorder.batches.always = self.control.steps_left > 0
 

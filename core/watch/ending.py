@@ -1,9 +1,11 @@
 """How a watched script ended, and why nothing was recorded of it. Does not import torch."""
 
+import signal
 import sys
 import traceback
 
 from tui_lab.core import events as ev
+from tui_lab.util.exit_codes import of_signal
 
 OTHER_LIBRARIES = ("jax", "tensorflow", "mxnet")
 LAUNCHERS = (
@@ -13,8 +15,18 @@ LAUNCHERS = (
     "deepspeed.launcher.runner",
 )
 """Modules that start a script in other processes."""
+STOPPED = tuple(of_signal(number) for number in (signal.SIGINT, signal.SIGTERM))
+"""Codes with which a script exits that handles such a signal itself."""
 NO_ERRORS = (StopIteration, StopAsyncIteration, GeneratorExit)
 """Exceptions with which a loop ends as it should."""
+
+
+class EndedBySignal(BaseException):
+    """What `ending` gets where a signal ends the process. It is never raised. number: of the signal."""
+
+    def __init__(self, number: int) -> None:
+        self.name = signal.Signals(number).name
+        super().__init__(f"{self.name} ended the script")
 
 
 def ending(step: int, error: BaseException | None) -> ev.Stopped | ev.Failed:
@@ -22,13 +34,20 @@ def ending(step: int, error: BaseException | None) -> ev.Stopped | ev.Failed:
     match error:
         case None | SystemExit(code=None | 0):
             return ev.Stopped(step=step, reason="done")
-        case KeyboardInterrupt():  # By the user: Ctrl+C, or StopRequested.
+        case KeyboardInterrupt() | EndedBySignal():  # By the user: Ctrl+C, StopRequested, kill.
+            return ev.Stopped(step=step, reason="stopped")
+        case SystemExit(code=code) if code in STOPPED:
             return ev.Stopped(step=step, reason="stopped")
         case SystemExit():
-            return ev.Failed(step=step, message=f"the script exited with {error.code!r}")
+            return ev.Failed(step=step, message=_exit_message(error.code))
         case _:
             details = "".join(traceback.format_exception(error))
             return ev.Failed(step=step, message=f"{type(error).__name__}: {error}", details=details)
+
+
+def _exit_message(code: object) -> str:
+    """What an exit with `code` means: Python prints anything but a number, and exits with code 1."""
+    return f"the script ended with exit code {code}" if isinstance(code, int) else f"the script ended: {code}"
 
 
 def why_no_steps(end: ev.Stopped | ev.Failed, *, has_optimizer: bool) -> str:

@@ -133,6 +133,11 @@ class TorchHooks:
         self._undo.append(undo)
         return undo
 
+    @property
+    def is_telling(self) -> bool:
+        """Whether the listener is at work."""
+        return self._suspended > 0
+
     def listens(self) -> bool:
         """Whether this call is to be recorded: in the thread that trains, and in the process that began to record."""
         if not self._active or self._suspended:

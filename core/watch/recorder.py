@@ -67,7 +67,8 @@ class Recorder:
         self.by_hand = UpdatesByHand()
         self.last_state = LastState(log.run.checkpoints)
         self._open: OpenStep | None = None
-        self._is_stepping = False
+        self.is_stepping = False
+        """Whether an optimizer changes the weights at this moment."""
         self._losses_inside = 0
         self._n_skipped = 0
         self._n_skipped_in_a_row = 0
@@ -112,7 +113,7 @@ class Recorder:
             self.clock.exclude(self._now() - began)
             if by_hand is not None:
                 self._begin_training(by_hand)
-        self._losses_inside += self._is_stepping
+        self._losses_inside += self.is_stepping
         if self._losses_inside > 1:  # LBFGS evaluates the loss again and again; the first one is that of the step.
             return
         pending = self._pending
@@ -189,7 +190,7 @@ class Recorder:
                 self._measurements.before_step(optimizer, self.script.finder.likely_model)
         self.steering.before_step(optimizer)
         step.lrs += [float(group["lr"]) for group in optimizer.param_groups]
-        self._is_stepping = True
+        self.is_stepping = True
         self._losses_inside = 0
 
     def after_step(self, optimizer: Optimizer) -> None:
@@ -197,8 +198,8 @@ class Recorder:
         if not self.script.watches(optimizer):  # What led to this step is not recorded.
             self._pending = Pending()
             self.batches.end_step(self.steps.n_complete, 0)
-        elif self._open is not None and self._is_stepping:
-            self._is_stepping = False
+        elif self._open is not None and self.is_stepping:
+            self.is_stepping = False
             self._attach(self._open, optimizer)
             self.last_state.updated(self.script.model, optimizer)
             if self._open.is_ended(self.script.optimizers):
@@ -301,7 +302,7 @@ class Recorder:
         if self.script.given.optimizers:  # What is logged before the first step has its number, too.
             self.steps.number_from(self.script.given.optimizers[0])
         step = self._open
-        if step is None or not step.stepped or self._is_stepping:
+        if step is None or not step.stepped or self.is_stepping:
             return
         if not self.script.optimizers.has_last or step.is_ended(self.script.optimizers):
             self._end_cycle(step.stepped[-1], wait=True)
@@ -326,7 +327,7 @@ class Recorder:
         """Remove the hooks, record what is left, and give the script its own values back."""
         if (last := self.by_hand.update()) is not None:
             self.before_step(last)
-            self._is_stepping = False
+            self.is_stepping = False
             if self._open is not None:
                 self._attach(self._open, last)
         self.hooks.remove()

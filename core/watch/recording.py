@@ -18,7 +18,7 @@ from tui_lab.core.runs.lock import Lock
 from tui_lab.core.watch.answering import Answering
 from tui_lab.core.watch.boundary import Boundary
 from tui_lab.core.watch.code_recorder import code_recorder
-from tui_lab.core.watch.ending import ending, last_events, why_no_steps
+from tui_lab.core.watch.ending import EndedBySignal, ending, last_events, why_no_steps
 from tui_lab.core.watch.event_writer import EventWriter
 from tui_lab.core.watch.recorder import Recorder
 from tui_lab.core.watch.run_log import RunLog
@@ -29,6 +29,8 @@ from tui_lab.util.errors import RunError
 
 SECONDS_WITHOUT_STEP = 60.0
 NO_STEP = "no optimizer step yet after a minute: tui-lab records loops that call the step() of a torch optimizer"
+
+IN_STEP = "the script ended inside an optimizer step, which the saved weights may have in part"
 
 
 class Recording:
@@ -115,19 +117,14 @@ class Recording:
         self._timer.cancel()
         self._listening.close()
         self.answering.close()
-        try:
-            self.recorder.finish()
-            if self.n_steps:
-                self.boundary.save_last(self.recorder)
-        except RunError as failure:
-            self.recorder.log.warn(f"the last state was not saved: {failure}")
-        except Exception as failure:  # A half-built model may raise anything when it is read.
-            self.recorder.log.warn(f"the last state was not saved: {failure!r}")
+        self._finish()
         if self.boundary.was_stopped and isinstance(error, SystemExit | None):
             error = StopRequested()  # The script caught it and ended by itself, as Lightning does with exit code 1.
         self.update_code()
         step = self.recorder.log.n_steps
         self._ending = ending(step, error) if error is not None or caught is None else replace(caught, step=step)
+        if isinstance(error, EndedBySignal):
+            self.recorder.log.warn(str(error))
         why = ""
         if not self.n_steps:
             why = why_no_steps(self._ending, has_optimizer=bool(self.recorder.script.optimizers.present))
@@ -138,6 +135,25 @@ class Recording:
         self.recorder.script.given = Given()
         self._lock.release()
         self.on_end()
+
+    def _finish(self) -> None:
+        """Record the last step, and save the state after it."""
+        is_in_step = self.recorder.is_stepping
+        try:
+            self.recorder.finish()
+            if self.n_steps:
+                self.boundary.save_last(self.recorder)
+        except RunError as failure:
+            self.recorder.log.warn(f"the last state was not saved: {failure}")
+        except Exception as failure:  # A half-built model may raise anything when it is read.
+            self.recorder.log.warn(f"the last state was not saved: {failure!r}")
+        if is_in_step:
+            self.recorder.log.warn(IN_STEP)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a step is being made or recorded at this moment, so that the recording cannot end in between."""
+        return (self.recorder.is_stepping or self.recorder.hooks.is_telling) and not self.boundary.is_waiting
 
     @property
     def has_ended(self) -> bool:

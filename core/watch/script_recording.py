@@ -52,6 +52,8 @@ class ScriptRecording:
         self.problem = ""
         self.on_non_finite: Callable[[ev.NonFinite], None] = lambda event: None
         """Called with what became non-finite first, when it happens."""
+        self.on_begin: Callable[[], None] = lambda: None
+        """Called in the script's thread when it has imported torch, before anything of it is recorded."""
         self._config = ScriptConfig(command=tuple(command), folder=str(Path.cwd()))
         run = runs.create(name, self._config, cast("Tokenizer", _UnknownTokens()), out)
         self.run = Run(run.path.absolute())  # The script may change its current folder.
@@ -61,12 +63,18 @@ class ScriptRecording:
         self._listener = self._new_listener()
         self._report = report
         self._pid = os.getpid()
+        self._is_beginning = False
         when_imported("torch", self._begin)
 
     @property
     def n_steps(self) -> int:
         """The optimizer steps recorded so far."""
         return 0 if self._recording is None else self._recording.n_steps
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the recording cannot end at this moment; see Recording.is_busy."""
+        return self._is_beginning or (self._recording is not None and self._recording.is_busy)
 
     @property
     def non_finite(self) -> ev.NonFinite | None:
@@ -100,6 +108,8 @@ class ScriptRecording:
     def _begin(self) -> None:
         if os.getpid() != self._pid:  # A forked child is not recorded.
             return
+        self.on_begin()
+        self._is_beginning = True
         try:
             from tui_lab.core.watch.recording import Recording
 
@@ -110,3 +120,5 @@ class ScriptRecording:
         except Exception as error:  # Whatever it is, the script must run.
             self.problem = f"the script cannot be recorded: {type(error).__name__}: {error}"
             self._report(self.problem)
+        finally:
+            self._is_beginning = False

@@ -367,6 +367,26 @@ def test_an_interrupt_ends_the_script_as_under_python(training: "subprocess.Pope
     assert isinstance(last, ev.Stopped) and last.reason == "stopped"
 
 
+@pytest.mark.slow
+def test_a_signal_of_a_cluster_ends_the_run_with_a_checkpoint(training: "subprocess.Popen[bytes]") -> None:
+    [recorded] = list_runs()
+    training.send_signal(signal.SIGTERM)
+    _, stderr = training.communicate()
+    assert training.returncode == -signal.SIGTERM and b"\nrecorded " in stderr
+    *_, saved, warned, last = recorded.events()
+    assert isinstance(last, ev.Stopped) and last.reason == "stopped" and "SIGTERM" in getattr(warned, "message", "")
+    assert isinstance(saved, ev.Saved) and saved.step == len(losses_of(recorded))
+
+
+@pytest.mark.slow
+def test_a_script_that_exits_with_a_code_has_failed(script: Callable[..., Path]) -> None:
+    path = script(QUICK_TRAINING + "import sys\nsys.exit(3)\n")
+    assert run_process(Target("train.py", ("2",)), path.parent)[0] == 3
+    [recorded] = list_runs()
+    row = row_of(recorded.path, "a")
+    assert row.state == "failed" and "exit code 3" in row.message and len(losses_of(recorded)) == 2
+
+
 @pytest.mark.parametrize(("code", "reason"), [("", b"made no step"), ("import jax", b"other than torch")])
 def test_a_script_that_does_not_train_gets_a_reason(code: str, reason: bytes, script: Callable[..., Path]) -> None:
     path = script(f"{code}\nprint('hello')")

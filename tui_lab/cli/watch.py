@@ -17,6 +17,8 @@ from tui_lab.cli.output import say
 from tui_lab.core import events as ev
 from tui_lab.core.runs.before_nonfinite import read_before
 from tui_lab.core.runs.folder import CONFIG, OUTPUT
+from tui_lab.core.watch.ending import EndedBySignal
+from tui_lab.core.watch.exit_code import ExitCode
 from tui_lab.core.watch.output_log import OutputLog
 from tui_lab.core.watch.script_process import (
     Target,
@@ -26,6 +28,7 @@ from tui_lab.core.watch.script_process import (
     forget_shadowed_modules,
 )
 from tui_lab.core.watch.script_recording import ScriptRecording
+from tui_lab.core.watch.terminating_signals import TerminatingSignals
 from tui_lab.runs.nonfinite_text import before_lines, origin_lines, origin_summary
 from tui_lab.util.errors import ConfigError, LabError, nearest
 from tui_lab.util.exit_codes import BAD_USAGE, DONE, INTERRUPTED
@@ -240,7 +243,16 @@ def begin(
             _say(f"recording into {shown_folder}; follow it with: tui-lab app {shlex.quote(shown_folder)}")
         output = _copy_output(recording.run.path, in_background=in_background)
         end_quietly_when_stopped()
-        at_end(lambda error: _end(recording, output, error, "" if in_background else shown_folder))
+        exit_code = ExitCode()
+        exit_code.watch()
+
+        def end(error: BaseException | None) -> None:
+            _end(recording, output, error or exit_code.exception(), "" if in_background else shown_folder)
+
+        at_end(end)
+        signals = TerminatingSignals(lambda number: end(EndedBySignal(number)), lambda: recording.is_busy)
+        signals.handle()
+        recording.on_begin = signals.watch
     except LabError as error:
         for line in str(error).splitlines():
             _say(f"tui-lab: {line}")

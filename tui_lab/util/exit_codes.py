@@ -10,3 +10,8 @@ FAILED = 3
 NOT_JUDGED = 4
 """The doctor could not judge: a check crashed, and the others found nothing."""
 INTERRUPTED = 130
+
+
+def of_signal(number: int) -> int:
+    """The exit code that a shell shows for a process that the signal ended."""
+    return 128 + number
