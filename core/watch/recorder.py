@@ -24,6 +24,7 @@ from tui_lab.core.watch.step_clock import StepClock
 from tui_lab.core.watch.step_log import StepLog
 from tui_lab.core.watch.steps import OpenStep, Pending
 from tui_lab.core.watch.trainer_hooks import TrainerHooks
+from tui_lab.core.watch.training_mode import TrainingMode
 from tui_lab.core.watch.updates_by_hand import ByHand, UpdatesByHand
 from tui_lab.core.watch.values import scalar_of
 from tui_lab.core.watch.watched_script import Given, WatchedScript
@@ -64,6 +65,7 @@ class Recorder:
             log, self.script, self.end_step, lambda: self.steps.n_complete, self.clock.pause
         )
         self._pending = Pending()
+        self._mode = TrainingMode()
         self.by_hand = UpdatesByHand()
         self.last_state = LastState(log.run.checkpoints)
         self._open: OpenStep | None = None
@@ -76,14 +78,15 @@ class Recorder:
     # What the hooks see
 
     def criterion(self, name: str, output: Tensor, logits: Tensor, targets: Tensor, options: dict[str, Any]) -> None:
-        """A loss: of training if it has gradients, otherwise of an evaluation."""
+        """A loss: of training if it has gradients and the model trains in this mode, otherwise of an evaluation."""
         is_reduced = output.dim() == 0
-        if not is_reduced and not output.requires_grad:  # How its values are averaged is not seen.
+        is_training = output.requires_grad and not self._mode.is_evaluating
+        if not is_reduced and not is_training:  # How its values are averaged is not seen.
             return
         self._look_for_update(output)
         n_samples = int(targets.shape[0]) if targets.dim() else 1
         self.script.loss_called(name, logits, targets)
-        if not output.requires_grad:
+        if not is_training:
             if self.script.finder.model is not None and not self._evaluations.has_called:
                 return
             self.clock.evaluation()
@@ -106,6 +109,8 @@ class Recorder:
 
     def backward(self, loss: Tensor) -> None:
         self._look_for_update(loss)
+        if self._mode.backward():
+            self._evaluations.discard()
         self._training()
         if not self.by_hand.is_off:
             began = self._now()
@@ -186,6 +191,7 @@ class Recorder:
             self._begin_training(optimizer)
         if is_first:
             step.script_lr = float(optimizer.param_groups[0]["lr"])
+            self._mode.stepped(self.script.finder.likely_model)
             if not is_by_hand:  # The weights of that one have changed already.
                 self._measurements.before_step(optimizer, self.script.finder.likely_model)
         self.steering.before_step(optimizer)
@@ -215,6 +221,13 @@ class Recorder:
 
     def training_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """The model is called with gradients."""
+        was_evaluating = self._mode.is_evaluating
+        self._mode.called(module)
+        if self._mode.is_evaluating:
+            if not was_evaluating:  # What was seen without gradients counts, also if a backward pass follows this call.
+                self._finish_evaluation()
+            self.evaluation_call(module, args, kwargs)
+            return
         self._look_for_update()
         self._evaluations.interrupted()
         self._training()
@@ -230,7 +243,7 @@ class Recorder:
         self._pending.n_tokens += inputs.x.numel() if inputs.has_tokens else 0
 
     def evaluation_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """The model, or a further module of its class, is called without gradients."""
+        """The model, or a further module of its class, is called, but not for training."""
         if module is not self.script.finder.model:
             self._evaluations.other_called(lambda: self.script.is_trained(module))
             return
@@ -240,7 +253,7 @@ class Recorder:
 
     def model_output(self, output: Any) -> None:
         """The model returned `output`, with gradients if they are enabled."""
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() and not self._mode.is_evaluating:
             self.batches.returned(output)
         else:
             self._evaluations.returned(output, is_cross_entropy=self.script.n_vocab > 0)
