@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tui_lab.core.doctor.findings import NotApplicable, NotJudged
+from tui_lab.core.doctor.findings import NotJudged
 from tui_lab.core.doctor.measures.loss_forms import Reading, read
 from tui_lab.core.doctor.measures.update_trace import UpdateTrace
 from tui_lab.core.doctor.program.batch import Batch, n_rows
 from tui_lab.core.doctor.program.nested import mapped, tensors_of
+from tui_lab.core.doctor.program.once import once_per_target
 from tui_lab.core.doctor.program.target import Target
 
 KEPT_ELEMENTS = 2**24
@@ -53,6 +54,7 @@ class Measurement:
         return self.reading.total * self.n_counted / kept if kept else 0.0
 
 
+@once_per_target
 def stated(target: Target) -> Measurement:
     """Measure the loss that the user states, on the probe in evaluation mode.
 
@@ -60,17 +62,26 @@ def stated(target: Target) -> Measurement:
     """
     if target.loss_function is None:
         raise NotJudged("no loss function was given, so torch's cross-entropy is assumed")
-    measurement: Measurement = _cached(target, "stated loss", lambda: _stated(target, target.probe.batch))
-    return measurement
+    return measured_loss(target, target.probe.batch)
 
 
+@once_per_target
 def of_update(target: Target) -> list[Measurement]:
     """Measure the losses of one update of a copy, one for each backward call, on the probe, without dropout.
 
     Raises NotJudged if there is no optimizer or the loss does not use the logits that the model returns.
     """
     target.require_optimizers()
-    measured: list[Measurement] = _cached(target, "update", lambda: _of_update(target))
+    trace = UpdateTrace(target.fresh())
+    trace.run(target.probe.batch)
+    measured = measurements_of(trace)
+    if not measured:
+        raise NotJudged("the update's loss is not computed from the logits that the model returns")
+    tokens = target.tokens
+    if len(measured) == 1 and tokens is not None and tokens.y is not None:
+        y = tokens.y(target.probe.batch)
+        if y.shape == measured[0].logits.shape[:2]:
+            return [_measurement(measured[0].logits, measured[0].gradient, x=measured[0].x, y=y)]
     return measured
 
 
@@ -101,25 +112,8 @@ def recorded(target: Target) -> list[Measurement]:
     return measured
 
 
-def _cached(target: Target, name: str, measure: Callable[[], Any]) -> Any:
-    """Return the value of `measure`, or raise what it raised, once for each target."""
-    store = vars(target).setdefault("_measurements", {})
-    if name not in store:
-        try:
-            store[name] = measure()
-        except (NotJudged, NotApplicable) as reason:
-            store[name] = reason
-    if isinstance(store[name], Exception):
-        raise store[name]
-    return store[name]
-
-
 def measured_loss(target: Target, batch: Batch) -> Measurement:
     """Measure the stated loss on any batch in evaluation mode. Raises NotJudged as `stated` does."""
-    return _stated(target, batch)
-
-
-def _stated(target: Target, batch: Batch) -> Measurement:
     outputs: list[Any] = []
     handle = target.model.register_forward_hook(lambda module, args, output: outputs.append(output))
     try:
@@ -282,17 +276,3 @@ def measurements_of(trace: UpdateTrace) -> list[Measurement]:
 
 def _by_id(gradients: dict[int, Tensor], tensors: list[Tensor]) -> list[Tensor | None]:
     return [gradients.get(id(tensor)) for tensor in tensors]
-
-
-def _of_update(target: Target) -> list[Measurement]:
-    trace = UpdateTrace(target.fresh())
-    trace.run(target.probe.batch)
-    measured = measurements_of(trace)
-    if not measured:
-        raise NotJudged("the update's loss is not computed from the logits that the model returns")
-    tokens = target.tokens
-    if len(measured) == 1 and tokens is not None and tokens.y is not None:
-        y = tokens.y(target.probe.batch)
-        if y.shape == measured[0].logits.shape[:2]:
-            return [_measurement(measured[0].logits, measured[0].gradient, x=measured[0].x, y=y)]
-    return measured

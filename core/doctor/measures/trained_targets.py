@@ -10,6 +10,7 @@ from tui_lab.core.doctor.findings import NotApplicable, NotJudged
 from tui_lab.core.doctor.measures.loss_gradient import Measurement, measured_loss, trained
 from tui_lab.core.doctor.program.batch import Batch, first_rows, with_tensor
 from tui_lab.core.doctor.program.nested import tensors_in, tensors_of
+from tui_lab.core.doctor.program.once import once_per_target
 from tui_lab.core.doctor.program.target import Target, required, targets_of
 from tui_lab.core.doctor.program.target_rules import UNKNOWN, next_token
 from tui_lab.core.doctor.program.tokens import are_ids
@@ -48,16 +49,34 @@ class TrainedTargets:
     view_shift: int | None = None
 
 
+@once_per_target
 def trained_targets(target: Target) -> TrainedTargets:
     """Return the trained targets of the first batches, once for each target.
 
     Raises NotApplicable without tokens, NotJudged if the targets are neither in the batch nor measurable.
     """
-    store = vars(target)
-    if "_trained_targets" not in store:
-        store["_trained_targets"] = _trained_targets(target)
-    result: TrainedTargets = store["_trained_targets"]
-    return result
+    if target.tokens is None and _has_labels_of_ids(target):
+        raise NotJudged("the model gets ids and labels of the same shape, and returns no logits for them")
+    tokens = required(target.tokens)
+    try:
+        measurement: Measurement | None = trained(target)
+    except (NotJudged, NotApplicable):
+        measurement = None
+    if measurement is not None and measurement.logits.shape[1] == 1 and target.probe.x.shape[1] > 1:
+        measurement = None
+    if tokens.y is None:
+        return TrainedTargets(_measured_batches(target, measurement), None, measurement)
+    shift = view_shift = _shift(target, measurement)
+    batches = []
+    for step in range(STEPS if target.varies else 1):
+        batch = trained_batch(target, target.batch(step), shift or 0)
+        labels = _labels_before_the_shift(batch)
+        batches.append(batch if labels is None else replace(batch, y=labels))
+    if all(one.y is not None and not torch.equal(one.y, one.trained) for one in batches) and shift == 0:
+        shift = 1
+    if view_shift is not None and uses_mask(measurement, view_shift, target.ignored):
+        batches = [_masked(target, batch) for batch in batches[:MEASURED_STEPS]]
+    return TrainedTargets(batches, shift, measurement, view_shift)
 
 
 def label_shift(target: Target) -> int:
@@ -89,31 +108,6 @@ def agreement(expected: Tensor, y: Tensor, counted: Tensor) -> float:
 def are_next_ids(batch: TrainedBatch, ignored: int) -> bool:
     """Return whether the trained targets are the next ids of their row."""
     return agreement(next_token(batch.x), batch.trained, batch.trained != ignored) > AGREEMENT
-
-
-def _trained_targets(target: Target) -> TrainedTargets:
-    if target.tokens is None and _has_labels_of_ids(target):
-        raise NotJudged("the model gets ids and labels of the same shape, and returns no logits for them")
-    tokens = required(target.tokens)
-    try:
-        measurement: Measurement | None = trained(target)
-    except (NotJudged, NotApplicable):
-        measurement = None
-    if measurement is not None and measurement.logits.shape[1] == 1 and target.probe.x.shape[1] > 1:
-        measurement = None
-    if tokens.y is None:
-        return TrainedTargets(_measured_batches(target, measurement), None, measurement)
-    shift = view_shift = _shift(target, measurement)
-    batches = []
-    for step in range(STEPS if target.varies else 1):
-        batch = trained_batch(target, target.batch(step), shift or 0)
-        labels = _labels_before_the_shift(batch)
-        batches.append(batch if labels is None else replace(batch, y=labels))
-    if all(one.y is not None and not torch.equal(one.y, one.trained) for one in batches) and shift == 0:
-        shift = 1
-    if view_shift is not None and uses_mask(measurement, view_shift, target.ignored):
-        batches = [_masked(target, batch) for batch in batches[:MEASURED_STEPS]]
-    return TrainedTargets(batches, shift, measurement, view_shift)
 
 
 def uses_mask(measurement: Measurement | None, shift: int, ignored: int) -> bool:

@@ -7,10 +7,12 @@ of the model that was forgotten gets gradients, and is no copy of the first.
 import torch
 from torch import nn
 
+from tui_lab.core.doctor.program.once import once_per_target
 from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.watch.model_search import parameters_of
 
 
+@once_per_target
 def names_beside(target: Target) -> set[str]:
     """Return the names of the parameters of all modules of a script that need no optimizer.
 
