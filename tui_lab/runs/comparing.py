@@ -16,7 +16,7 @@ from tui_lab.core.runs.code_diff import CodeDiff
 from tui_lab.core.runs.compare_groups import GroupComparison, compare_groups
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.start_difference import code_difference
-from tui_lab.core.runs.sweep.seeds import runs_of, sweep_folder
+from tui_lab.core.runs.sweep.seeds import done_trials, sweep_folder
 from tui_lab.runs.answers import new_tokens, verdict
 from tui_lab.runs.code_text import code_diff_text
 from tui_lab.runs.columns import Column, figures_of, settings_of
@@ -176,9 +176,10 @@ def _columns(names: Sequence[str]) -> list[Column]:
     seen: set[Path] = set()
     names = list(dict.fromkeys(names))
     for name in names:
-        paths = [path for run in runs_of(name) if (path := run.path.resolve()) not in seen]
-        seen.update(paths)
         sweep = sweep_folder(name)
+        named = [runs.find(name)] if sweep is None else done_trials(sweep)
+        paths = [path for run in named if (path := run.path.resolve()) not in seen]
+        seen.update(paths)
         if sweep is not None and len(names) > 1 and paths:
             parts.append((sweep.resolve(), paths))
         else:

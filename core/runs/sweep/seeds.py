@@ -11,22 +11,18 @@ from tui_lab.util.errors import RunError
 SHOWN_TRIALS = 3
 
 
-def runs_of(name: str) -> list[Run]:
-    """The run with this path or name; of a sweep over seeds, all trials that are done.
-
-    Raises RunError, also for a sweep that varies another setting or has no such trial.
-    """
-    folder = sweep_folder(name)
-    return [runs.find(name)] if folder is None else _done_trials(read_sweep(folder))
-
-
 def sweep_folder(name: str) -> Path | None:
     """Return the folder of the sweep with this path or name; None if there is none."""
     paths = (Path(name), runs.runs_folder() / name)
     return next((path for path in paths if (path / SWEEP).is_file()), None)
 
 
-def _done_trials(sweep: Sweep) -> list[Run]:
+def done_trials(folder: Path) -> list[Run]:
+    """Return the trials of a sweep over seeds that are done.
+
+    Raises RunError, also for a sweep that varies another setting or has no such trial.
+    """
+    sweep = read_sweep(folder)
     varied = varied_settings(sweep)
     done = [row for row in sweep.rows() if row.state == "done" and (row.run / runs.CONFIG).is_file()]
     if varied:

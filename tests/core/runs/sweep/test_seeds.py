@@ -11,7 +11,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.runs.catalog import RunRow
 from tui_lab.core.runs.sweep.folder import Plan, Result, Sweep, create_sweep
 from tui_lab.core.runs.sweep.search_space import Values
-from tui_lab.core.runs.sweep.seeds import runs_of
+from tui_lab.core.runs.sweep.seeds import done_trials, sweep_folder
 from tui_lab.runs.columns import Column, figures_of
 from tui_lab.runs.comparing import compare
 from tui_lab.util.errors import RunError
@@ -34,7 +34,8 @@ def seeds(n: int) -> list[Values]:
 
 def test_sweep_over_seeds_stands_for_its_trials_that_are_done(tmp_path: Path) -> None:
     sweep = sweep_of(tmp_path / "sweep", *seeds(3), done=2)
-    assert [run.path for run in runs_of(str(sweep.path))] == [sweep.folder(0), sweep.folder(1)]
+    assert sweep_folder(str(sweep.path)) == sweep.path
+    assert [run.path for run in done_trials(sweep.path)] == [sweep.folder(0), sweep.folder(1)]
 
 
 @pytest.fixture
@@ -90,16 +91,15 @@ def test_figures_of_unequal_trials_say_so() -> None:
     assert figures["state"] == ["1 done, 1 failed"] and figures["val loss"] == ["–"] and figures["steps"] == ["8"]
 
 
-def test_run_stands_for_itself(tmp_path: Path) -> None:
-    run = recorded(tmp_path / "run")
-    assert [each.path for each in runs_of(str(run.path))] == [run.path]
+def test_run_is_no_sweep(tmp_path: Path) -> None:
+    assert sweep_folder(str(recorded(tmp_path / "run").path)) is None
 
 
 def test_sweep_over_another_setting_is_refused_with_the_trials_to_name(tmp_path: Path) -> None:
     points: list[Values] = [{"optim.lr": lr} | seed for lr in (0.1, 0.2) for seed in seeds(2)]
     sweep = sweep_of(tmp_path / "sweep", *points, done=4)
     with pytest.raises(RunError) as caught:
-        runs_of(str(sweep.path))
+        done_trials(sweep.path)
     [problem] = caught.value.problems
     assert caught.value.code == "invalid" and "optim.lr" in problem.message
     assert problem.allowed == f"{sweep.folder(0)}, {sweep.folder(2)}", "one of each rate"
@@ -108,5 +108,5 @@ def test_sweep_over_another_setting_is_refused_with_the_trials_to_name(tmp_path:
 def test_sweep_without_a_trial_that_is_done_is_refused(tmp_path: Path) -> None:
     sweep = sweep_of(tmp_path / "sweep", *seeds(2), done=0)
     with pytest.raises(RunError) as caught:
-        runs_of(str(sweep.path))
+        done_trials(sweep.path)
     assert caught.value.code == "not_found"
