@@ -135,8 +135,8 @@ _ALL = [
             "The fill at the end of short rows counts in the loss.",
             "The loss falls fast and looks low; the text itself is learned slower.",
             "The gradient of the loss is not 0 where rows repeat one token to their end. A finding if a mask, a "
-            "padding_idx, the model's config or rows that are padded to the longest of each batch show that it is "
-            "padding, else a hint.",
+            "padding_idx, the model's config, the script's tokenizer or rows that are padded to the longest of each "
+            "batch show that it is padding, else a hint.",
             "Set the targets of the padding to the loss's ignore_index, all but an end token.",
         ),
         end_never_target=(

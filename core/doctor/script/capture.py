@@ -22,7 +22,7 @@ from tui_lab.core.doctor.script.token_form import (
     token_form,
     with_layout,
 )
-from tui_lab.core.doctor.script.vocabularies import vocabulary_sizes
+from tui_lab.core.doctor.script.vocabularies import Vocabulary, script_vocabularies
 from tui_lab.core.watch.model_calls import is_sharded, unwrapped
 
 MAX_BATCHES = 16
@@ -132,8 +132,8 @@ class Capture(CallCapture):
         """The modules that are called, without compiled and parallel wrappers, each once."""
         self.initial = InitialState()
         self.states = KeptStates()
-        self.vocabularies: frozenset[int] = frozenset()
-        """The numbers of ids of the tokenizers that the script has at its first training call."""
+        self.vocabularies: frozenset[Vocabulary] = frozenset()
+        """Those of the tokenizers that the script has at its first training call."""
         self.first_output: Any = None
         """What the first training call returned, for a script that never calls backward."""
         self._tape: TapeRecorder | None = None
@@ -153,7 +153,7 @@ class Capture(CallCapture):
         if not any(model is other for other in self.modules):
             if not self.modules:
                 self.initial.keep_optimizers(self._optimizers())
-                self.vocabularies = vocabulary_sizes()
+                self.vocabularies = script_vocabularies()
             self.modules.append(model)
             self.initial.keep(model)
             self.states.remember(model)

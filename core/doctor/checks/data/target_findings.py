@@ -118,10 +118,10 @@ def untrained_ends(target: Target, x: Tensor, y: Tensor, ends: UnusedEnds) -> Fi
     shown = slice(max(0, n_trained - 6), None)
     return Finding(
         code="ignored_targets",
-        title=f"Rows are trained from their first id on, and their ends are ignored: {ends.share:.0%} of the ids.",
-        evidence=f"in {ends.n_rows} rows, ids that vary come after the last target and before any padding; the model "
-        "sees only earlier ids, so it learns nothing from them",
-        why="If a row is a prompt and its answer, the prompt is trained and the answer never is: the mask is reversed.",
+        title="The mask of the targets is reversed: the prompt is trained, and the answer is not.",
+        evidence=f"{ends.n_rows} rows are trained from their first id on, and their ends are ignored, {ends.share:.0%} "
+        "of the ids; the ends hold ids that vary, differ in length, and come before any padding",
+        why="The model sees only earlier ids, so it learns nothing from what comes after the last target of a row.",
         fix=f"Set the targets of the prompt to {target.ignored}, and keep those of the answer and its end.",
         drawing=_drawn_rows(target, x[:, shown], y[:, shown]),
     )

@@ -139,11 +139,11 @@ def _compare_with_next_token(target: Target, trained: TrainedTargets, x: Tensor,
     """Compare y with the next tokens of x. Any of them may be ignored, such as a prompt or padding."""
     expected = _next_token_within_rows(x, y, target.ignored)
     counted = y != target.ignored
-    if unused_share(x, y, target.ignored) > MAX_IGNORED and _sees_only_earlier(target):
+    if (ends := unused_ends(trained, target.ignored)) is not None and _sees_only_earlier(target):
+        yield untrained_ends(target, x, y, ends)
+    elif unused_share(x, y, target.ignored) > MAX_IGNORED and _sees_only_earlier(target):
         proof = "most ids of a row come after its last target, so nothing is learned from them"
         yield ignored_targets(target, x, y, proof)
-    elif (ends := unused_ends(trained, target.ignored)) is not None and _sees_only_earlier(target):
-        yield untrained_ends(target, x, y, ends)
     elif target.rule is not None and y.shape[1] > SHORT_ROW and int(counted.sum()) <= len(y):
         yield ignored_targets(target, x, y)
     elif _wraps_around(x, y):

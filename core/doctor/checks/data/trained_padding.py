@@ -76,6 +76,8 @@ def _proof(target: Target, trained: TrainedTargets, token: int) -> str:
     config = getattr(target.model, "config", None)
     if getattr(config, "pad_token_id", None) == token != getattr(config, "eos_token_id", None):
         return f"the model's config has pad_token_id={token}, and another end"
+    if token in target.paddings:
+        return f"the script's tokenizer has pad_token_id={token}, and another end"
     first = trained.batches[0]
     tail = _tail(first.x, token)
     for tensor in tensors_of(first.batch):

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from tests.core.doctor.checks.programs import Causal, pairs_case, results, scores_target
 from tests.core.doctor.checks.programs import V as N_VOCAB
 from tests.core.doctor.loop.judged import codes, judged, loss_of
-from tests.core.doctor.script.test_target import LR, Small, TimeFirst, V, examined, outside, pair
+from tests.core.doctor.script.test_target import Small, TimeFirst, V, outside, pair
+from tests.core.doctor.script.training import LR, examined
 from tests.core.doctor.small_transformer import Attention, Block, Decoder, target_of
 from tests.core.watch.loops import start
 from tui_lab.core.doctor.checks.model import attention, causality, determinism, residual

@@ -288,6 +288,23 @@ def test_answers_that_are_ignored_while_their_prompts_are_trained(
         assert results(row_ends.check, target) == [("not judged", "")]
 
 
+@pytest.mark.parametrize("n_trained", [3, 7])
+def test_reversed_mask_is_named_however_many_targets_it_leaves(n_trained: int) -> None:
+    def batch(step: int) -> tuple[Tensor, Tensor]:
+        x, y = answered(step, trains="prompt")
+        return x[:, 7 - n_trained :], y[:, 7 - n_trained :]
+
+    (finding,) = targets.check(pairs_case(batches=batch, loss=cross_entropy))
+    assert "reversed" in finding.title
+
+
+@pytest.mark.parametrize(("paddings", "kind"), [({0}, "finding"), ({1}, "hint"), (set(), "hint")])
+def test_padding_that_a_tokenizer_names_is_a_finding(paddings: set[int], kind: str) -> None:
+    target = pairs_case(batches=padded(0, trained=True, length=T + 1), loss=cross_entropy)
+    known = replace(target, paddings=frozenset(paddings))
+    assert results(targets.check, known) == [(kind, "padding_trained")]
+
+
 def test_trained_padding_of_a_decoder_whose_rows_start_with_the_padding() -> None:
     def started(step: int, *, trained: bool) -> tuple[Tensor, Tensor]:
         x, y = padded(0, trained=trained)(step)

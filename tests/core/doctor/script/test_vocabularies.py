@@ -10,6 +10,7 @@ from tui_lab.core.doctor.findings import Finding, NotJudged
 from tui_lab.core.doctor.loop.recorder import LoopRecorder
 from tui_lab.core.doctor.script.capture import Capture
 from tui_lab.core.doctor.script.target import target_from_script
+from tui_lab.core.doctor.script.vocabularies import Vocabulary, script_vocabularies
 
 HIGHEST = 90
 """Of the ids in the batches."""
@@ -98,3 +99,12 @@ def test_ids_that_use_the_vocabulary_need_no_tokenizer() -> None:
 
 def test_embedding_of_a_model_that_returns_labels_is_no_vocabulary_of_logits() -> None:
     assert found(2000, 100, n_logits=5) == []
+
+
+@pytest.mark.parametrize(("end", "padding"), [(2, 0), (0, None)])
+def test_padding_is_an_id_that_marks_nothing_else(end: int, padding: int | None) -> None:
+    class Padding(OfLibrary):
+        pad_token_id, eos_token_id = 0, end
+
+    tokenizer = Padding(100)
+    assert script_vocabularies() == {Vocabulary(tokenizer.n_vocab, padding)}
