@@ -79,6 +79,9 @@ def _is_inside_compiled(module: nn.Module, others: Iterable[nn.Module]) -> bool:
 class ModelFinder:
     """Watches the calls of the candidates until one is called; from then on only of that one.
 
+    If that call has no gradients, a module around it that is called for training takes its place: a method such as
+    `generate` may call `self.forward`, which is seen as a call of the parts alone.
+
     Their classes get a `__call__` for this. A hook on the module itself would be copied and saved with it.
     """
 
@@ -86,6 +89,8 @@ class ModelFinder:
         self._model: weakref.ref[nn.Module] | None = None
         self._listener = listener
         self._watched: dict[int, weakref.ref[nn.Module]] = {}
+        self._around: dict[int, weakref.ref[nn.Module]] = {}
+        """The modules that may take the place of the model."""
         self._undo: list[Callable[[], None]] = []
 
     @property
@@ -118,6 +123,7 @@ class ModelFinder:
     def remove(self) -> None:
         """Stop watching."""
         self._watched = {}
+        self._around = {}
         while self._undo:
             self._undo.pop()()
 
@@ -132,11 +138,11 @@ class ModelFinder:
             call = nn.Module.__call__ if is_plain else original
             if torch.compiler.is_compiling():
                 return call(module, *args, **kwargs)
-            if not self._watches(module):
+            if not self._watches(module) and not self._takes_its_place(module):
                 if self._model is not None and not torch.is_grad_enabled():
                     self._listener.other_called(module)
                 return call(module, *args, **kwargs)
-            if self._model is None:
+            if self._model is None or self._around and torch.is_grad_enabled():
                 self._select(module)
             self._listener.model_called(module, args, kwargs)
             try:
@@ -162,10 +168,26 @@ class ModelFinder:
         watched = self._watched.get(id(module))
         return watched is not None and watched() is module
 
+    def _takes_its_place(self, module: nn.Module) -> bool:
+        around = self._around.get(id(module))
+        return around is not None and around() is module and torch.is_grad_enabled()
+
     def _select(self, module: nn.Module) -> None:
-        """The first candidate that is called is the model."""
+        """The module that is called is the model; without gradients, a module around it may still take its place."""
+        others = {} if torch.is_grad_enabled() else self._watched
+        self._around = {key: ref for key, ref in others.items() if _is_around(ref(), module)}
         self._model = weakref.ref(module)
         self._watched = {id(module): self._model}
+
+
+def _is_around(other: nn.Module | None, module: nn.Module) -> bool:
+    """Whether `module` is a part of `other`, which has further parts: a parallel wrapper has none."""
+    while other is not None and other is not module:
+        children = list(other.children())
+        if len(children) > 1 or next(other.parameters(recurse=False), None) is not None:
+            return any(part is module for part in other.modules())
+        other = children[0] if children else None
+    return False
 
 
 class Inputs(NamedTuple):
