@@ -47,6 +47,28 @@ IN_A_ROW = 3
 
 
 @dataclass
+class _Streak:
+    """Counts the latest measurements in a row that are on the same side of a threshold."""
+
+    _is_high: bool = False
+    _n: int = 0
+
+    def add(self, *, is_high: bool) -> None:
+        self._n = self._n + 1 if is_high == self._is_high else 1
+        self._is_high = is_high
+
+    @property
+    def is_high(self) -> bool:
+        """Whether the last IN_A_ROW were above."""
+        return self._is_high and self._n >= IN_A_ROW
+
+    @property
+    def is_low(self) -> bool:
+        """Whether the last IN_A_ROW were not above."""
+        return not self._is_high and self._n >= IN_A_ROW
+
+
+@dataclass
 class Monitors:
     """`update` takes every event of a run and returns new findings, each code once until a setting changes.
 
@@ -55,33 +77,31 @@ class Monitors:
     """
 
     config: RunConfig | None = None
-    n_vocab: int = 0
-    active: set[FindingCode] = field(default_factory=set)
-    refuted: set[FindingCode] = field(default_factory=set)
-    _reported: set[FindingCode] = field(default_factory=set)
-    _changed: dict[str, Any] = field(default_factory=dict)
-    _changed_at: int = 0
-    _data_changed_at: int | None = None
+    active: set[FindingCode] = field(default_factory=set, init=False)
+    refuted: set[FindingCode] = field(default_factory=set, init=False)
+    _reported: set[FindingCode] = field(default_factory=set, init=False)
+    _changed: dict[str, Any] = field(default_factory=dict, init=False)
+    _changed_at: int = field(default=0, init=False)
+    _data_changed_at: int | None = field(default=None, init=False)
     """The step of the latest change of the data: until the end of the warm-up the running loss is that of both."""
-    _n_examples: tuple[int, int] | None = None
-    best_loss: float = math.inf
-    _best_before: float = math.inf
+    _n_examples: tuple[int, int] | None = field(default=None, init=False)
+    _n_vocab: int = field(default=0, init=False)
+    _best_loss: float = field(default=math.inf, init=False)
+    _best_before: float = field(default=math.inf, init=False)
     """The best loss with which an active "diverging" was found."""
-    best_val_loss: float = math.inf
-    val_losses: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_EVALUATIONS))
-    worse_evaluations: int = 0
-    _overfitting_at: int = 0
+    _best_val_loss: float = field(default=math.inf, init=False)
+    _val_losses: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_EVALUATIONS), init=False)
+    _worse_evaluations: int = field(default=0, init=False)
+    _overfitting_at: int = field(default=0, init=False)
     """The step at which an active "overfitting" was found."""
-    train_loss_at_best: float = math.inf
-    recent_losses: deque[float] = field(default_factory=lambda: deque(maxlen=PLATEAU_STEPS))
-    _level: float = math.inf
+    _train_loss_at_best: float = field(default=math.inf, init=False)
+    _recent_losses: deque[float] = field(default_factory=lambda: deque(maxlen=PLATEAU_STEPS), init=False)
+    _level: float = field(default=math.inf, init=False)
     """The loss of an active plateau."""
-    high_ratios: int = 0
-    low_ratios: int = 0
-    slow_batches: int = 0
-    fast_batches: int = 0
-    initial_dead_share: float | None = None
-    _plugins: PluginWatchers = field(default_factory=PluginWatchers)
+    _update_ratios: _Streak = field(default_factory=_Streak, init=False)
+    _data_times: _Streak = field(default_factory=_Streak, init=False)
+    _initial_dead_share: float | None = field(default=None, init=False)
+    _plugins: PluginWatchers = field(default_factory=PluginWatchers, init=False)
 
     def update(self, event: ev.Event) -> list[Finding]:
         """Return the findings that `event` gives rise to."""
@@ -106,9 +126,9 @@ class Monitors:
     def _start(self, event: ev.Started) -> None:
         """A fork may train on other data than the run it comes from."""
         n_examples = (event.train_examples, event.val_examples)
-        if self._n_examples not in (None, n_examples) or self.n_vocab not in (0, event.n_vocab):
+        if self._n_examples not in (None, n_examples) or self._n_vocab not in (0, event.n_vocab):
             self._forget_losses(event.step)
-        self.n_vocab = event.n_vocab
+        self._n_vocab = event.n_vocab
         self._n_examples = n_examples
 
     def _change(self, event: ev.Changed) -> None:
@@ -116,33 +136,33 @@ class Monitors:
         self._reported.clear()
         self._changed[event.key] = event.new
         self._changed_at = event.step
-        self.recent_losses.clear()
-        self.best_loss = math.inf
+        self._recent_losses.clear()
+        self._best_loss = math.inf
         if event.key.startswith("data.") or event.key in DATA_KEYS:
             self._forget_losses(event.step)
 
     def _forget_losses(self, step: int) -> None:
         """Begin again with the losses, which cannot be compared with those of other data."""
         self._data_changed_at = step
-        self.recent_losses.clear()
-        self.best_loss = math.inf
-        self.best_val_loss = math.inf
-        self.val_losses.clear()
-        self.worse_evaluations = 0
+        self._recent_losses.clear()
+        self._best_loss = math.inf
+        self._best_val_loss = math.inf
+        self._val_losses.clear()
+        self._worse_evaluations = 0
         self.active -= {"diverging", "double_softmax", "nothing_learned", "overfitting"}
 
     def _step(self, event: ev.StepDone) -> Iterator[Finding]:
-        self.recent_losses.append(event.loss_ema)
+        self._recent_losses.append(event.loss_ema)
         self._recovered(event)
         if event.step - self._changed_at > WARM_UP:
             yield from self._divergence(event)
-            if len(self.recent_losses) == PLATEAU_STEPS and event.step % PLATEAU_EVERY == 0:
+            if len(self._recent_losses) == PLATEAU_STEPS and event.step % PLATEAU_EVERY == 0:
                 yield from self._plateau(event)
             yield from self._dead_units(event)
             yield from self._data_time(event)
             yield from self._update_ratio(event)
         if self._data_changed_at is None or event.step - self._data_changed_at > WARM_UP:
-            self.best_loss = min(self.best_loss, event.loss_ema)
+            self._best_loss = min(self._best_loss, event.loss_ema)
 
     def _recovered(self, event: ev.StepDone) -> None:
         """Drop the active findings that the loss contradicts by now."""
@@ -159,10 +179,10 @@ class Monitors:
         return script.values_of(self.config).get(key)
 
     def _divergence(self, event: ev.StepDone) -> Iterator[Finding]:
-        is_high = event.loss_ema > DIVERGED * self.best_loss and event.loss_ema > self.best_loss + 0.5
+        is_high = event.loss_ema > DIVERGED * self._best_loss and event.loss_ema > self._best_loss + 0.5
         if not is_high or "diverging" in self._reported:
             return
-        self._best_before = self.best_loss
+        self._best_before = self._best_loss
         lr, clip = self._value("optim.lr"), self._value("optim.grad_clip")
         is_clipped = clip is not None and 0 < clip <= 1
         # Of a script, the rate is its own: at most a factor can be changed.
@@ -173,7 +193,7 @@ class Monitors:
         yield Finding(
             code="diverging",
             title="The loss is diverging.",
-            evidence=f"running loss {event.loss_ema:.3f} at step {event.step:,}; the best was {self.best_loss:.3f}",
+            evidence=f"running loss {event.loss_ema:.3f} at step {event.step:,}; the best was {self._best_loss:.3f}",
             why="Steps overshoot, and each makes the next one larger.",
             fix=f"{lower}{'' if is_clipped else ', or set optim.grad_clip to 1'}.",
             kind="hint",
@@ -181,11 +201,11 @@ class Monitors:
         )
 
     def _plateau(self, event: ev.StepDone) -> Iterator[Finding]:
-        low, high = min(self.recent_losses), max(self.recent_losses)
-        if self.n_vocab < 2 or high - low > FLAT * high:
+        low, high = min(self._recent_losses), max(self._recent_losses)
+        if self._n_vocab < 2 or high - low > FLAT * high:
             return
-        uniform = math.log(self.n_vocab)
-        lowest = floor(self.n_vocab)
+        uniform = math.log(self._n_vocab)
+        lowest = floor(self._n_vocab)
         self._level = high
         if abs(high - lowest) < AT_LEVEL * lowest and lowest < 0.98 * uniform:
             yield Finding(
@@ -211,16 +231,16 @@ class Monitors:
     def _dead_units(self, event: ev.StepDone) -> Iterator[Finding]:
         if event.dead_units is None:
             return
-        if self.initial_dead_share is None:
-            self.initial_dead_share = event.dead_units
-        if event.dead_units <= DEAD_SHARE or event.dead_units <= self.initial_dead_share + DEAD_GROWTH:
+        if self._initial_dead_share is None:
+            self._initial_dead_share = event.dead_units
+        if event.dead_units <= DEAD_SHARE or event.dead_units <= self._initial_dead_share + DEAD_GROWTH:
             self.active.discard("dying_relus")
         else:
             yield Finding(
                 code="dying_relus",
                 title="Units of the feed-forward layers are dying.",
                 evidence=f"{event.dead_units:.0%} never fire at step {event.step:,}; "
-                f"{self.initial_dead_share:.0%} at the start",
+                f"{self._initial_dead_share:.0%} at the start",
                 why="A ReLU that is zero for every token has no gradient and never recovers.",
                 fix="Halve the learning rate and restart; dead units stay dead.",
                 kind="hint",
@@ -229,12 +249,10 @@ class Monitors:
     def _data_time(self, event: ev.StepDone) -> Iterator[Finding]:
         if event.data_seconds is None:
             return
-        is_slow = event.data_seconds > SLOW_DATA * event.seconds
-        self.slow_batches = self.slow_batches + 1 if is_slow else 0
-        self.fast_batches = 0 if is_slow else self.fast_batches + 1
-        if self.fast_batches >= IN_A_ROW:
+        self._data_times.add(is_high=event.data_seconds > SLOW_DATA * event.seconds)
+        if self._data_times.is_low:
             self.active.discard("data_starvation")
-        if self.slow_batches >= IN_A_ROW:
+        if self._data_times.is_high:
             yield Finding(
                 code="data_starvation",
                 title="Training is waiting for data.",
@@ -247,12 +265,10 @@ class Monitors:
     def _update_ratio(self, event: ev.StepDone) -> Iterator[Finding]:
         if event.update_ratio is None:
             return
-        is_high = event.update_ratio > HIGH_UPDATE_RATIO
-        self.high_ratios = self.high_ratios + 1 if is_high else 0
-        self.low_ratios = 0 if is_high else self.low_ratios + 1
-        if self.low_ratios >= IN_A_ROW:
+        self._update_ratios.add(is_high=event.update_ratio > HIGH_UPDATE_RATIO)
+        if self._update_ratios.is_low:
             self.active.discard("lr_too_high")
-        if self.high_ratios >= IN_A_ROW:
+        if self._update_ratios.is_high:
             yield Finding(
                 code="lr_too_high",
                 title="The steps are too large for the weights.",
@@ -264,26 +280,26 @@ class Monitors:
             )
 
     def _validation(self, event: ev.Evaluated) -> Iterator[Finding]:
-        train_loss = self.recent_losses[-1] if self.recent_losses else math.inf
-        self.val_losses.append(event.val_loss)
-        if event.val_loss < self.best_val_loss:
-            self.best_val_loss = event.val_loss
-            self.worse_evaluations = 0
-            self.train_loss_at_best = train_loss
+        train_loss = self._recent_losses[-1] if self._recent_losses else math.inf
+        self._val_losses.append(event.val_loss)
+        if event.val_loss < self._best_val_loss:
+            self._best_val_loss = event.val_loss
+            self._worse_evaluations = 0
+            self._train_loss_at_best = train_loss
             self._validation_recovered()
             return
         # The same weights may be evaluated again.
-        self.worse_evaluations = min(self.worse_evaluations + 1, event.since_best)
-        is_worse = self.worse_evaluations >= WORSE_EVALUATIONS and train_loss < 0.98 * self.train_loss_at_best
-        if is_worse and has_risen(list(self.val_losses)) and not self._value("data.overfit"):
+        self._worse_evaluations = min(self._worse_evaluations + 1, event.since_best)
+        is_worse = self._worse_evaluations >= WORSE_EVALUATIONS and train_loss < 0.98 * self._train_loss_at_best
+        if is_worse and has_risen(list(self._val_losses)) and not self._value("data.overfit"):
             self._overfitting_at = event.step
             is_stopping = bool(self._value("train.patience"))
             stop = "" if is_stopping else "Stop early (train.patience in a config), r"
             yield Finding(
                 code="overfitting",
                 title="Validation loss rises while train loss falls.",
-                evidence=f"validation loss {event.val_loss:.3f}; the best was {self.best_val_loss:.3f}, "
-                f"{self.worse_evaluations} evaluations ago; train loss {train_loss:.3f}",
+                evidence=f"validation loss {event.val_loss:.3f}; the best was {self._best_val_loss:.3f}, "
+                f"{self._worse_evaluations} evaluations ago; train loss {train_loss:.3f}",
                 why="From here on the model memorizes its training examples.",
                 fix=f"{stop or 'R'}aise model.dropout, or use more data.",
                 kind="hint",

@@ -59,8 +59,6 @@ class Child:
         self._pretrained = PretrainedModels()
         self._examination: Examination | None = None
         self._pid = os.getpid()
-        self.own_modules: set[str] = set()
-        """Modules that were imported before us."""
 
     def prepare(self) -> None:
         """Seed the generators, and begin to record when the script imports torch."""
