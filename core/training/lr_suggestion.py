@@ -12,8 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tui_lab.core.config.schema import Config
-
 Floats = NDArray[np.float64]
 
 WINDOW_DECADES = 0.12
@@ -36,9 +34,16 @@ class Rule:
     source: str
 
 
-def default_range(config: Config) -> tuple[float, float]:
-    """Return the lowest and the highest rate to test: plain gradient descent needs far larger ones than Adam."""
-    return (1e-4, 100.0) if config.optim.name in ("sgd", "momentum") else (1e-6, 1.0)
+GRADIENT_DESCENT = frozenset({"sgd", "momentum", "asgd", "nesterov"})
+"""Optimizers whose updates are as large as the gradient."""
+
+
+def default_range(optimizer: str) -> tuple[float, float]:
+    """Return the lowest and the highest rate to test: plain gradient descent needs far larger ones than Adam.
+
+    optimizer: a value of `optim.name`, or the name of an optimizer's class.
+    """
+    return (1e-4, 100.0) if optimizer.lower() in GRADIENT_DESCENT else (1e-6, 1.0)
 
 
 def smooth(rates: Sequence[float], losses: Sequence[float]) -> Floats:

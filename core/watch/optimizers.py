@@ -3,7 +3,8 @@
 import inspect
 import math
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from torch.optim import Optimizer
 
@@ -73,6 +74,11 @@ def peak_rate(optimizer: Optimizer, rate: float) -> float:
     own = inspect.signature(type(optimizer)).parameters.get("lr")
     is_given = own is None or default != own.default
     return max(rate, float(default)) if is_given else rate
+
+
+def nominal_rate(group: Mapping[str, Any]) -> float:
+    """The learning rate of a parameter group before any schedule of torch, or else its present one."""
+    return float(group.get("initial_lr", group["lr"]))
 
 
 def _step_values(optimizer: Optimizer) -> Iterator[object]:

@@ -3,14 +3,14 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from tui_lab.core import events as ev
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs.folder import CONFIG, TOKENIZER, Run, config_text
 from tui_lab.core.training.step_metrics import LOSS_EMA
 from tui_lab.core.watch.evaluations import Evaluation
-from tui_lab.core.watch.event_writer import EventWriter
+from tui_lab.core.watch.event_writer import Job
 from tui_lab.core.watch.recorded_batch import RecordedBatch, RowHistory, write_batch
 from tui_lab.core.watch.script_config import Discovered
 from tui_lab.core.watch.script_tokenizer import ScriptTokenizer
@@ -19,13 +19,19 @@ from tui_lab.util import files
 from tui_lab.util.strict_json import dumps
 
 
+class Writer(Protocol):
+    """What RunLog writes to: an EventWriter, unless nothing is to be recorded."""
+
+    def put(self, item: ev.Event | Job) -> None: ...
+
+
 class RunLog:
     """Makes the events and passes them to the writer. n_steps: the number of the last recorded step.
 
     steps_before: how many the optimizer had made before; the first recorded step has the number after it.
     """
 
-    def __init__(self, run: Run, config: ScriptConfig, writer: EventWriter) -> None:
+    def __init__(self, run: Run, config: ScriptConfig, writer: Writer) -> None:
         self.run = run
         self.config = config
         self.n_steps = 0

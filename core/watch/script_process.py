@@ -8,6 +8,7 @@ the script is affected.
 """
 
 import atexit
+import contextlib
 import importlib.abc
 import importlib.machinery
 import os
@@ -17,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from tui_lab.util.exit_codes import INTERRUPTED
 from tui_lab.util.strict_json import dumps
@@ -129,6 +130,14 @@ def _is_stop(kind: type[BaseException]) -> bool:
     # The module imports torch, which the script may not have done.
     steering = sys.modules.get(_STEERING)
     return steering is not None and issubclass(kind, steering.StopRequested)
+
+
+def end_now() -> NoReturn:
+    """End the process with exit code 0, without any cleanup of the script, which could write something."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # The script may have closed or replaced it.
+            stream.flush()
+    os._exit(0)
 
 
 def at_end(call: Callable[[BaseException | None], None]) -> None:

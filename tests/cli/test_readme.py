@@ -131,7 +131,8 @@ def shortened(arguments: list[str]) -> list[str]:
         if not any(word.startswith("train.batch_size=") for word in arguments):
             short += ["--set", "train.batch_size=4"]
     if arguments[0] == "lr-find":
-        short += ["--rates", "10", "--set", "train.batch_size=4"]
+        of_preset = [] if arguments[1].endswith(".py") else ["--set", "train.batch_size=4"]
+        short[1:1] = ["--rates", "10", *of_preset]
     if arguments[:2] == ["doctor", "confusion-3"]:
         short += ["--set", "data.vocab=seen"]
     if arguments[0] in ("run", "lr-find", "doctor") and arguments[1] in presets():

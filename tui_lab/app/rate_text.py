@@ -21,8 +21,8 @@ LIMITS = (
     "where a schedule that falls to a small rate matters more."
 )
 WARMUP = (
-    "The test itself rises slowly, which is a warm-up for {optimizer}: set optim.warmup_steps, or start lower, if the "
-    "first steps of the run jump."
+    "The test itself rises slowly, which is a warm-up for {optimizer}: use a warm-up, or start lower, if the first "
+    "steps of the run jump."
 )
 NO_FALL = "no suggestion: the loss did not fall by more than noise at any of these rates"
 
@@ -146,7 +146,7 @@ def loss_line(curve: RangeCurve) -> str:
 
 def limits(optimizer: str) -> str:
     """Return what the suggestion does not know."""
-    uses_moments = optimizer in ("adam", "adamw", "muon")
+    uses_moments = optimizer.lower() in ("adam", "adamw", "muon")
     return f"{LIMITS} {WARMUP.format(optimizer=optimizer)}" if uses_moments else LIMITS
 
 

@@ -1,8 +1,7 @@
 """`tui-lab lr-find`: a learning-rate range test, drawn while it runs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,12 @@ from tui_lab.app.rate_text import (
     progress_line,
     rate_number,
     result_rows,
-    run_command,
     suggested,
 )
 from tui_lab.app.widgets.plot import Plot
 from tui_lab.app.widgets.plot_text import plot_text
+from tui_lab.cli.lr_find_subjects import Subject
 from tui_lab.cli.output import console, say, write, write_json
-from tui_lab.cli.progress import preparing
-from tui_lab.core.config import settings
-from tui_lab.core.runs.unrecorded import Source, read_source, set_up_source
-from tui_lab.core.training.lr_range_test import RangeTest
-from tui_lab.core.training.lr_suggestion import default_range
-from tui_lab.core.training.task_factory import build_task
-from tui_lab.util import files
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.exit_codes import DONE, NOT_MET
 
@@ -46,70 +38,43 @@ OnPoint = Callable[[list[RangeCurve]], None]
 """Called with the tests so far after each update; the last one is under way."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """What to test. low, high: None for those of the optimizer."""
-
-    source: str
-    overrides: tuple[str, ...]
-    low: float | None
-    high: float | None
-    n_rates: int
-    n_seeds: int
-    initial_weights: bool
-
-
-def find(request: Request, save: Path | None, *, as_json: bool, quiet: bool) -> int:
+def find(subject: Subject, n_rates: int, n_seeds: int, save: Path | None, *, as_json: bool, quiet: bool) -> int:
     """Run the test and print its result; return the exit code: 1 if there is no suggestion."""
-    source = read_source(request.source, request.overrides, initial_weights=request.initial_weights)
-    low, high = _range(request, source)
     if save is not None and save.exists():
         raise ConfigError.of("exists", "the file exists; nothing was tested", key="--save", value=str(save))
+    subject.prepare(silent=as_json or quiet)
     if as_json:
-        curves = _test(request, source, low, high, lambda curves: _write_point(curves), silent=True)
+        curves = _test(subject, n_seeds, _write_point)
     elif quiet:
-        curves = _test(request, source, low, high, lambda curves: None, silent=True)
+        curves = _test(subject, n_seeds, lambda curves: None)
     else:
-        with _shown(request.n_rates) as on_point:
-            curves = _test(request, source, low, high, on_point, silent=False)
+        with _shown(n_rates) as on_point:
+            curves = _test(subject, n_seeds, on_point)
     suggestions = suggested(curves)
     if save is not None and suggestions:
-        files.write_text(save, settings.to_toml(settings.changed(source.config, "optim.lr", suggestions[0].lr)))
+        subject.save(save, suggestions[0].lr)
     if as_json:
-        write_json(result_json(request, source, curves, suggestions))
+        write_json(result_json(subject, curves, suggestions))
     else:
-        _print(request, source, curves, suggestions, save, quiet=quiet)
+        _print(subject, curves, suggestions, save, quiet=quiet)
     return DONE if suggestions else NOT_MET
 
 
-def _range(request: Request, source: Source) -> tuple[float, float]:
-    """Return the lowest and the highest rate. Raises ConfigError."""
-    default_low, default_high = default_range(source.config)
-    low = default_low if request.low is None else request.low
-    high = default_high if request.high is None else request.high
-    largest = settings.bounds("optim.lr")[1]
-    if not 0 < low < high <= largest:
-        message = f"must be larger than 0 and rise: --low {low:g} --high {high:g}"
-        raise ConfigError.of("invalid", message, key="--low and --high", allowed=f"0 < low < high ≤ {largest:g}")
-    return low, high
-
-
-def _test(
-    request: Request, source: Source, low: float, high: float, on_point: OnPoint, *, silent: bool
-) -> list[RangeCurve]:
+def _test(subject: Subject, n_seeds: int, on_point: OnPoint) -> list[RangeCurve]:
     """Run the tests, one for each seed."""
-    with preparing(silent=silent) as report:
-        task = build_task(source.config, report)
-    first = source.config.train.seed
     curves: list[RangeCurve] = []
-    for seed in range(first, first + request.n_seeds):
-        test = RangeTest(set_up_source(source.with_seed(seed), task), low, high, request.n_rates)
-        curve = RangeCurve(seed, low, high)
+    for seed in range(subject.first_seed, subject.first_seed + n_seeds):
+        test = subject.test(seed)
+        points = test.run()
+        point = next(points, None)
+        curve = RangeCurve(seed, test.low or 0.0, test.high or 0.0)
         curves.append(curve)
-        for point in test.run():
+        while point is not None:
             curve.add(point.lr, point.loss)
             on_point(curves)
+            point = next(points, None)
         curve.diverged = test.diverged
+        subject.ended(test)
     return curves
 
 
@@ -156,16 +121,14 @@ def _write_point(curves: list[RangeCurve]) -> None:
     write_json({"event": "rate", "seed": curve.seed, "lr": curve.rates[-1], "loss": curve.losses[-1]})
 
 
-def result_json(
-    request: Request, source: Source, curves: list[RangeCurve], suggestions: list[Suggested]
-) -> dict[str, Any]:
+def result_json(subject: Subject, curves: list[RangeCurve], suggestions: list[Suggested]) -> dict[str, Any]:
     """Return the result with the whole curve of each test."""
-    checkpoint = source.checkpoint
     return {
         "event": "result",
-        "source": request.source,
-        "weights": "initial" if checkpoint is None else f"step {checkpoint.progress.step}",
-        "optimizer": source.config.optim.name,
+        "source": subject.name,
+        "weights": subject.weights,
+        "optimizer": subject.optimizer,
+        "script_lr": _low_and_high(subject.script_lrs),
         "lr": suggestions[0].lr if suggestions else None,
         "rule": suggestions[0].rule if suggestions else None,
         "suggestions": {one.rule: {"lr": one.lr, "low": one.low, "high": one.high} for one in suggestions},
@@ -182,14 +145,12 @@ def result_json(
     }
 
 
+def _low_and_high(rates: Sequence[float]) -> dict[str, float] | None:
+    return {"low": min(rates), "high": max(rates)} if rates else None
+
+
 def _print(
-    request: Request,
-    source: Source,
-    curves: list[RangeCurve],
-    suggestions: list[Suggested],
-    save: Path | None,
-    *,
-    quiet: bool,
+    subject: Subject, curves: list[RangeCurve], suggestions: list[Suggested], save: Path | None, *, quiet: bool
 ) -> None:
     if quiet:
         write(rate_number(suggestions[0].lr) if suggestions else "")
@@ -202,10 +163,6 @@ def _print(
     if not suggestions:
         write(NO_FALL)
         return
-    Console(stderr=True, highlight=False).print(limits(source.config.optim.name), markup=False)
-    if save is not None:
-        write(f"saved {save}; train it with: tui-lab run {save}")
-    elif source.run is not None:
-        write(f"in the app, L and H double and halve the rate of a run; or fork it: tui-lab app {request.source}")
-    else:
-        write(f"train with it: {run_command(request.source, request.overrides, suggestions[0].lr)}")
+    Console(stderr=True, highlight=False).print(limits(subject.optimizer), markup=False)
+    saved = f"saved {save}; train it with: tui-lab run {save}"
+    write(subject.next_step(suggestions[0].lr) if save is None else saved)

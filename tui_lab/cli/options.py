@@ -40,6 +40,12 @@ OneRun = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or na
 Runs = Annotated[
     list[str], typer.Argument(metavar="RUN…", help="Folders or names of runs.", autocompletion=complete_run)
 ]
+ScriptArguments = Annotated[
+    list[str] | None, typer.Argument(metavar="-- ARGS…", help="Arguments of SCRIPT.py.", show_default=False)
+]
+ScriptModule = Annotated[
+    str | None, typer.Option("-m", metavar="MODULE", help="A module in place of SCRIPT.py, as for python -m.")
+]
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.", autocompletion=complete_setting),

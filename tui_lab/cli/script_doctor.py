@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tui_lab.cli.output import say
-from tui_lab.cli.watch import check
+from tui_lab.cli.script_argument import script_named, script_of
 from tui_lab.core.config import settings
 from tui_lab.core.doctor.diagnose import NAME_SECONDS, examine_source
 from tui_lab.core.doctor.findings import Finding, Report
@@ -17,32 +17,11 @@ from tui_lab.runs.recorded_finding import recorded_finding, with_recorded
 from tui_lab.util.errors import ConfigError, LabError
 
 
-def script_of(source: str | None, arguments: Sequence[str], module: str | None) -> Target | None:
-    """Return the script that the command line names; None if it names something else. Raises ConfigError."""
-    if module is not None:
-        words = arguments if source is None else (source, *arguments)
-        target = Target(module, tuple(words), is_module=True)
-    elif source is not None and source.endswith((".py", ".pyw")):
-        target = Target(source, tuple(arguments))
-    elif arguments:
-        raise ConfigError.of(
-            "conflict",
-            "only a SCRIPT.py has arguments",
-            key="doctor",
-            value=" ".join(arguments),
-            suggestion=_script_named(source),
-        )
-    else:
-        return None
-    check(target)
-    return target
-
-
 def examine_any(
     source: str | None, arguments: Sequence[str], module: str | None, overrides: Sequence[str], limits: Limits
 ) -> tuple[str, Report]:
     """Examine what the command line names; return its name, too. Raises a LabError."""
-    script = script_of(source, arguments, module)
+    script = script_of("doctor", source, arguments, module)
     if script is None:
         return examine_other(source, overrides, limits.timeout)
     return script.script, examine(script, overrides, limits)
@@ -69,7 +48,7 @@ def examine_other(source: str | None, overrides: Sequence[str], timeout: float |
     except LabError as error:
         if finding is not None:
             return source, with_recorded(Report(not_examined=(str(error),)), finding)
-        if not (script := _script_named(source)):
+        if not (script := script_named(source)):
             raise
         message = "not a preset, config file or run"
         raise ConfigError.of("unknown_name", message, value=source, suggestion=script) from error
@@ -82,11 +61,6 @@ def _recorded_finding(source: str) -> Finding | None:
     with suppress(LabError):  # What is wrong with it, its examination says.
         return recorded_finding(runs.find(source))
     return None
-
-
-def _script_named(source: str | None) -> str:
-    """Return the script that `source` names without its ending, or ""."""
-    return f"{source}.py" if source is not None and Path(f"{source}.py").is_file() else ""
 
 
 class _Progress:

@@ -4,10 +4,8 @@ Python itself runs the script, as for `tui-lab watch` (see core.watch.script_pro
 the script does it.
 """
 
-import contextlib
 import logging
 import os
-import random
 import sys
 import time
 import traceback
@@ -22,9 +20,10 @@ from tui_lab.core.doctor.script.pretrained import PretrainedModels
 from tui_lab.core.user_code.missing_resource import missing_resource
 from tui_lab.core.user_code.user_files import is_own_code, is_user_code
 from tui_lab.core.watch import script_process
-from tui_lab.core.watch.script_process import at_end, forget_shadowed_modules, when_imported
+from tui_lab.core.watch.script_process import at_end, end_now, forget_shadowed_modules, when_imported
+from tui_lab.core.watch.seeding import seed_generators
 from tui_lab.core.watch.unwritten.unwritten_files import UnwrittenFiles
-from tui_lab.util.strict_json import dumps
+from tui_lab.util.json_lines import JsonLines
 
 if TYPE_CHECKING:
     from tui_lab.core.doctor.findings import Finding, Report
@@ -34,22 +33,12 @@ SEED = 0
 """For every generator, before the script's first line, so that the same command gives the same verdict."""
 
 
-class Lines:
-    """Writes JSON lines for the parent process: {"check": …} while it works, then {"report": …} or {"no_steps": …}."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - open until the process ends.
-
-    def write(self, **record: Any) -> None:
-        self._file.write(dumps(record) + "\n")
-        self._file.flush()
-
-
 class Child:
     """Prepares the process, and examines the script at its last update or at its end."""
 
-    def __init__(self, lines: Lines, script: str, updates: tuple[int, int], seconds: float, deadline: float) -> None:
+    def __init__(
+        self, lines: JsonLines, script: str, updates: tuple[int, int], seconds: float, deadline: float
+    ) -> None:
         self._lines = lines
         self._script = script
         self._updates = updates
@@ -63,8 +52,7 @@ class Child:
     def prepare(self) -> None:
         """Seed the generators, and begin to record when the script imports torch."""
         script_process.is_examined = True
-        random.seed(SEED)
-        when_imported("numpy", _seed_numpy)
+        seed_generators(SEED)
         self._files.install()
         self._pretrained.watch()
         when_imported("torch", self._begin)
@@ -75,9 +63,6 @@ class Child:
     def _begin(self) -> None:
         if os.getpid() != self._pid:  # A forked child is not recorded.
             return
-        import torch
-
-        torch.manual_seed(SEED)
         from tui_lab.core.doctor.script.examination import Examination
 
         self._examination = Examination(
@@ -98,21 +83,21 @@ class Child:
     def _complete(self) -> None:
         """Examine what was recorded and end the process at once: no cleanup of the script may write anything."""
         self._examine("", has_ended=False)
-        self._leave()
+        end_now()
 
     def _end(self, error: BaseException | None) -> None:
         """The script has ended by itself, or by an error that nothing caught."""
         place = "" if error is None else error_place(error, self._script)
         if error is not None and (cause := self._cause(error)) is not None:
             self._report_cause(cause, place)
-            self._leave()
+            end_now()
         if self._examination is None or self._examination.is_empty:
             lacks = None if error is None else missing_resource(error)
             record = {"candidates": candidates(), "error": place, "by_hand": False, "lacks": lacks}
             self._lines.write(no_steps={**record, "file": _file_of(error)})
             return  # Python ends with the script's own exit code.
         self._examine(place, has_ended=error is None)
-        self._leave()
+        end_now()
 
     def _cause(self, error: BaseException) -> "Finding | None":
         """Return what caused an error of a script that trains; None if it is not known."""
@@ -160,12 +145,6 @@ class Child:
             traceback.print_exc()
             return Report(crashed=(Crashed("the script", type(failure).__name__, str(failure)),))
 
-    def _leave(self) -> None:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):  # The script may have closed or replaced it.
-                stream.flush()
-        os._exit(0)
-
 
 def begin(
     loaded_before: set[str],
@@ -181,7 +160,7 @@ def begin(
 
     folder: the folder that Python puts first on sys.path for this script.
     """
-    child = Child(Lines(out), script, (updates, max_updates), seconds, time.monotonic() + timeout)
+    child = Child(JsonLines(out), script, (updates, max_updates), seconds, time.monotonic() + timeout)
     child.prepare()
     if not sys.flags.safe_path:
         forget_shadowed_modules([name for name in sys.modules if name not in loaded_before], folder)
@@ -230,12 +209,6 @@ def _warnings_of_user_code(show: Callable[..., None]) -> Callable[..., None]:
         show(message, category, filename, lineno, file, line)
 
     return show_at_users_line
-
-
-def _seed_numpy() -> None:
-    import numpy as np
-
-    np.random.seed(SEED)
 
 
 def error_place(error: BaseException, script: str) -> str:

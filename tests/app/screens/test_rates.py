@@ -12,7 +12,7 @@ from tui_lab.app.session import rate_search
 from tui_lab.app.session.rate_search import ChildRateSearch, Ended, Measured, RateMessage
 from tui_lab.core import commands as cmd
 from tui_lab.core.config.schema import Config
-from tui_lab.core.training.lr_range_test import rates_between
+from tui_lab.core.training.range_points import rates_between
 
 RATES = rates_between(1e-6, 1.0, 100)
 

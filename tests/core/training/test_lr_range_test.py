@@ -11,8 +11,9 @@ from tests.core.tiny import tiny, trainer_and_run
 from tui_lab.core.config.schema import Config
 from tui_lab.core.model import Transformer
 from tui_lab.core.runs.unrecorded import read_source, set_up_source
-from tui_lab.core.training.lr_range_test import RangeTest, rates_between
+from tui_lab.core.training.lr_range_test import RangeTest
 from tui_lab.core.training.lr_suggestion import default_range
+from tui_lab.core.training.range_points import rates_between
 from tui_lab.core.training.setup import set_up
 from tui_lab.core.training.task_factory import build_loader, build_task
 from tui_lab.data.dataset import IGNORED
@@ -51,7 +52,7 @@ def test_losses_are_those_of_a_plain_loop_after_each_rate() -> None:
 
 def test_divergence_ends_the_test() -> None:
     config = tiny("optim.name=sgd", "model.head_std=0.5")
-    test = RangeTest(set_up(config, build_task(config)), *default_range(config), 60)
+    test = RangeTest(set_up(config, build_task(config)), *default_range(config.optim.name), 60)
     assert len(list(test.run())) < 60 and test.diverged
 
 

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 
-from tui_lab.core.training.lr_range_test import rates_between
 from tui_lab.core.training.lr_suggestion import (
     RULES,
     WINDOW_DECADES,
@@ -14,6 +13,7 @@ from tui_lab.core.training.lr_suggestion import (
     smooth,
     suggestions,
 )
+from tui_lab.core.training.range_points import rates_between
 
 RATES = rates_between(1e-6, 1.0, 121)
 

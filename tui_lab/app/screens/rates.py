@@ -91,7 +91,7 @@ class RateScreen(BaseScreen[float | None], ModalScreen[float | None]):
     def _start(self) -> None:
         self.ended = None
         self._search.start(settings.changed(self._config, "train.seed", self._seed))
-        self.curves.append(RangeCurve(self._seed, *default_range(self._config)))
+        self.curves.append(RangeCurve(self._seed, *default_range(self._config.optim.name)))
 
     def tick(self) -> None:
         """Take what was measured since the last tick, and draw it."""

@@ -5,7 +5,17 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from tui_lab.cli.options import AllowCode, Json, Junit, Sets, complete_any, complete_code, trust_code
+from tui_lab.cli.options import (
+    AllowCode,
+    Json,
+    Junit,
+    ScriptArguments,
+    ScriptModule,
+    Sets,
+    complete_any,
+    complete_code,
+    trust_code,
+)
 from tui_lab.cli.output import user_prints_to_stderr
 from tui_lab.util.errors import ConfigError
 
@@ -17,12 +27,6 @@ Examined = Annotated[
     typer.Argument(
         metavar="PRESET|CONFIG|RUN|SCRIPT.py|FILE.py:NAME", help="What to diagnose.", autocompletion=complete_any
     ),
-]
-Arguments = Annotated[
-    list[str] | None, typer.Argument(metavar="-- ARGS…", help="Arguments of SCRIPT.py.", show_default=False)
-]
-Module = Annotated[
-    str | None, typer.Option("-m", metavar="MODULE", help="A module in place of SCRIPT.py, as for python -m.")
 ]
 Updates = Annotated[
     int | None,
@@ -55,8 +59,8 @@ Sarif = Annotated[
 @user_prints_to_stderr()
 def doctor(
     source: Examined = None,
-    arguments: Arguments = None,
-    module: Module = None,
+    arguments: ScriptArguments = None,
+    module: ScriptModule = None,
     sets: Sets = None,
     updates: Updates = None,
     seconds: Seconds = 20.0,

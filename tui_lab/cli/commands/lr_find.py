@@ -1,19 +1,25 @@
 """`tui-lab lr-find`."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tui_lab.cli.options import AllowCode, Json, Quiet, Sets, complete_any, trust_code
+from tui_lab.cli.options import AllowCode, Json, Quiet, ScriptArguments, ScriptModule, Sets, complete_any, trust_code
 from tui_lab.cli.output import user_prints_to_stderr
+from tui_lab.util.errors import ConfigError, LabError
+
+if TYPE_CHECKING:
+    from tui_lab.cli.lr_find_subjects import Range, Subject
+    from tui_lab.core.watch.script_process import Target
 
 commands = typer.Typer()
 
 Tested = Annotated[
-    str,
+    str | None,
     typer.Argument(
-        metavar="PRESET|CONFIG|RUN",
+        metavar="PRESET|CONFIG|RUN|SCRIPT.py",
         help="What to train for a moment; a run continues from its checkpoint, and is not changed.",
         autocompletion=complete_any,
     ),
@@ -24,32 +30,72 @@ Low = Annotated[
 High = Annotated[
     float | None, typer.Option(metavar="LR", help="The highest rate; by default 1, or 100 for sgd and momentum.")
 ]
+Rates = Annotated[int, typer.Option(metavar="N", min=10, max=10_000, help="Updates, one for each rate.")]
+Seeds = Annotated[int, typer.Option(metavar="N", min=1, max=100, help="Repeat with N seeds, and print the spread.")]
+Initial = Annotated[
+    bool, typer.Option("--initial", metavar="", help="Of a run: start from initial weights, not its checkpoint.")
+]
+Save = Annotated[
+    Path | None, typer.Option(metavar="FILE.toml", help="Write the config with the suggested rate to a new file.")
+]
 
 
 @commands.command("lr-find")
 @user_prints_to_stderr()
 def lr_find(
-    source: Tested,
+    source: Tested = None,
+    arguments: ScriptArguments = None,
+    module: ScriptModule = None,
     sets: Sets = None,
     low: Low = None,
     high: High = None,
-    rates: Annotated[int, typer.Option(metavar="N", min=10, max=10_000, help="Updates, one for each rate.")] = 100,
-    seeds: Annotated[
-        int, typer.Option(metavar="N", min=1, max=100, help="Repeat with N seeds, and print the spread.")
-    ] = 1,
-    initial: Annotated[
-        bool, typer.Option("--initial", metavar="", help="Of a run: start from initial weights, not its checkpoint.")
-    ] = False,
-    save: Annotated[
-        Path | None, typer.Option(metavar="FILE.toml", help="Write the config with the suggested rate to a new file.")
-    ] = None,
+    rates: Rates = 100,
+    seeds: Seeds = 1,
+    initial: Initial = False,
+    save: Save = None,
     allow_code: AllowCode = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Find a learning rate: train for a moment while it rises, and see where the loss falls and where it diverges."""
+    """Find a learning rate: train for a moment while it rises, and see where the loss falls and where it diverges.
+
+    A SCRIPT.py runs unchanged but for its rate. It writes no checkpoints and changes no file.
+    """
     from tui_lab.cli import lr_find as implementation
+    from tui_lab.cli.lr_find_subjects import Range
+    from tui_lab.cli.script_argument import script_of
 
     trust_code(sets, allow_code, source=source)
-    request = implementation.Request(source, tuple(sets or []), low, high, rates, seeds, initial)
-    raise typer.Exit(implementation.find(request, save, as_json=json, quiet=quiet))
+    tested_range = Range(low, high, rates)
+    target = script_of("lr-find", source, arguments or [], module)
+    if target is not None:
+        only_for_configs = {"--set": bool(sets), "--initial": initial, "--save": save is not None}
+        subject: Subject = _script(target, tested_range, [name for name, given in only_for_configs.items() if given])
+    elif source is None:
+        raise ConfigError.of("missing", "name a PRESET, CONFIG, RUN or SCRIPT.py", key="lr-find")
+    else:
+        subject = _config(source, sets or [], tested_range, initial=initial)
+    raise typer.Exit(implementation.find(subject, rates, seeds, save, as_json=json, quiet=quiet))
+
+
+def _script(target: "Target", tested_range: "Range", options: Sequence[str]) -> "Subject":
+    """Return the script as a subject. options: given, and only for configs. Raises ConfigError."""
+    from tui_lab.cli.lr_find_subjects import ScriptSubject
+
+    if options:
+        raise ConfigError.of("conflict", "needs a preset or config: a script has no settings", key=options[0])
+    return ScriptSubject(target, tested_range)
+
+
+def _config(source: str, sets: Sequence[str], tested_range: "Range", *, initial: bool) -> "Subject":
+    """Return a preset, config or run as a subject. Raises a LabError, which names the script that may be meant."""
+    from tui_lab.cli.lr_find_subjects import ConfigSubject
+    from tui_lab.cli.script_argument import script_named
+
+    try:
+        return ConfigSubject(source, tuple(sets), tested_range, initial_weights=initial)
+    except LabError as error:
+        if not (script := script_named(source)):
+            raise
+        message = "not a preset, config file or run"
+        raise ConfigError.of("unknown_name", message, value=source, suggestion=script) from error

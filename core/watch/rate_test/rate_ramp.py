@@ -1,0 +1,81 @@
+"""A learning rate that rises from step to step, in place of the one that a script sets."""
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from tui_lab.core.training.lr_suggestion import default_range
+from tui_lab.core.training.range_points import rates_between
+from tui_lab.core.watch.optimizers import nominal_rate
+from tui_lab.core.watch.steering import Steering
+
+
+@dataclass(frozen=True)
+class RateRange:
+    """n_rates: how many rates, one for each step. low, high: None for those of the script's optimizer."""
+
+    n_rates: int
+    low: float | None = None
+    high: float | None = None
+
+    def rates(self, optimizer_name: str) -> list[float]:
+        """Return the rates for an optimizer, from the lowest to the highest."""
+        low, high = default_range(optimizer_name)
+        return rates_between(
+            low if self.low is None else self.low, high if self.high is None else self.high, self.n_rates
+        )
+
+
+class RateRamp(Steering):
+    """Gives the first parameter group of the first optimizer each rate for one step; the last rate then stays.
+
+    The rates of the other groups, and of further optimizers, keep their ratio to that of the first group, as the script
+    gave them. A schedule of the script has no effect.
+    """
+
+    def __init__(self, rate_range: RateRange, n_steps_before: Callable[[], int]) -> None:
+        """n_steps_before: how many steps the script has completed since the test began."""
+        super().__init__()
+        self.rates: list[float] = []
+        """Empty until the first step, since the range may depend on the optimizer."""
+        self._range = rate_range
+        self._n_steps_before = n_steps_before
+        self._first: weakref.ref[Optimizer] | None = None
+        self._script_rate = 0.0
+        """Of the first group of the first optimizer, before any schedule."""
+        self.latest_own_rate = 0.0
+        """The rate that the script itself gave that group for the latest step."""
+        self.was_released = False
+        """Whether a hook failed, so that the script has its own rates again."""
+
+    def before_step(self, optimizer: Optimizer) -> None:
+        """Put the rate of this step into `optimizer`."""
+        super().before_step(optimizer)
+        if not self.rates:
+            self.rates = self._range.rates(type(optimizer).__name__)
+            self._first = weakref.ref(optimizer)
+            self._script_rate = nominal_rate(optimizer.param_groups[0])
+        if self._first is not None and self._first() is optimizer:
+            self.latest_own_rate = float(optimizer.param_groups[0]["lr"])
+        rate = self.rates[min(self._n_steps_before(), len(self.rates) - 1)]
+        for group in optimizer.param_groups:
+            self._set(group, "lr", _like(group["lr"], rate * self._ratio(group)))
+
+    def release(self) -> None:
+        super().release()
+        self.was_released = True
+
+    def _ratio(self, group: dict[str, Any]) -> float:
+        """Return the rate of a group relative to that of the first one; 1 where a rate is 0, as before a warm-up."""
+        own = nominal_rate(group)
+        return own / self._script_rate if own and self._script_rate else 1.0
+
+
+def _like(own: Any, rate: float) -> Any:
+    """Return a rate in the form of the script's own, which is a tensor for a compiled or captured optimizer."""
+    return torch.full_like(own, rate) if isinstance(own, Tensor) else rate

@@ -1,0 +1,67 @@
+"""The ramp gives each step its rate, and takes nothing from the script for good."""
+
+import pytest
+import torch
+from torch.optim.lr_scheduler import LambdaLR
+
+from tui_lab.core.watch.rate_test.rate_ramp import RateRamp, RateRange
+
+
+def weights(n: int = 1) -> list[torch.nn.Parameter]:
+    return [torch.nn.Parameter(torch.ones(2)) for _ in range(n)]
+
+
+class Loop:
+    """Steps of optimizers under a ramp."""
+
+    def __init__(self, rate_range: RateRange) -> None:
+        self.n_done = 0
+        self.ramp = RateRamp(rate_range, lambda: self.n_done)
+
+    def step(self, *optimizers: torch.optim.Optimizer) -> list[float]:
+        """Make a step of each optimizer; return the rates of all their groups."""
+        rates: list[float] = []
+        for optimizer in optimizers:
+            self.ramp.before_step(optimizer)
+            rates += [float(group["lr"]) for group in optimizer.param_groups]
+            optimizer.step()
+            self.ramp.after_step()
+        self.n_done += 1
+        return rates
+
+
+def test_groups_and_further_optimizers_keep_their_ratio_to_the_first_group() -> None:
+    first, second, third = weights(3)
+    own = torch.optim.AdamW([{"params": [first], "lr": 0.01}, {"params": [second], "lr": 0.001}])
+    other = torch.optim.SGD([third], lr=0.05)
+    loop = Loop(RateRange(3, 1e-4, 1e-2))
+    for rate in (1e-4, 1e-3, 1e-2, 1e-2):
+        assert loop.step(own, other) == pytest.approx([rate, 0.1 * rate, 5 * rate])
+    assert [group["lr"] for group in (*own.param_groups, *other.param_groups)] == [0.01, 0.001, 0.05]
+
+
+def test_warm_up_that_begins_with_0_has_no_effect() -> None:
+    optimizer = torch.optim.AdamW([{"params": weights(), "lr": 0.02}, {"params": weights(), "lr": 0.01}])
+    schedule = LambdaLR(optimizer, lambda step: step / 4)
+    loop = Loop(RateRange(2, 1e-3, 1e-2))
+    assert loop.step(optimizer) == pytest.approx([1e-3, 5e-4])
+    assert loop.ramp.latest_own_rate == 0.0
+    schedule.step()
+    assert loop.step(optimizer) == pytest.approx([1e-2, 5e-3])
+    assert loop.ramp.latest_own_rate == pytest.approx(0.005)
+
+
+@pytest.mark.parametrize(("kind", "highest"), [(torch.optim.SGD, 100.0), (torch.optim.AdamW, 1.0)])
+def test_range_is_that_of_the_optimizer(kind: type[torch.optim.SGD | torch.optim.AdamW], highest: float) -> None:
+    loop = Loop(RateRange(10))
+    loop.step(kind(weights(), lr=0.1))
+    assert loop.ramp.rates[-1] == pytest.approx(highest) and len(loop.ramp.rates) == 10
+
+
+def test_rate_that_is_a_tensor_stays_one() -> None:
+    optimizer = torch.optim.Adam(weights(), lr=torch.tensor(0.01))
+    ramp = RateRamp(RateRange(2, 1e-3, 1e-2), lambda: 0)
+    ramp.before_step(optimizer)
+    assert isinstance(rate := optimizer.param_groups[0]["lr"], torch.Tensor) and float(rate) == pytest.approx(1e-3)
+    ramp.after_step()
+    assert float(optimizer.param_groups[0]["lr"]) == pytest.approx(0.01)
