@@ -148,7 +148,7 @@ class Batches:
         return batch_cells(
             logits,
             targets,
-            -100 if self._ignore_index is None else self._ignore_index,
+            self._skipped_target,
             shape,
             MAX_CELL_ROWS,
             n_before=places.first,
@@ -160,9 +160,8 @@ class Batches:
         masked = self._masked
         if masked is None:
             return None
-        ignored = -100 if self._ignore_index is None else self._ignore_index
         shape = masked.positions.shape
-        cells = batch_cells(logits, targets, ignored, shape, MAX_CELL_ROWS, are_log_probabilities=is_log)
+        cells = batch_cells(logits, targets, self._skipped_target, shape, MAX_CELL_ROWS, are_log_probabilities=is_log)
         if cells is None:
             return None
         return Cells(
@@ -241,7 +240,7 @@ class Batches:
             n_rows=int(x.shape[0]),
             micro_batches=micro_batches,
             x_shape=_shape(x if inputs.x is None else inputs.x),
-            y_shape="" if targets is None else _shape(targets),
+            y_shape="" if targets is None else self._shape_by_positions(targets),
             x=x_ids,
             y=y,
             losses=losses,
@@ -250,7 +249,20 @@ class Batches:
             history=None,
             n_classes=self._n_logits if self._has_classes else 0,
             row_classes=None if x_ids is None else self._row_classes(x),
+            ignore_index=self._skipped_target,
         )
+
+    @property
+    def _skipped_target(self) -> int:
+        """The target that the loss skips: that of the loss function, or torch's default."""
+        return -100 if self._ignore_index is None else self._ignore_index
+
+    def _shape_by_positions(self, targets: Tensor) -> str:
+        """The shape of targets; of those that a view made flat for the loss, the one before."""
+        places = self._places
+        if places is None or places.n == 1 or targets.dim() != 1 or targets.numel() != places.B * places.n:
+            return _shape(targets)
+        return _shape(targets.view((places.n, places.B) if places.is_time_first else (places.B, places.n)))
 
     def _row_classes(self, x: Tensor) -> Ids | None:
         """The target of each of the first rows of x [B, T] if there is one for the whole row."""

@@ -17,7 +17,7 @@ BATCH = "batch.safetensors"
 Ids = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 _TOKEN_ARRAYS = ("x", "y", "losses", "top", "probabilities", "row_classes")
-_FACTS = ("step", "n_rows", "micro_batches", "x_shape", "y_shape", "n_classes")
+_FACTS = ("step", "n_rows", "micro_batches", "x_shape", "y_shape", "n_classes", "ignore_index")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class RecordedBatch:
     take tokens. losses: nats [L, T] of the first L ≤ R rows, NaN where ignored; top: ids [L, T, k], probabilities of
     the same shape; None where they were not measured. n_classes: how many there are where y and top are classes, not
     ids of tokens; 0: they are ids. row_classes: int64 [R], the target of each row if there is one for the whole row.
-    class_names: of the classes of tokens or rows; empty if they are not known.
+    class_names: of the classes of tokens or rows; empty if they are not known. ignore_index: what the script itself has
+    as the target of a position that its loss skips.
     """
 
     step: int
@@ -59,6 +60,7 @@ class RecordedBatch:
     n_classes: int = 0
     row_classes: Ids | None = None
     class_names: tuple[str, ...] = ()
+    ignore_index: int = IGNORED
 
     @property
     def token_rows(self) -> tuple[Ids, Ids] | None:
@@ -108,6 +110,7 @@ def read_batch(folder: Path) -> RecordedBatch | None:
             n_classes=int(facts.get("n_classes", 0)),
             row_classes=arrays.get("row_classes"),
             class_names=tuple(loads(facts.get("class_names", "[]"))),
+            ignore_index=int(facts.get("ignore_index", IGNORED)),
         )
     except (SafetensorError, KeyError) as error:
         raise ValueError(f"damaged: {path}") from error

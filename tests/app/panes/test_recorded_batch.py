@@ -2,6 +2,7 @@
 
 import asyncio
 import string
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tui_lab.app.panes.recorded_batch import (
 )
 from tui_lab.core import events as ev
 from tui_lab.core.watch.recorded_batch import RecordedBatch, write_batch
+from tui_lab.data.dataset import IGNORED
 
 
 async def show(it: Lab, path: Path, recorded: RecordedBatch) -> None:
@@ -52,6 +54,15 @@ async def test_recorded_batch_is_shown_decoded_with_its_losses(tmp_path: Path) -
         assert "loss 1.500" in it.text("#recorded-cell") and "top 3" in it.text("#recorded-cell")
         await it.press("n", "n")
         assert "row 3/12" in it.text("#recorded-cell") and "loss" not in it.text("#recorded-cell")
+
+
+async def test_ignored_target_is_that_of_the_script(tmp_path: Path) -> None:
+    async with script_lab(tmp_path, steps=30) as it:
+        await it.press("3")
+        recorded = batch(29)
+        assert recorded.y is not None
+        await show(it, tmp_path, replace(recorded, y=np.full_like(recorded.y, IGNORED), ignore_index=-100))
+        assert "y -100:" in it.text("#recorded-cell")
 
 
 async def test_pause_at_the_first_step_says_why_there_is_no_batch(tmp_path: Path) -> None:

@@ -52,6 +52,20 @@ def update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.step()
 
 
+@pytest.mark.parametrize("ignored", [-100, 0])
+def test_flat_targets_are_recorded_in_the_shape_of_the_ids(run: tui_lab.WatchedRun, model: Model, ignored: int) -> None:
+    optimizer = optimizer_of(model)
+    x = torch.randint(1, V, (B, T))
+    y = x[:, 1:].clone()
+    y[:, :2] = ignored
+    for _ in range(2):
+        logits = model(x)[:, :-1].flatten(0, 1)
+        update(optimizer, F.cross_entropy(logits, y.flatten(), ignore_index=ignored))
+    batch = recorded(run)
+    assert (batch.x_shape, batch.y_shape) == (f"[{B}, {T}] int64", f"[{B}, {T - 1}] int64")
+    assert batch.ignore_index == ignored and batch.y is not None and (batch.y[:, :2] == IGNORED).all()
+
+
 def test_loss_that_is_averaged_later_shows_the_losses_of_positions(run: tui_lab.WatchedRun, model: Model) -> None:
     optimizer = optimizer_of(model)
     x, y = torch.randint(V, (2, B, T))

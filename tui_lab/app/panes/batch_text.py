@@ -142,7 +142,7 @@ def cell_details(title: str, example: Example, t: int, width: int) -> Text:
         ("x ", "bold"),
         f"{token_name(example.tokenizer, int(example.x[t]))}   ",
         ("y ", "bold"),
-        "-1: ignored by the loss, no target here"
+        f"{example.ignored}: ignored by the loss, no target here"
         if target == IGNORED
         else token_name(example.target_tokenizer, target),
     )

@@ -67,7 +67,8 @@ class Example:
     """x, y: token ids, int64 [T]. next_token: whether the targets are the next tokens.
 
     losses: None until they are measured. row: of the batch. name: what identifies it, shown above it. targets: how
-    targets and predictions are shown if they are no tokens of `tokenizer`.
+    targets and predictions are shown if they are no tokens of `tokenizer`. ignored: what the program has as a target
+    that its loss skips; y has IGNORED.
     """
 
     tokenizer: Tokenizer
@@ -78,6 +79,7 @@ class Example:
     row: int = 0
     name: str = ""
     targets: Tokenizer | None = None
+    ignored: int = IGNORED
 
     @property
     def target_tokenizer(self) -> Tokenizer:

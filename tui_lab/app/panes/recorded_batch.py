@@ -161,6 +161,7 @@ class RecordedBatchView(Vertical):
                 row,
                 row_name(batch, row, len(rows.x)),
                 class_tokenizer(batch.n_classes, batch.class_names),
+                batch.ignore_index,
             )
             for row in range(len(rows.x))
         ]
