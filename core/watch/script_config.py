@@ -20,7 +20,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.config.script import BY_HAND, Parallelism, ScriptConfig
 from tui_lab.core.watch.executed_files import names_in_code
 from tui_lab.core.watch.find_tokenizer import find_tokenizer
-from tui_lab.core.watch.frames import locals_of, with_callers
+from tui_lab.core.watch.frames import is_function, locals_of, with_callers
 from tui_lab.core.watch.loop_variables import executed_loop_variables, loop_variables
 from tui_lab.core.watch.model_calls import parallelism, unwrapped
 from tui_lab.core.watch.model_search import Inputs, parameters_of
@@ -145,7 +145,7 @@ def _name_of(optimizer: Optimizer) -> str:
 def user_namespaces(frame: FrameType | None) -> list[Mapping[str, Any]]:
     """The globals of `__main__`, and the local variables of the running functions that belong to no library."""
     namespaces: list[Mapping[str, Any]] = [vars(sys.modules["__main__"])]
-    return namespaces + [locals_of(frame) for frame in _user_frames(frame) if frame.f_locals is not frame.f_globals]
+    return namespaces + [locals_of(frame) for frame in _user_frames(frame) if is_function(frame)]
 
 
 def without_loop_variables(frame: FrameType | None) -> list[Mapping[str, Any]]:
@@ -154,7 +154,7 @@ def without_loop_variables(frame: FrameType | None) -> list[Mapping[str, Any]]:
     of_main: set[str] = set()
     namespaces: list[Mapping[str, Any]] = []
     for each in _user_frames(frame):
-        if each.f_locals is not each.f_globals:
+        if is_function(each):
             namespaces.append(_without(locals_of(each), loop_variables(each)))
         elif each.f_globals is main:
             of_main |= loop_variables(each)
