@@ -266,7 +266,7 @@ def to_json(command: Command) -> dict[str, Any]:
 
 
 def from_json(record: Any) -> Command:
-    """The command that `to_json` wrote. Raises ValueError for an unknown name or a wrong field."""
+    """Return the command that `to_json` wrote. Raises ValueError for an unknown name or a wrong field."""
     values = dict(record) if isinstance(record, dict) else {}
     kind = SENDABLE.get(str(values.pop("command", None)))
     if kind is None:

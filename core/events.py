@@ -243,7 +243,10 @@ _ORIGIN: LazyAdapter[Origin] = LazyAdapter(Origin)
 
 
 def is_without_steps(reason: str, *, has_steps: bool) -> bool:
-    """Whether a run ended by itself without a step. It is not done: its script may not train, or in an unseen way."""
+    """Return whether a run ended by itself without a step.
+
+    It is not done: its script may not train, or in an unseen way.
+    """
     return reason == "done" and not has_steps
 
 

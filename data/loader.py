@@ -91,26 +91,26 @@ class Loader:
         return min(self.batch_size, self.overfit) if self.overfit else self.batch_size
 
     def draw_at(self, step: int) -> int:
-        """The number of examples drawn before `step`. Raises ValueError before `from_step`."""
+        """Return the number of examples drawn before `step`. Raises ValueError before `from_step`."""
         if step < self.from_step:
             raise ValueError(f"step {step} is before step {self.from_step}, where these settings start")
         return self.from_draw + (step - self.from_step) * self.drawn
 
     def epoch_at(self, step: int) -> int:
-        """The epoch of the first example of `step`."""
+        """Return the epoch of the first example of `step`."""
         return self.order.epoch_of(self.draw_at(step))
 
     def data_epoch_at(self, step: int) -> int:
-        """The epoch of the first example of `step`, counted without those of other examples."""
+        """Return the epoch of the first example of `step`, counted without those of other examples."""
         return self.epoch_at(step) - self.other_epochs
 
     def drawn_between(self, first: int, last: int) -> Ids:
-        """The ids of the examples that steps `first` … `last` draw, in order."""
+        """Return the ids of the examples that steps `first` … `last` draw, in order."""
         start = self.draw_at(first)
         return self.order.slice(start, self.draw_at(last) + self.drawn - start)
 
     def batch(self, step: int) -> Batch:
-        """The batch of `step`. The same settings and step always give the same arrays."""
+        """Return the batch of `step`. The same settings and step always give the same arrays."""
         first = self.draw_at(step)
         order = self.order
         rank, ranks = self.share
@@ -120,7 +120,7 @@ class Loader:
         return Batch(step, x, y, ids, self.dataset.offsets(ids), epoch, position, order, epoch - self.other_epochs)
 
     def changed(self, step: int, **settings: Any) -> Self:
-        """A loader with other settings (batch_size, shuffle, overfit) from `step` on.
+        """Return a loader with other settings (batch_size, shuffle, overfit) from `step` on.
 
         When the number of examples changes, the next draw is the start of the next epoch of the new number.
         """

@@ -70,11 +70,11 @@ class Order:
     n: int
 
     def epoch_of(self, draw: int) -> int:
-        """The epoch of a draw: each epoch draws every id once."""
+        """Return the epoch of a draw: each epoch draws every id once."""
         return draw // self.n
 
     def draw(self, draws: Indices) -> Indices:
-        """The example ids of draws (int64, one-dimensional)."""
+        """Return the example ids of draws (int64, one-dimensional)."""
         epochs, positions = np.divmod(draws, self.n)
         if self.mode == "off":
             return positions
@@ -85,7 +85,7 @@ class Order:
         return ids
 
     def slice(self, first: int, count: int) -> Indices:
-        """The example ids of the draws `first` … `first + count - 1`.
+        """Return the example ids of the draws `first` … `first + count - 1`.
 
         They are computed in cached blocks: fifty small numpy calls per batch take 5% of a small model's step.
         """
@@ -95,7 +95,7 @@ class Order:
         return np.concatenate(blocks)[skipped : skipped + count]
 
     def head(self, epoch: int, length: int = 8) -> tuple[int, ...]:
-        """The first `length` example ids of an epoch's order."""
+        """Return the first `length` example ids of an epoch's order."""
         positions = np.arange(min(length, self.n), dtype=np.int64)
         return tuple(int(i) for i in self.draw(positions + epoch * self.n))
 

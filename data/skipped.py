@@ -65,14 +65,16 @@ class WithoutExamples:
         return offsets
 
     def _end_before(self, places: Ids) -> Ids:
-        """The end of the last skipped window that starts at each place or before it; −1 if there is none."""
+        """Return the end of the last skipped window that starts at each place or before it; −1 if there is none."""
         number = np.searchsorted(self._starts, places, side="right") - 1
         ends: Ids = np.where(number >= 0, self._starts[number] + self.length, -1)
         return ends
 
 
 def neighbors(example: int, length: int, stride: int) -> range:
-    """The windows from the first to the last one that overlaps a window of `length`, `stride` apart, or touches it.
+    """Return the windows from the first to the last one that overlaps or touches a window of `length`.
+
+    Windows are `stride` apart.
 
     Text that makes one window stand out may reach as far beyond it.
     """

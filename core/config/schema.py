@@ -21,7 +21,7 @@ def setting(
     choices: tuple[str, ...] = (),
     **bounds: Any,
 ) -> Any:
-    """A field with what a form needs: title, help, bounds, unit, and whether it can be changed during training.
+    """Return a field with what a form needs: title, help, bounds, unit, and whether it can be changed during training.
 
     choices: the names that tui-lab itself has, where plug-ins may add others.
     """
@@ -262,7 +262,7 @@ class Config(Section):
 
 
 def _contradictions(config: Config) -> Iterator[Problem]:
-    """The settings that exclude each other."""
+    """Yield the settings that exclude each other."""
     yield from _data_conflicts(config)
     if config.train.accumulate > config.train.batch_size:
         yield _conflict(config, "train.accumulate", "must be at most the batch size", f"1 to {config.train.batch_size}")

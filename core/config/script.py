@@ -158,17 +158,17 @@ RunConfig = Config | ScriptConfig
 
 
 def is_script(tables: dict[str, Any]) -> bool:
-    """Whether TOML tables are those of a script or an imported run; the config of our trainer has no `kind`."""
+    """Return whether TOML tables are those of a script or an imported run; the config of our trainer has no `kind`."""
     return "kind" in tables
 
 
 def is_imported(config: RunConfig | None) -> bool:
-    """Whether a run was imported from a log; such a run is like one of a script that has ended."""
+    """Return whether a run was imported from a log; such a run is like one of a script that has ended."""
     return isinstance(config, ImportedConfig)
 
 
 def build(tables: dict[str, Any]) -> ScriptConfig:
-    """The config of TOML tables that have a `kind`. Raises ConfigError."""
+    """Return the config of TOML tables that have a `kind`. Raises ConfigError."""
     model = ImportedConfig if tables["kind"] == "imported" else ScriptConfig
     try:
         return model.model_validate(tables)
@@ -177,7 +177,7 @@ def build(tables: dict[str, Any]) -> ScriptConfig:
 
 
 def to_toml(config: ScriptConfig) -> str:
-    """The text of the config file; a value that is not known is left out.
+    """Return the text of the config file; a value that is not known is left out.
 
     The bytes of a file name that are not UTF-8 become question marks, since TOML cannot hold them.
     """
@@ -186,13 +186,13 @@ def to_toml(config: ScriptConfig) -> str:
 
 
 def keys() -> list[str]:
-    """The keys that scripts and imported runs may have; captured settings are not among them."""
+    """Return the keys that scripts and imported runs may have; captured settings are not among them."""
     of_sections = [f"{section}.{name}" for section, kind in _SECTIONS.items() for name in kind.model_fields]
     return of_sections + [f"source.{name}" for name in _SOURCE_KEYS]
 
 
 def values_of(config: RunConfig) -> dict[str, Any]:
-    """Every setting of a run by its dotted key."""
+    """Return every setting of a run by its dotted key."""
     if isinstance(config, Config):
         return {key: settings.get(config, key) for key in settings.keys_of(config)}
     captured = {CAPTURED + name: value for name, value in config.settings.items()}
@@ -220,33 +220,33 @@ def known_values(config: RunConfig) -> dict[str, Any]:
 
 
 def find(config: RunConfig, key: str) -> Any:
-    """The value of a dotted key; None where the run has no such setting or it is not known."""
+    """Return the value of a dotted key; None where the run has no such setting or it is not known."""
     if isinstance(config, Config):
         return settings.get(config, key) if settings.exists(key) else None
     return known_values(config).get(key)
 
 
 def unit_of(config: RunConfig) -> Unit:
-    """What the run counts per second."""
+    """Return what the run counts per second."""
     return "tokens" if isinstance(config, Config) else config.train.unit
 
 
 def live_keys(config: RunConfig) -> list[str]:
-    """The settings that can be changed while this run trains. What a script does not have is not among them."""
+    """Return the settings that can be changed while this run trains. What a script does not have is not among them."""
     if isinstance(config, Config):
         return [key for key in settings.fields() if settings.is_live(key)]
     return [key for key in values_of(config) if _is_live(key) and not _why_fixed(config, key)]
 
 
 def not_live(config: RunConfig, key: str) -> Problem:
-    """Why a setting cannot be changed while this run trains."""
+    """Return why a setting cannot be changed while this run trains."""
     if reason := _why_fixed(config, key):
         return Problem(code="unavailable", message=reason, key=key)
     return Problem(code="needs_restart", message="cannot change while training; it needs a restart", key=key)
 
 
 def get(config: RunConfig, key: str) -> Any:
-    """The value of a dotted key. Raises ConfigError where the run has no such setting."""
+    """Return the value of a dotted key. Raises ConfigError where the run has no such setting."""
     values = values_of(config)
     if key not in values:
         raise ConfigError(_unknown_key(config, key))
@@ -254,14 +254,14 @@ def get(config: RunConfig, key: str) -> Any:
 
 
 def bounds(config: RunConfig, key: str) -> tuple[float, float]:
-    """The smallest and the largest value of `key`, which exists; infinite where there is no bound."""
+    """Return the smallest and the largest value of `key`, which exists; infinite where there is no bound."""
     if isinstance(config, Config):
         return settings.bounds(key) if key in settings.fields() else (-math.inf, math.inf)
     return (-math.inf, math.inf) if key.startswith(CAPTURED) else settings.limits_of(_field(key))
 
 
 def changed(config: RunConfig, key: str, value: Any) -> RunConfig:
-    """A copy of `config` with another value of `key`, validated again. Raises ConfigError."""
+    """Return a copy of `config` with another value of `key`, validated again. Raises ConfigError."""
     if isinstance(config, Config):
         return settings.changed(config, key, value)
     if key not in values_of(config):

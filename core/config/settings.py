@@ -49,7 +49,7 @@ class Preset:
 
 @functools.cache
 def fields() -> Mapping[str, FieldInfo]:
-    """Every setting by its dotted key, in the order of a form, without the options of plug-ins' tasks.
+    """Return every setting by its dotted key, in the order of a form, without the options of plug-ins' tasks.
 
     `faults` belongs to no section and has no dot.
     """
@@ -62,19 +62,25 @@ def fields() -> Mapping[str, FieldInfo]:
 
 
 def keys_of(config: Config) -> list[str]:
-    """Every setting of `config`, the options of its task included, which follow the other settings of the data."""
+    """Return every setting of `config`, the options of its task included.
+
+    They follow the other settings of the data.
+    """
     keys = list(fields())
     after_data = 1 + max(place for place, key in enumerate(keys) if key.startswith("data."))
     return [*keys[:after_data], *(OPTION + name for name in config.data.options), *keys[after_data:]]
 
 
 def exists(key: str) -> bool:
-    """Whether `key` is a setting: one of `fields`, or an option of a plug-in's task, whose name only the task knows."""
+    """Return whether `key` is a setting: one of `fields`, or an option of a plug-in's task.
+
+    Only the task knows the names of its options.
+    """
     return key in fields() or (key.startswith(OPTION) and re.fullmatch(NAME, key.removeprefix(OPTION)) is not None)
 
 
 def is_live(key: str) -> bool:
-    """Whether `key` can be changed while a run is training. Raises ConfigError for an unknown key."""
+    """Return whether `key` can be changed while a run is training. Raises ConfigError for an unknown key."""
     if not exists(key):
         raise ConfigError(unknown_key(key))
     extra = fields()[key].json_schema_extra if key in fields() else None
@@ -82,7 +88,10 @@ def is_live(key: str) -> bool:
 
 
 def choices(key: str) -> list[str]:
-    """The names that a setting takes, those of plug-ins included; empty for a setting that takes other values."""
+    """Return the names that a setting takes, those of plug-ins included.
+
+    Empty for a setting that takes other values.
+    """
     return choices_of(key, fields().get(key))
 
 
@@ -96,25 +105,25 @@ def choices_of(key: str, field: FieldInfo | None) -> list[str]:
 
 
 def _built_in_names(field: FieldInfo) -> list[str]:
-    """The names that tui-lab itself has for a setting to which plug-ins add others; empty for other settings."""
+    """Return the names that tui-lab itself has for a setting to which plug-ins add others; empty for other settings."""
     extra = field.json_schema_extra
     names = extra.get("choices", []) if isinstance(extra, dict) else []
     return [str(name) for name in names] if isinstance(names, list) else []
 
 
 def bounds(key: str) -> tuple[float, float]:
-    """The smallest and the largest value of `key`, which exists; infinite where there is no bound."""
+    """Return the smallest and the largest value of `key`, which exists; infinite where there is no bound."""
     return limits_of(fields()[key])
 
 
 def limits_of(field: FieldInfo) -> tuple[float, float]:
-    """The smallest and the largest value of a field; infinite where there is no bound."""
+    """Return the smallest and the largest value of a field; infinite where there is no bound."""
     low = max((limit.ge for limit in field.metadata if hasattr(limit, "ge")), default=-math.inf)
     return low, min((limit.le for limit in field.metadata if hasattr(limit, "le")), default=math.inf)
 
 
 def get(config: Config, key: str) -> Any:
-    """The value of a dotted key that exists; None for an option that is not set."""
+    """Return the value of a dotted key that exists; None for an option that is not set."""
     if key.startswith(OPTION):
         return config.data.options.get(key.removeprefix(OPTION))
     section, _, name = key.rpartition(".")
@@ -122,12 +131,12 @@ def get(config: Config, key: str) -> Any:
 
 
 def presets() -> dict[str, Preset]:
-    """The configs of one run."""
+    """Return the configs of one run."""
     return _presets_in("presets")
 
 
 def sweep_presets() -> dict[str, Preset]:
-    """The configs of many runs, which have a [sweep] table."""
+    """Return the configs of many runs, which have a [sweep] table."""
     return _presets_in("presets/sweeps")
 
 
@@ -139,7 +148,7 @@ def _presets_in(place: str) -> dict[str, Preset]:
 
 
 def load(source: str, overrides: Iterable[str] = ()) -> Config:
-    """The config of a preset's name or a TOML file, with KEY=VALUE overrides. Raises ConfigError.
+    """Return the config of a preset's name or a TOML file, with KEY=VALUE overrides. Raises ConfigError.
 
     Warns of keys that have another name now.
     """
@@ -152,7 +161,7 @@ def load(source: str, overrides: Iterable[str] = ()) -> Config:
 
 
 def read_tables(source: str, *, sweeps: bool = False) -> dict[str, Any]:
-    """The TOML tables of a preset or file, not yet validated. sweeps: a [sweep] table is allowed.
+    """Return the TOML tables of a preset or file, not yet validated. sweeps: a [sweep] table is allowed.
 
     Raises ConfigError.
     """
@@ -186,7 +195,7 @@ def _read_tables(source: str) -> dict[str, Any]:
 
 
 def build(tables: Mapping[str, Any], overrides: Iterable[str] = (), *, any_plugin: bool = False) -> Config:
-    """The Config of tables as in TOML with KEY=VALUE overrides. Raises ConfigError with all problems.
+    """Return the Config of tables as in TOML with KEY=VALUE overrides. Raises ConfigError with all problems.
 
     any_plugin: the config may name plug-ins that are not installed, as that of a run to look at may.
     """
@@ -223,7 +232,7 @@ def build(tables: Mapping[str, Any], overrides: Iterable[str] = (), *, any_plugi
 
 
 def _copied(tables: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of tables, and of the tables in them."""
+    """Return a copy of tables, and of the tables in them."""
     return {name: _copied(value) if isinstance(value, Mapping) else value for name, value in tables.items()}
 
 
@@ -239,7 +248,7 @@ def put(tables: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _unknown_names(tables: Mapping[str, Any]) -> Iterator[Problem]:
-    """The tasks and tokenizers that neither tui-lab nor a plug-in has."""
+    """Yield the tasks and tokenizers that neither tui-lab nor a plug-in has."""
     for key, kind in _PLUGINS.items():
         section, _, name = key.partition(".")
         table = tables.get(section)
@@ -259,12 +268,12 @@ def _unknown_names(tables: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def changed(config: Config, key: str, value: Any) -> Config:
-    """A copy of `config` with another value of `key`, validated again. Raises ConfigError."""
+    """Return a copy of `config` with another value of `key`, validated again. Raises ConfigError."""
     return with_values(config, {key: value})
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:
-    """A copy of `config` with other values of some keys, validated again. Raises ConfigError."""
+    """Return a copy of `config` with other values of some keys, validated again. Raises ConfigError."""
     tables = config.model_dump()
     for key, value in values.items():
         if not exists(key):
@@ -274,7 +283,7 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
 
 
 def to_toml(config: Config) -> str:
-    """The text of a config file with every setting; without the options of plug-ins where there are none."""
+    """Return the text of a config file with every setting; without the options of plug-ins where there are none."""
     tables = config.model_dump(mode="json")
     if not config.data.options:
         del tables["data"]["options"]
@@ -282,7 +291,7 @@ def to_toml(config: Config) -> str:
 
 
 def parse_value(text: str) -> Any:
-    """The value that `text` is in TOML; the text itself where TOML cannot read it, as a bare word."""
+    """Return the value that `text` is in TOML; the text itself where TOML cannot read it, as a bare word."""
     try:
         table = tomllib.loads(f"value = {text.strip()}")
     # RecursionError: brackets nested beyond the stack. ValueError also: an integer of more than 4,300 digits.
@@ -292,7 +301,7 @@ def parse_value(text: str) -> Any:
 
 
 def unknown_key(key: str) -> Problem:
-    """The problem of a key that does not exist, with the nearest one that does."""
+    """Return the problem of a key that does not exist, with the nearest one that does."""
     keys = fields()
     # A name without its section: `lr` for `optim.lr`.
     full_key = next((full for full in keys if full.partition(".")[2] == key), "")
@@ -301,7 +310,10 @@ def unknown_key(key: str) -> Problem:
 
 
 def is_file(path: Path) -> bool:
-    """Whether `path` is a regular file or a link to one; False for an impossible path, such as a name too long."""
+    """Return whether `path` is a regular file or a link to one.
+
+    False for an impossible path, such as a name too long.
+    """
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -309,7 +321,7 @@ def is_file(path: Path) -> bool:
 
 
 def problems_of(error: ValidationError, names: Iterable[str] | None = None) -> list[Problem]:
-    """The problems of a pydantic error. names: the keys that exist, if they are not those of a Config."""
+    """Return the problems of a pydantic error. names: the keys that exist, if they are not those of a Config."""
     problems: list[Problem] = []
     for item in error.errors(include_url=False):
         key = ".".join(str(part) for part in item["loc"])
@@ -351,7 +363,7 @@ _OUT_OF_BOUNDS = {
 
 
 def value_problem(key: str, item: ErrorDetails) -> Problem:
-    """The problem of one value that pydantic refused. key: where it is."""
+    """Return the problem of one value that pydantic refused. key: where it is."""
     kind = item["type"]
     limits = item.get("ctx", {})
     problem = Problem(code="invalid", message=item["msg"].replace("Input should", "must"), key=shortened(key))

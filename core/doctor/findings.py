@@ -90,7 +90,7 @@ class Unchecked:
 
 
 def by_reason(checks: Iterable[Unchecked]) -> dict[str, list[str]]:
-    """The names of the checks by their reason."""
+    """Return the names of the checks by their reason."""
     names: dict[str, list[str]] = {}
     for unchecked in checks:
         names.setdefault(unchecked.reason, []).append(unchecked.check)
@@ -98,7 +98,7 @@ def by_reason(checks: Iterable[Unchecked]) -> dict[str, list[str]]:
 
 
 def reason_lines(checks: Iterable[Unchecked]) -> list[str]:
-    """A line for each reason, after the names of its checks."""
+    """Return a line for each reason, after the names of its checks."""
     return [f"{', '.join(names)} ({reason})" for reason, names in by_reason(checks).items()]
 
 

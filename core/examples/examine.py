@@ -53,7 +53,7 @@ class Request:
     targets: int = DEFAULT_TARGETS
 
     def most_of(self, dataset: Dataset) -> int:
-        """How many examples of a dataset are measured at most; 0 for all."""
+        """Return how many examples of a dataset are measured at most; 0 for all."""
         return max(1, self.targets // dataset.length) if self.most is None else self.most
 
 

@@ -82,7 +82,7 @@ class InsideReport:
     layers: dict[str, dict[str, LayerValue]] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The report as JSON values: NaN is None, a view that is not available is {"unavailable": why}."""
+        """Return the report as JSON values: NaN is None, a view that is not available is {"unavailable": why}."""
         values = _json(self)
         for view in ("lens", "ablation", "norms"):
             if isinstance(values[view], str):

@@ -54,7 +54,7 @@ class Classes:
         self.wrong += np.bincount(classes[measured.wrong[counted]], minlength=n)
 
     def partition(self) -> Partition:
-        """The shares of the classes that have targets."""
+        """Return the shares of the classes that have targets."""
         targets = max(1, int(self.n.sum()))
         total = float(self.losses.sum())
         return Partition(

@@ -81,12 +81,15 @@ def _kind(text: str, span: slice, in_name: npt.NDArray[np.bool_]) -> int:
 
 
 def _is_name(text: str, word: re.Match[str]) -> bool:
-    """Whether a word of at least two letters begins with a capital inside a sentence."""
+    """Return whether a word of at least two letters begins with a capital inside a sentence."""
     return word.end() - word.start() >= 2 and word[0][0].isupper() and not _begins_sentence(text, word.start())
 
 
 def _begins_sentence(text: str, at: int) -> bool:
-    """Whether a sentence, a paragraph or the known text begins at `at`; quotes, brackets and dashes are skipped."""
+    """Return whether a sentence, a paragraph or the known text begins at `at`.
+
+    Quotes, brackets and dashes are skipped.
+    """
     before = text[max(0, at - LOOK_BACK) : at]
     last = before.rstrip(" \t\r\n\"'“”‘’«»()[]{}*_-–—")
     return not last or last[-1] in SENTENCE_ENDS or before[len(last) :].count("\n") >= 2

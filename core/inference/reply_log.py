@@ -50,7 +50,7 @@ def append_reply(folder: Path, reply: RecordedReply) -> None:
 
 
 def read_replies(folder: Path) -> list[RecordedReply]:
-    """The newest replies of a run, the oldest of them first. Lines that are damaged are left out."""
+    """Return the newest replies of a run, the oldest of them first. Lines that are damaged are left out."""
     replies = []
     for line in _newest_lines(folder / REPLIES):
         try:
@@ -61,7 +61,7 @@ def read_replies(folder: Path) -> list[RecordedReply]:
 
 
 def _newest_lines(path: Path) -> list[bytes]:
-    """The whole lines at the end of the file, at most MAX_REPLIES and MAX_BYTES; none if it cannot be read."""
+    """Return the whole lines at the end of the file, at most MAX_REPLIES and MAX_BYTES; none if it cannot be read."""
     if not path.is_file():
         return []
     try:

@@ -34,7 +34,7 @@ For others BLAS computes single products in another order of summation."""
 
 
 def is_plain(model: Transformer) -> bool:
-    """Whether a `TokenStep` computes what the modules would: on the CPU, without hooks, faults or subclasses."""
+    """Return whether a `TokenStep` computes what the modules would: on the CPU, without hooks, faults or subclasses."""
     if model.W_E.weight.device.type != "cpu" or model.precision == "fp16" or type(model.layers) is not nn.ModuleList:
         return False
     weights = set(model.attention_modules())

@@ -48,7 +48,7 @@ def onednn_available() -> bool:
 
 
 def onednn_has_bf16() -> bool:
-    """Whether oneDNN multiplies bfloat16 on this processor: x86 from AVX-512 on, ARM with its bf16 instructions.
+    """Return whether oneDNN multiplies bfloat16 on this processor: x86 from AVX-512 on, ARM with its bf16 instructions.
 
     Elsewhere `onednn_linear` raises, and F.linear multiplies without a fast kernel.
     """

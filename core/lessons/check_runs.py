@@ -78,7 +78,7 @@ class _RunCheck:
         return CheckedStage(stage, seconds, seconds if wait is None else wait, facts, tuple(problems))
 
     def _train(self, config: Config, stage: Stage) -> tuple[Measurements, float | None]:
-        """The measurements of a run, and the seconds until it completed the stage."""
+        """Return the measurements of a run, and the seconds until it completed the stage."""
         config = settings.changed(config, "train.seed", config.train.seed + self._seed)
         begin = time.monotonic()
         task = build_task(config)

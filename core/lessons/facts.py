@@ -31,7 +31,7 @@ class Measurements:
         return math.log(self.n_vocab) if self.n_vocab > 1 else None
 
     def value(self, metric: Metric, step: Step = "last") -> float | None:
-        """A metric at a step; None where the run has not come so far. See `schema.Measure`."""
+        """Return a metric at a step; None where the run has not come so far. See `schema.Measure`."""
         if metric == "loss":
             return self._loss(step)
         values = [
@@ -50,7 +50,7 @@ class Measurements:
         return next((value for at, value in reversed(measured) if at <= step), None)
 
     def last_of_mean(self, measure: Measure) -> float | None:
-        """The last of the losses whose mean `value` returns; None where it returns no mean, or nothing yet."""
+        """Return the last of the losses whose mean `value` returns; None where it returns no mean, or nothing yet."""
         if measure.metric != "loss" or measure.step in (0, "lowest"):
             return None
         if not isinstance(measure.step, int):
@@ -59,7 +59,7 @@ class Measurements:
         return self.losses[end - 1] if end and self._has_come_to(measure.step) else None
 
     def bound(self, bound: Bound) -> float | None:
-        """The number that `bound` stands for; None where the vocabulary size is not known yet."""
+        """Return the number that `bound` stands for; None where the vocabulary size is not known yet."""
         return self.ln_vocab_size if bound == LN_VOCAB_SIZE else float(bound)
 
     def _loss(self, step: Step) -> float | None:
@@ -117,7 +117,7 @@ class Measuring:
 
 
 def measure(events: Iterable[ev.Event]) -> Measurements:
-    """The measurements of a run with these events."""
+    """Return the measurements of a run with these events."""
     measuring = Measuring()
     for event in events:
         measuring.update(event)
@@ -125,7 +125,7 @@ def measure(events: Iterable[ev.Event]) -> Measurements:
 
 
 def is_reached(until: Until, current: Measurements) -> bool:
-    """Whether the current run meets all conditions of a stage."""
+    """Return whether the current run meets all conditions of a stage."""
     last_step = current.steps[-1] if current.steps else 0
     if until.step is not None and last_step < until.step:
         return False
@@ -143,7 +143,7 @@ def is_reached(until: Until, current: Measurements) -> bool:
 
 
 def right_number(question: Question, current: Measurements | None) -> float | None:
-    """The answer of a question of kind number; None as long as the current run does not give it."""
+    """Return the answer of a question of kind number; None as long as the current run does not give it."""
     if isinstance(question.answer, float | int):
         return float(question.answer)
     if current is None:
@@ -156,7 +156,7 @@ def right_number(question: Question, current: Measurements | None) -> float | No
 
 
 def is_right(question: Question, given: float, current: Measurements | None = None) -> bool | None:
-    """Whether an answer is right: the number of a choice, from 1, or a number. None: not known yet."""
+    """Return whether an answer is right: the number of a choice, from 1, or a number. None: not known yet."""
     if question.kind == "choice":
         return given == question.right
     right = right_number(question, current)

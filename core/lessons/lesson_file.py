@@ -20,7 +20,7 @@ LARGEST_FILE = 2**20
 
 
 def read_lesson_file(path: Path) -> LessonFile:
-    """The content of a lesson.toml. Raises ConfigError with all of its problems."""
+    """Return the content of a lesson.toml. Raises ConfigError with all of its problems."""
     try:
         tables = tomllib.loads(files.read_text(path, LARGEST_FILE))
     except RecursionError as error:
@@ -61,7 +61,7 @@ def _dotted(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def _problems_of(item: ErrorDetails, tables: dict[str, Any]) -> list[Problem]:
-    """The problems of an error of pydantic; keys name stages by their id."""
+    """Return the problems of an error of pydantic; keys name stages by their id."""
     names = tuple(part for part in item["loc"] if isinstance(part, str))
     key = _key(item["loc"], tables)
     cause = item.get("ctx", {}).get("error")
@@ -77,7 +77,10 @@ def _problems_of(item: ErrorDetails, tables: dict[str, Any]) -> list[Problem]:
 
 
 def _key(location: tuple[int | str, ...], tables: dict[str, Any]) -> str:
-    """Where a value is: `stage.see.until.step`. A stage without an id, and a list's item, has its number from 1."""
+    """Return where a value is: `stage.see.until.step`.
+
+    A stage without an id, and an item of a list, has its number from 1.
+    """
     parts = list[str]()
     value: Any = tables
     for part in location:

@@ -39,14 +39,14 @@ class Lesson:
         return self.file.stages
 
     def index(self, stage_id: str) -> int:
-        """The position of a stage, from 0. Raises KeyError."""
+        """Return the position of a stage, from 0. Raises KeyError."""
         for i, stage in enumerate(self.stages):
             if stage.id == stage_id:
                 return i
         raise KeyError(stage_id)
 
     def trial_labels(self, stage_id: str) -> list[str]:
-        """The labels of the trials of a stage, or of the latest before it that has trials. Raises KeyError."""
+        """Return the labels of the trials of a stage, or of the latest before it that has trials. Raises KeyError."""
         for stage in reversed(self.stages[: self.index(stage_id) + 1]):
             if stage.trials:
                 return [trial.label for trial in stage.trials]
@@ -54,7 +54,10 @@ class Lesson:
 
 
 def load_lesson(folder: Path) -> Lesson:
-    """The lesson in `folder`. Raises ConfigError with all of its problems, in which files have the path as given."""
+    """Return the lesson in `folder`.
+
+    Raises ConfigError with all of its problems, in which files have the path as given.
+    """
     if not settings.is_file(folder / LESSON):
         raise ConfigError.of("not_found", f"not a lesson: it has no {LESSON}", value=str(folder))
     lesson_file = read_lesson_file(folder / LESSON)
@@ -73,7 +76,7 @@ def load_lesson(folder: Path) -> Lesson:
 
 
 def list_lessons(folder: Path | None = None) -> list[Lesson]:
-    """The built-in lessons; or that in `folder`, or those in its folders, by name. Raises ConfigError."""
+    """Return the built-in lessons; or that in `folder`, or those in its folders, by name. Raises ConfigError."""
     place = BUILTIN if folder is None else folder
     if settings.is_file(place / LESSON):
         return [load_lesson(place)]
@@ -93,7 +96,7 @@ def list_lessons(folder: Path | None = None) -> list[Lesson]:
 
 
 def lesson_folders(place: Path) -> list[Path]:
-    """The folders in `place` that hold a lesson, by name: 2-tokens comes before 10-attention."""
+    """Return the folders in `place` that hold a lesson, by name: 2-tokens comes before 10-attention."""
     try:
         folders = [path for path in place.iterdir() if settings.is_file(path / LESSON)]
     except OSError:
@@ -106,7 +109,7 @@ def _parts(name: str) -> list[str]:
 
 
 def find_lesson(name: str) -> Path:
-    """The folder of a lesson: a path, or a built-in lesson's name, number, or name without the number.
+    """Return the folder of a lesson: a path, or a built-in lesson's name, number, or name without the number.
 
     Raises ConfigError with the nearest name.
     """

@@ -117,7 +117,7 @@ class Progress:
         return sum(self.of(stage.id).complete for stage in self.lesson.stages)
 
     def of(self, stage_id: str) -> StageProgress:
-        """What happened at a stage, to read and to change."""
+        """Return what happened at a stage, to read and to change."""
         return self.content.stages.setdefault(stage_id, StageProgress())
 
     def go_to(self, stage_id: str) -> None:
@@ -147,33 +147,33 @@ class Progress:
         return runs.free_path(self.folder, stage_id if trial is None else f"{stage_id}-trial-{trial}")
 
     def run_of(self, stage_id: str) -> Run | None:
-        """The run that a stage started, unless it has been removed."""
+        """Return the run that a stage started, unless it has been removed."""
         return self._run(self.of(stage_id).run)
 
     def trials_of(self, stage_id: str) -> list[Run]:
-        """The runs of a stage's trials that have not been removed."""
+        """Return the runs of a stage's trials that have not been removed."""
         return [run for run in map(self._run, self.of(stage_id).trials) if run is not None]
 
     def current_run(self, stage_id: str) -> Run | None:
-        """The lesson's current run at a stage: of this stage, or of the last one before it that started a run."""
+        """Return the lesson's current run at a stage: that of this stage, or of the last one before it with a run."""
         for stage in reversed(self.lesson.stages[: self.lesson.index(stage_id) + 1]):
             if (run := self.run_of(stage.id)) is not None:
                 return run
         return None
 
     def run_before(self, stage_id: str) -> Run | None:
-        """The lesson's current run before a stage."""
+        """Return the lesson's current run before a stage."""
         i = self.lesson.index(stage_id)
         return self.current_run(self.lesson.stages[i - 1].id) if i else None
 
     def command(self, stage: Stage) -> str:
-        """The command of a stage's terminal, which works in any folder; empty where the stage has none."""
+        """Return the command of a stage's terminal, which works in any folder; empty where the stage has none."""
         if stage.terminal is None:
             return ""
         return stage.terminal.command.replace("{folder}", shlex.quote(str(self.folder.absolute())))
 
     def short_command(self, stage: Stage) -> str:
-        """The same command with a relative path, for the working directory, if the folder is below it."""
+        """Return the same command with a relative path, for the working directory, if the folder is below it."""
         folder = self.folder.absolute()
         if stage.terminal is None or not folder.is_relative_to(Path.cwd()):
             return self.command(stage)
@@ -209,12 +209,12 @@ def index_to_continue(all_progress: Sequence[Progress]) -> int:
 
 
 def lessons_folder() -> Path:
-    """The folder of all lessons' runs and progress, in the runs folder."""
+    """Return the folder of all lessons' runs and progress, in the runs folder."""
     return runs.runs_folder() / LESSONS
 
 
 def load_progress(lesson: Lesson) -> Progress:
-    """The progress in a lesson; new where there is none.
+    """Return the progress in a lesson; new where there is none.
 
     A damaged progress.json is renamed to progress.damaged.json, so that the next `save` does not destroy it.
     """

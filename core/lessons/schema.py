@@ -328,6 +328,6 @@ TABLES: dict[tuple[str, ...], type[Table]] = {
 
 
 def keys_of(path: tuple[str, ...]) -> list[str]:
-    """The keys that may stand in the table at `path`, as written in TOML."""
+    """Return the keys that may stand in the table at `path`, as written in TOML."""
     table = TABLES.get(path)
     return [] if table is None else [info.alias or name for name, info in table.model_fields.items()]

@@ -39,7 +39,7 @@ class ConfigReader:
     problems: list[Problem] = field(default_factory=list)
 
     def read(self, stage: Stage) -> StageConfigs:
-        """The configs of the next stage."""
+        """Return the configs of the next stage."""
         start = self._start(stage)
         if stage.trials:
             self.labels = [trial.label for trial in stage.trials]
@@ -52,7 +52,7 @@ class ConfigReader:
         return StageConfigs(start, tuple(self.trials.values()) if stage.trials else (), self.current)
 
     def _start(self, stage: Stage) -> Config | None:
-        """The config of the run that the stage starts, which becomes the current one."""
+        """Return the config of the run that the stage starts, which becomes the current one."""
         config: Config | None = None
         if stage.run is not None:
             config = self._build(f"stage.{stage.id}.run", stage.run)
@@ -71,7 +71,7 @@ class ConfigReader:
         return config
 
     def _trials(self, stage: Stage) -> dict[str, Config]:
-        """The configs of the trials by label."""
+        """Return the configs of the trials by label."""
         configs = dict[str, Config]()
         for i, trial in enumerate(stage.trials, 1):
             key = f"stage.{stage.id}.trial.{i}"
@@ -90,7 +90,7 @@ class ConfigReader:
         return configs
 
     def _build(self, key: str, start: RunStart | Trial) -> Config | None:
-        """The config that `start` names, with its settings."""
+        """Return the config that `start` names, with its settings."""
         file = self.folder / start.config
         names = [*settings.presets(), *(path.name for path in self.folder.glob("*.toml") if path.name != LESSON)]
         if start.config not in names and not settings.is_file(file):
@@ -165,7 +165,7 @@ class ConfigReader:
             self._check_measure(f"stage.{stage.id}.question.draw", stage.question.draw)
 
     def _configs_of(self, key: str, fact: Fact) -> Iterable[Config | None]:
-        """The configs of the runs that a fact is about."""
+        """Return the configs of the runs that a fact is about."""
         if fact.trial or fact.runs == "trials":
             if not self.labels:
                 name = "trial" if fact.trial else "runs"

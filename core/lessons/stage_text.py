@@ -27,7 +27,7 @@ class Link:
 
 
 def links(text: str) -> list[Link]:
-    """The glossary links of a stage's text, in order."""
+    """Return the glossary links of a stage's text, in order."""
     return [
         Link(match[1], match[2].removeprefix(_GLOSSARY))
         for match in _LINK.finditer(text)
@@ -36,12 +36,12 @@ def links(text: str) -> list[Link]:
 
 
 def without_links(text: str) -> str:
-    """A stage's text as it is shown: links become their text."""
+    """Return a stage's text as it is shown: links become their text."""
     return _LINK.sub(lambda match: match[1], text)
 
 
 def read_texts(path: Path, ids: list[str]) -> tuple[dict[str, str], list[Problem]]:
-    """The texts by stage id, each a section `## ID` of text.md, and the problems of the file."""
+    """Return the texts by stage id, each a section `## ID` of text.md, and the problems of the file."""
     try:
         content = files.read_text(path, LARGEST_FILE)
     except (OSError, ValueError) as error:
@@ -75,7 +75,10 @@ def _paragraphs(text: str) -> str:
 
 
 def text_lines(text: str) -> list[str]:
-    """A stage's text in lines of COLUMNS characters, without links; empty lines between paragraphs are left out."""
+    """Return a stage's text in lines of COLUMNS characters, without links.
+
+    Empty lines between paragraphs are left out.
+    """
     lines = list[str]()
     for line in without_links(text).splitlines():
         lines += textwrap.wrap(line, COLUMNS)

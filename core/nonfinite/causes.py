@@ -44,7 +44,10 @@ def _is_negative(arguments: Sequence[object]) -> bool:
 
 
 def _may_overflow(operation: str, inputs: Sequence[Tensor]) -> bool:
-    """Whether products or squares of the inputs exceed their dtype, so that the NaN may be inf − inf or inf · 0."""
+    """Return whether products or squares of the inputs exceed their dtype.
+
+    The NaN may then be inf − inf or inf · 0.
+    """
     if operation not in _PRODUCTS and not any(part in operation for part in _INSIDE):
         return False
     values = [t for t in inputs if has_values(t)]

@@ -140,7 +140,10 @@ class _Entered:
 
 
 def _users_line(frames: Iterable[tuple[str, int]]) -> str:
-    """The first file and line, from the innermost frame on, that is the user's; "" if the replay itself comes first."""
+    """Return the first file and line, from the innermost frame on, that is the user's.
+
+    "" if the replay itself comes first.
+    """
     rest = dropwhile(lambda frame: frame[0].startswith((_HERE, _TORCH)), frames)
     for path, number in takewhile(lambda frame: not frame[0].startswith(_DRIVERS), rest):
         is_library = path.startswith(_STDLIB) and "site-packages" not in path

@@ -13,7 +13,7 @@ _WIDE_ENOUGH = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def has_values(value: Any) -> bool:
-    """Whether `value` is a tensor of real or complex numbers whose entries can be read here."""
+    """Return whether `value` is a tensor of real or complex numbers whose entries can be read here."""
     return (
         isinstance(value, Tensor)
         and (value.is_floating_point() or value.is_complex())
@@ -32,7 +32,7 @@ def real(tensor: Tensor) -> Tensor:
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Whether no entry is infinite or NaN; `has_values(tensor)` must hold."""
+    """Return whether no entry is infinite or NaN; `has_values(tensor)` must hold."""
     low, high = torch.aminmax(real(tensor))  # One pass over the values; NaN is passed on.
     return math.isfinite(low.item()) and math.isfinite(high.item())
 

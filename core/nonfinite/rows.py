@@ -21,7 +21,7 @@ class Extent:
 
 
 def key_of(tensor: Tensor) -> int:
-    """A number that is the same for all views of one memory, while that is in use."""
+    """Return a number that is the same for all views of one memory, while that is in use."""
     key: int = tensor.untyped_storage()._cdata
     return key
 
@@ -111,7 +111,7 @@ class RowFinder:
         return rows
 
     def _positions(self, wrong: Tensor, within: int, per_row: int) -> list[int] | list[None]:
-        """The positions in one row. wrong: its entries; within: the place of them among per_row such parts."""
+        """Return the positions in one row. wrong: its entries; within: the place of them among per_row such parts."""
         T = self.shape.n_positions
         if T and per_row in (T, T - 1) and per_row > 1:
             return [within]
@@ -123,7 +123,7 @@ class RowFinder:
         return [None]
 
     def _extent(self, tensor: Tensor) -> Extent:
-        """Where the first axis of a tensor lies in the memory that it is a view of."""
+        """Return where the first axis of a tensor lies in the memory that it is a view of."""
         n = tensor.shape[0]
         stride = tensor.stride(0)
         per_entry = tensor.numel() // n if n else 0
@@ -137,7 +137,7 @@ class RowFinder:
         return Extent(tensor.untyped_storage().nbytes() // tensor.element_size() // stride, start)
 
     def largest(self, inputs: list[Tensor]) -> Rows | None:
-        """The rows that hold the largest values of `inputs`; None if they have no rows."""
+        """Return the rows that hold the largest values of `inputs`; None if they have no rows."""
         candidates = [t for t in inputs if has_values(t) and t.dim() and self.depends_on_batch(t)]
         for tensor in sorted(candidates, key=lambda t: -float(real(t).abs().max())):
             size = real(tensor).abs()
@@ -147,7 +147,7 @@ class RowFinder:
         return None
 
     def of_product(self, a: Tensor, b: Tensor, wrong: Tensor) -> Rows | None:
-        """The rows whose terms are the largest in the first wrong entry of the product a b.
+        """Return the rows whose terms are the largest in the first wrong entry of the product a b.
 
         a: [M, K], b: [K, N] with the rows along its first axis, wrong: bool [M, N].
         """

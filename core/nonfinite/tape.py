@@ -55,7 +55,7 @@ class BadResult:
     birth: Birth | None = None
 
     def first_birth(self) -> Birth:
-        """The earliest birth that it comes from, one that is on purpose only if there is no other."""
+        """Return the earliest birth that it comes from, one that is on purpose only if there is no other."""
         seen: set[int] = set()
         births: list[tuple[bool, int, Birth]] = []
         waiting = [self]
@@ -96,7 +96,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._shapes = {shape for given in shapes for shape in (given, given[::-1])}
 
     def result_of(self, tensor: Tensor) -> BadResult | None:
-        """The record of a tensor that is not finite; None if it is finite or not known."""
+        """Return the record of a tensor that is not finite; None if it is finite or not known."""
         return self._bad.get(key_of(tensor))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -155,7 +155,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _parents(
         self, inputs: list[Tensor], mutated: set[int], before: Mapping[int | None, BadResult]
     ) -> tuple[BadResult, ...]:
-        """The records of the inputs that are not finite."""
+        """Return the records of the inputs that are not finite."""
         parents: dict[int, BadResult] = {}
         for tensor in inputs:
             key = _key(tensor)
@@ -169,7 +169,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return tuple(parents.values())
 
     def _given(self, tensor: Tensor) -> BadResult:
-        """The record of a non-finite tensor that no operation made: a weight, a buffer, data, or a constant."""
+        """Return the record of a non-finite tensor that no operation made: a weight, a buffer, data, or a constant."""
         key = key_of(tensor)
         self._n += 1
         present = kinds(tensor)
@@ -274,5 +274,5 @@ def _n_stored(tensor: Tensor) -> int:
 
 
 def _first_kind(present: frozenset[Kind]) -> Kind:
-    """The kind to name: an infinity is the cause of a NaN more often than the other way round."""
+    """Return the kind to name: an infinity is the cause of a NaN more often than the other way round."""
     return next(kind for kind in ("inf", "-inf", "nan") if kind in present)

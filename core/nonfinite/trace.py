@@ -167,7 +167,7 @@ class Trace:
             )
 
     def gradients(self) -> dict[str, Tensor]:
-        """The gradients that the parameters have now, by the names that are shown."""
+        """Return the gradients that the parameters have now, by the names that are shown."""
         parameters = [item for module in self._modules for item in module.named_parameters()]
         return {name: p.grad for name, p in parameters if p.grad is not None}
 
@@ -232,7 +232,7 @@ class _Check:
 
 
 def weights_origin(model: nn.Module, quantity: Quantity, n_batch: int) -> Origin | None:
-    """The origin if a parameter is not finite before the step; None if all are finite."""
+    """Return the origin if a parameter is not finite before the step; None if all are finite."""
     bad = {name: p for name, p in model.named_parameters() if has_values(p) and not is_finite(p)}
     if not bad:
         return None

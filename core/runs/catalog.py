@@ -68,7 +68,10 @@ class RunRow:
     changes: tuple[Changed, ...] = ()
 
     def setting(self, key: str) -> Any:
-        """The value of a setting at the end of the run; None where it is not known or the run does not have it."""
+        """Return the value of a setting at the end of the run.
+
+        None where it is not known or the run does not have it.
+        """
         if self.config is None:
             return None
         latest = next((change.new for change in reversed(self.changes) if change.key == key), None)
@@ -95,7 +98,7 @@ _NOTES: LazyAdapter[Notes] = LazyAdapter(Notes)
 
 
 def find_runs(root: Path) -> list[RunRow]:
-    """The runs in `root` and below, or `root` itself where it is one; the oldest first.
+    """Return the runs in `root` and below, or `root` itself where it is one; the oldest first.
 
     A link to a run folder is a row, but links are not searched for runs. A damaged run is a row too, never an error.
     """
@@ -106,7 +109,7 @@ def find_runs(root: Path) -> list[RunRow]:
 
 
 def run_folders(root: Path, depth: int = DEPTH) -> Iterator[Path]:
-    """Every run folder below `root`, at most `depth` levels deep; unreadable folders are skipped."""
+    """Yield every run folder below `root`, at most `depth` levels deep; unreadable folders are skipped."""
     try:
         entries = sorted(os.scandir(root), key=lambda entry: entry.name)
     except OSError:
@@ -122,7 +125,7 @@ def run_folders(root: Path, depth: int = DEPTH) -> Iterator[Path]:
 
 
 def row_of(path: Path, name: str) -> RunRow:
-    """The row of one run folder."""
+    """Return the row of one run folder."""
     run = Run(path)
     notes = read_notes(path)
     try:
@@ -161,7 +164,7 @@ def row_of(path: Path, name: str) -> RunRow:
 
 
 def final_state(summary: Summary) -> RunState:
-    """How a run ended."""
+    """Return how a run ended."""
     return "no-steps" if is_without_steps(summary.reason, has_steps=bool(summary.steps)) else summary.reason
 
 
@@ -175,7 +178,7 @@ class _Progress(NamedTuple):
 
 
 def _progress(run: Run) -> _Progress:
-    """How far a run is.
+    """Return how far a run is.
 
     From summary.json where it is as new as the event log; otherwise from the downsampled log and the last events.
     """
@@ -188,7 +191,10 @@ def _progress(run: Run) -> _Progress:
 
 
 def _changes(run: Run) -> Sequence[Changed]:
-    """The live changes of a run; none where its events cannot be read, as its summary can be shown all the same."""
+    """Return the live changes of a run.
+
+    Empty where its events cannot be read, since its summary can be shown all the same.
+    """
     try:
         return run.log.changes()
     except (RunError, OSError):
@@ -196,7 +202,7 @@ def _changes(run: Run) -> Sequence[Changed]:
 
 
 def _summarize_ends(run: Run) -> tuple[Summarizer, bool]:
-    """A summarizer of the downsampled log and the end of the event log, and whether these are all events."""
+    """Return a summarizer of the downsampled log and the end of the event log, and whether these are all events."""
     log = run.log
     downsampled, offset = log.stored_downsampled()
     start = max(offset, log.size() - TAIL)
@@ -212,7 +218,7 @@ def _summarize_ends(run: Run) -> tuple[Summarizer, bool]:
 
 
 def read_notes(folder: Path) -> Notes:
-    """The user's notes on a run; empty where notes.json is missing or damaged."""
+    """Return the user's notes on a run; empty where notes.json is missing or damaged."""
     try:
         return _NOTES.validate_json(files.read_text(folder / NOTES, NOTES_LIMIT))
     except (OSError, ValueError):
@@ -244,7 +250,9 @@ def write_notes(folder: Path, tags: Sequence[str], note: str) -> None:
 
 
 def config_differences(rows: Iterable[RunRow]) -> dict[str, list[Any]]:
-    """The settings that differ between the rows: per dotted key a value for each row, None where it is not known.
+    """Return the settings that differ between the rows.
+
+    Per dotted key there is a value for each row, None where it is not known.
 
     Runs of our trainer have other settings than those of scripts. What only one of the two kinds has differs where it
     does between runs of that kind.

@@ -71,7 +71,7 @@ _CODE = TypeAdapter(RecordedCode)
 
 
 def read_code(run: Path) -> RecordedCode | None:
-    """The code of the run in this folder; None where it was not recorded, or code.json is damaged."""
+    """Return the code of the run in this folder; None where it was not recorded, or code.json is damaged."""
     try:
         return _CODE.validate_json(files.read_text(run / CODE_INFO, LARGEST_INFO))
     except (OSError, ValueError):
@@ -79,7 +79,7 @@ def read_code(run: Path) -> RecordedCode | None:
 
 
 def read_source(run: Path, file: CodeFile) -> str | None:
-    """The text of a file of the code; None where it cannot be read."""
+    """Return the text of a file of the code; None where it cannot be read."""
     path = run / CODE / file.path
     if path.resolve() != (run / CODE).resolve() / file.path:  # A symlink.
         return None

@@ -62,7 +62,7 @@ def diff_code(first: tuple[str, Path], second: tuple[str, Path]) -> CodeDiff:
 
 
 def code_digest(run: Path) -> str:
-    """A text that is equal for two runs with the same code; empty where it was not recorded."""
+    """Return a text that is equal for two runs with the same code; empty where it was not recorded."""
     code = read_code(run)
     if code is None:
         return ""
@@ -104,5 +104,5 @@ def _by_place(code: RecordedCode) -> Mapping[str, CodeFile]:
 
 
 def _place(code: RecordedCode, path: str) -> str:
-    """The path relative to the folder of the script; empty for the script itself."""
+    """Return the path relative to the folder of the script; empty for the script itself."""
     return "" if path == code.main else posixpath.relpath(path, posixpath.dirname(code.main or "") or ".")

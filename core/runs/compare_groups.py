@@ -94,7 +94,7 @@ def _compare(baseline: SeedGroup, group: SeedGroup, courses: dict[str, Course]) 
 
 
 def _course(row: RunRow) -> Course:
-    """The course of a run. Raises RunError, OSError."""
+    """Return the course of a run. Raises RunError, OSError."""
     config = row.config
     has_means = isinstance(config, ImportedConfig) and config.source.format == TRAINER_STATE
     return course_of(Run(row.path).events(), has_interval_means=has_means)

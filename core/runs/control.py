@@ -56,7 +56,7 @@ def send(folder: Path, command: cmd.Command) -> None:
 
 
 def can_send(folder: Path) -> bool:
-    """Whether the control file of `folder` exists and this user may write to it."""
+    """Return whether the control file of `folder` exists and this user may write to it."""
     path = folder / CONTROL
     return path.is_file() and not path.is_symlink() and os.access(path, os.W_OK)
 

@@ -25,7 +25,7 @@ class Curves:
 
 
 def curves(events: Iterable[ev.Event]) -> Curves:
-    """The curves of a run with these events."""
+    """Return the curves of a run with these events."""
     steps = list[ev.StepDone]()
     evaluations = list[ev.Evaluated]()
     changes = list[ev.Changed]()

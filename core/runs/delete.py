@@ -37,7 +37,7 @@ OWN = frozenset(
 
 
 def removable(path: Path) -> Path:
-    """The real path of a run folder that may be deleted. Raises RunError with the reason for any other path."""
+    """Return the real path of a run folder that may be deleted. Raises RunError with the reason for any other path."""
     if path.is_symlink():
         raise _refusal("invalid", path, "is a symlink; remove it with rm, or name the folder itself")
     if not path.is_dir():

@@ -95,13 +95,13 @@ class DownsampledLog:
         self._n_characters = n_characters
 
     def events(self) -> list[ev.Event]:
-        """The kept events, in the order in which they happened."""
+        """Return the kept events, in the order in which they happened."""
         groups = (self._steps, self._measured, self._by_layer, self._evaluated, self._logged)
         parts = (self._once, *(group.items for group in groups))
         return [event for _, event in sorted((item for part in parts for item in part), key=lambda item: item[0])]
 
     def before(self, step: int, seconds: float) -> "DownsampledLog":
-        """The log as it was before step `step` was done. seconds: the time of all steps until then."""
+        """Return the log as it was before step `step` was done. seconds: the time of all steps until then."""
         earlier = downsample(event for event in self.events() if event.step < step)
         earlier.seconds = seconds
         return earlier
@@ -131,7 +131,7 @@ _CHANGED = '{"event": "changed"'
 
 
 def downsample(events: Iterable[ev.Event]) -> DownsampledLog:
-    """A log of `events`."""
+    """Return a log of `events`."""
     log = DownsampledLog()
     for event in events:
         log.add(event)
@@ -139,7 +139,7 @@ def downsample(events: Iterable[ev.Event]) -> DownsampledLog:
 
 
 def read_downsampled_log(path: Path) -> tuple[DownsampledLog, int]:
-    """The log in `path` and its offset; an empty one where the file is missing or damaged."""
+    """Return the log in `path` and its offset; an empty one where the file is missing or damaged."""
     try:
         body, has_checksum = unsealed_text(files.read_text(path, LARGEST_FILE))
         content = _FILE.validate_json(body)
@@ -153,7 +153,10 @@ def read_downsampled_log(path: Path) -> tuple[DownsampledLog, int]:
 
 
 def read_changes(path: Path, offset: int) -> list[ev.Changed] | None:
-    """The Changed events of the log in `path`, parsed without the others; None unless it covers `offset` bytes."""
+    """Return the Changed events of the log in `path`, parsed without the others.
+
+    None unless it covers `offset` bytes.
+    """
     try:
         body, has_checksum = unsealed_text(files.read_text(path, LARGEST_FILE))
         if not has_checksum or not body.lstrip("{ ").startswith(f'"offset": {offset},'):
@@ -165,6 +168,6 @@ def read_changes(path: Path, offset: int) -> list[ev.Changed] | None:
 
 
 def _json_at(text: str, start: int) -> str:
-    """The JSON value that begins at `start`."""
+    """Return the JSON value that begins at `start`."""
     _, end = json.JSONDecoder().raw_decode(text, start)
     return text[start:end]

@@ -24,18 +24,18 @@ _STEP = re.compile(rb'"step": (\d+)')
 
 
 def line_of(event: ev.Event) -> bytes:
-    """The line of an event in events.jsonl."""
+    """Return the line of an event in events.jsonl."""
     return (dumps(event.to_json()) + "\n").encode()
 
 
 def with_time(event: ev.Event) -> ev.Event:
-    """The event with the time now, unless it has one; steps and logged values are too many to have one each."""
+    """Return the event with the time now, unless it has one; steps and logged values are too many to have one each."""
     is_frequent = isinstance(event, ev.StepDone) or (isinstance(event, ev.Logged) and not event.texts)
     return event if is_frequent or event.time is not None else replace(event, time=round(time.time(), 3))
 
 
 def read_events(path: Path, offset: int = 0, *, mid_line: bool = False) -> Iterator[ev.Event]:
-    """The events in an events.jsonl from byte `offset` on; none where there is no file.
+    """Yield the events in an events.jsonl from byte `offset` on; none where there is no file.
 
     mid_line: the offset may be within a line, which is skipped. A last line torn by a crash is skipped, too. Raises
     RunError for other damage, OSError.
@@ -61,7 +61,7 @@ def read_events(path: Path, offset: int = 0, *, mid_line: bool = False) -> Itera
 
 
 def events_until(events: Iterable[ev.Event], step: int, saved_at: str) -> list[ev.Event]:
-    """The events of a run until its checkpoint `saved_at` of `step`: no later step, and no later change.
+    """Return the events of a run until its checkpoint `saved_at` of `step`: no later step, and no later change.
 
     saved_at: its path in the Saved event; empty: the first of that step.
     """
@@ -84,25 +84,28 @@ class EventLog:
         self.digest_path = digest_path
 
     def read(self, offset: int = 0) -> Iterator[ev.Event]:
-        """The events from byte `offset` on; see `read_events`."""
+        """Return the events from byte `offset` on; see `read_events`."""
         return read_events(self.path, offset)
 
     def stored_downsampled(self) -> tuple[DownsampledLog, int]:
-        """The log in digest.json and the bytes of events.jsonl that it covers; an empty one where they do not fit."""
+        """Return the log in digest.json and the bytes of events.jsonl that it covers.
+
+        The log is empty where they do not fit.
+        """
         log, offset = read_downsampled_log(self.digest_path)
         if offset > self.size() or not self._begins_line(offset):
             return DownsampledLog(), 0
         return log, offset
 
     def downsampled(self) -> DownsampledLog:
-        """The whole log in bounded size. Raises RunError."""
+        """Return the whole log in bounded size. Raises RunError."""
         log, offset = self.stored_downsampled()
         for event in self.read(offset):
             log.add(event)
         return log
 
     def changes(self) -> list[ev.Changed]:
-        """The live changes, without the other events where digest.json covers the whole log. Raises RunError."""
+        """Return the live changes, without the other events where digest.json covers the whole log. Raises RunError."""
         changes = read_changes(self.digest_path, self.size())
         if changes is not None:
             return changes
@@ -154,7 +157,7 @@ class EventLog:
         self.digest_path.unlink(missing_ok=True)
 
     def offset_of(self, step: int) -> int:
-        """The byte where the first event of `step` or later begins, found by bisection: steps never decrease."""
+        """Return the byte where the first event of `step` or later begins, found by bisection: steps never decrease."""
         if not self.path.exists():
             return 0
         low = 0

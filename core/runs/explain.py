@@ -165,7 +165,7 @@ def find_outliers(run: Run, most: int | None) -> Outliers:
 
 
 def largest(spikes: Iterable[Spike]) -> Spike | None:
-    """The spike whose loss is furthest above the expected one; None if there is no spike."""
+    """Return the spike whose loss is furthest above the expected one; None if there is no spike."""
     return max(spikes, key=lambda spike: spike.excess, default=None)
 
 
@@ -182,7 +182,7 @@ def refuse_script(run: Run) -> None:
 
 
 def _config_after(run: Run, changes: Iterable[ev.Changed]) -> Config:
-    """The settings of a run after some live changes."""
+    """Return the settings of a run after some live changes."""
     config = run.trainer_config()
     for change in changes:
         with contextlib.suppress(ConfigError):  # An event log written by another version can still be explained.
@@ -191,12 +191,15 @@ def _config_after(run: Run, changes: Iterable[ev.Changed]) -> Config:
 
 
 def checkpoint_before(run: Run, step: int) -> int | None:
-    """The step of the newest checkpoint whose weights are those before the update of `step`; None if there is none."""
+    """Return the step of the newest checkpoint whose weights are those before the update of `step`.
+
+    None if there is none.
+    """
     return max((saved for path in run.saved_checkpoints() if (saved := step_of(path)) < step), default=None)
 
 
 def rewind_settings(explanation: Explanation, how: Rewind) -> dict[str, Any]:
-    """The settings of a fork from before the spike: without the suspects, or with a lower learning rate.
+    """Return the settings of a fork from before the spike: without the suspects, or with a lower learning rate.
 
     Text that makes a window stand out may reach beyond it, so the windows that overlap it are skipped with it. Raises
     RunError if there is no suspect to skip.

@@ -47,7 +47,7 @@ _EVALUATED_TAGS = {
 
 
 def summary_of(run: Run) -> Summary:
-    """The summary of a run; computed from its event log where it was killed before it wrote one."""
+    """Return the summary of a run; computed from its event log where it was killed before it wrote one."""
     return run.current_summary() or summarize_log(run.downsampled()).summary(str(run.path))
 
 
@@ -64,7 +64,7 @@ def to_csv(runs: Mapping[str, Run], path: Path) -> None:
 
 
 def _script_columns(run: Run) -> Iterable[str]:
-    """The columns that only this run has: measurements by layer, further ones, logged values and texts."""
+    """Return the columns that only this run has: measurements by layer, further ones, logged values and texts."""
     with suppress(ConfigError):
         if isinstance(run.config(), Config):
             # Its event log does not have to be read twice.
@@ -74,7 +74,7 @@ def _script_columns(run: Run) -> Iterable[str]:
 
 
 def _csv_values(event: ev.Event) -> dict[str, Any] | None:
-    """The values of a line by column; None for an event that has no line."""
+    """Return the values of a line by column; None for an event that has no line."""
     match event:
         case ev.StepDone(extra=extra):
             values = (extra or {}) | layer_values(event) | vars(event)
@@ -89,7 +89,7 @@ def _csv_values(event: ev.Event) -> dict[str, Any] | None:
 
 
 def layer_values(step: ev.StepDone) -> dict[str, float]:
-    """The measurements by layer of a step, by names such as "grad_norm/layers.0"."""
+    """Return the measurements by layer of a step, by names such as "grad_norm/layers.0"."""
     by_layer = step.by_layer or {}
     return {f"{name}/{layer}": value for name, values in by_layer.items() for layer, value in values.items()}
 
@@ -127,7 +127,7 @@ def to_event_file(run: Run, path: Path) -> None:
 
 
 def _event_messages(run: Run) -> Iterator[bytes]:
-    """The messages of an event file. Wall time: the start of the run plus the time of its steps."""
+    """Yield the messages of an event file. Wall time: the start of the run plus the time of its steps."""
     time = _created(run)
     config = run.config()
     speed = f"speed/{script.unit_of(config)}_per_s"
@@ -155,7 +155,7 @@ def _event_messages(run: Run) -> Iterator[bytes]:
 
 
 def _extra_tag(name: str) -> str:
-    """The tag of a further measurement, such as "lr/1", "loss/2" or "memory_mib"."""
+    """Return the tag of a further measurement, such as "lr/1", "loss/2" or "memory_mib"."""
     if name.startswith("loss/"):
         return name
     return f"memory/{name}" if "memory" in name else f"optim/{name}"

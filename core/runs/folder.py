@@ -85,12 +85,12 @@ class Run:
         return lock
 
     def config(self) -> RunConfig:
-        """The config as the run began. Raises ConfigError, or RunError for a format that is newer than ours."""
+        """Return the config as the run began. Raises ConfigError, or RunError for a format that is newer than ours."""
         format_version.require_readable(self.path)
         return read_config(self.path / CONFIG)
 
     def trainer_config(self, instead: str = "") -> Config:
-        """The config of a run of our trainer. Raises RunError for any other; instead: see `refuse_script`."""
+        """Return the config of a run of our trainer. Raises RunError for any other; instead: see `refuse_script`."""
         self.refuse_script(instead)
         config = self.config()
         assert isinstance(config, Config)
@@ -112,7 +112,7 @@ class Run:
             raise RunError.of("unavailable", message, key=self.name)
 
     def tokenizer(self) -> "Tokenizer":
-        """The tokenizer of tokenizer.json. Raises RunError when the file is damaged."""
+        """Return the tokenizer of tokenizer.json. Raises RunError when the file is damaged."""
         from tui_lab.data.tokenizers import from_state
 
         try:
@@ -121,11 +121,11 @@ class Run:
             raise RunError.of("damaged", f"not readable: {error}", key=str(self.path / TOKENIZER)) from error
 
     def latest(self) -> Path:
-        """The newest checkpoint. Raises RunError when there is none."""
+        """Return the newest checkpoint. Raises RunError when there is none."""
         return self.checkpoint_at(None)
 
     def checkpoint_at(self, step: int | None) -> Path:
-        """The newest checkpoint at or before `step`, or the first one if all are later. None: the newest of all.
+        """Return the newest checkpoint at or before `step`, or the first one if all are later. None: the newest of all.
 
         Raises RunError when there is none.
         """
@@ -140,7 +140,7 @@ class Run:
         return bool(self.saved_checkpoints())
 
     def saved_checkpoints(self) -> list[Path]:
-        """All checkpoints, in the order of their steps."""
+        """Return all checkpoints, in the order of their steps."""
         # A link with the name of a checkpoint was not written by this run.
         return sorted(path for path in self.checkpoints.glob("step-*") if path.is_dir() and not path.is_symlink())
 
@@ -169,7 +169,7 @@ class Run:
         return str(ckpt.save(self.checkpoints, checkpoint, spread_bytes).relative_to(self.path))
 
     def row_log(self) -> "RowLog":
-        """The losses of the rows of each update."""
+        """Return the losses of the rows of each update."""
         from tui_lab.core.runs.row_log import MOST_BYTES_OF_TRIAL, RowLog
 
         return RowLog(self.path, MOST_BYTES_OF_TRIAL) if self.is_trial else RowLog(self.path)
@@ -185,23 +185,23 @@ class Run:
         return EventLog(self.path / EVENTS, self.path / DIGEST)
 
     def events(self) -> Iterator[ev.Event]:
-        """The recorded events, except a last line torn by a crash. Raises RunError for other damage."""
+        """Return the recorded events, except a last line torn by a crash. Raises RunError for other damage."""
         format_version.require_readable(self.path)
         return self.log.read()
 
     def downsampled(self) -> DownsampledLog:
-        """The event log in bounded size, for plots and summaries. Raises RunError."""
+        """Return the event log in bounded size, for plots and summaries. Raises RunError."""
         return self.log.downsampled()
 
     def summary(self) -> Summary | None:
-        """The summary in summary.json; None where there is none yet or it is damaged."""
+        """Return the summary in summary.json; None where there is none yet or it is damaged."""
         try:
             return read_summary(files.read_text(self.path / SUMMARY, LARGEST_SUMMARY))
         except (OSError, ValueError):
             return None
 
     def current_summary(self) -> Summary | None:
-        """The summary in summary.json, unless the event log is newer: then it is that of an earlier session."""
+        """Return the summary in summary.json, unless the event log is newer: then it is that of an earlier session."""
         return self.summary() if _modified(self.path / SUMMARY) >= _modified(self.path / EVENTS) else None
 
     def write_summary(self, summary: Summary) -> None:
@@ -238,13 +238,13 @@ def _modified(path: Path) -> int:
 
 
 def read_config(path: Path) -> RunConfig:
-    """The config in a config.toml. Raises ConfigError."""
+    """Return the config in a config.toml. Raises ConfigError."""
     tables = settings.read_tables(str(path))
     return script.build(tables) if script.is_script(tables) else settings.build(tables, any_plugin=True)
 
 
 def create(name: str, config: RunConfig, tokenizer: "Tokenizer", out: Path | None = None) -> Run:
-    """A new run folder: `out`, or one named after `name` and the time. Raises RunError when `out` is taken."""
+    """Return a new run folder: `out`, or one named after `name` and the time. Raises RunError when `out` is taken."""
     path = out if out is not None else free_path(runs_folder(), name)
     try:
         refuse_taken(path)
@@ -268,12 +268,12 @@ def create(name: str, config: RunConfig, tokenizer: "Tokenizer", out: Path | Non
 
 
 def config_text(config: RunConfig) -> str:
-    """The text of a config.toml."""
+    """Return the text of a config.toml."""
     return settings.to_toml(config) if isinstance(config, Config) else script.to_toml(config)
 
 
 def watch_command(config: ScriptConfig) -> str:
-    """The command that starts a script again."""
+    """Return the command that starts a script again."""
     return shlex.join(["tui-lab", "watch", *config.command])
 
 
@@ -289,7 +289,7 @@ def refuse_taken(path: Path) -> None:
 
 
 def _can_resume(path: Path) -> bool:
-    """Whether a folder is the run of our trainer, which can be resumed."""
+    """Return whether a folder is the run of our trainer, which can be resumed."""
     try:
         return isinstance(read_config(path / CONFIG), Config)
     except ConfigError:
@@ -323,7 +323,7 @@ def _refuse_links(path: Path) -> None:
 
 
 def find(name: str) -> Run:
-    """The run of a path, or of a name in the runs folder, or the only trial of a sweep with this name.
+    """Return the run of a path, or of a name in the runs folder, or the only trial of a sweep with this name.
 
     Raises RunError with the nearest name, or for a format that is newer than ours.
     """
@@ -343,7 +343,7 @@ def find(name: str) -> Run:
 
 
 def list_runs() -> list[Run]:
-    """All runs of the runs folder, the oldest first."""
+    """Return all runs of the runs folder, the oldest first."""
     folder = runs_folder()
     runs = [Run(p) for p in folder.iterdir() if (p / CONFIG).is_file()] if folder.is_dir() else []
     return sorted(runs, key=lambda run: ((run.path / CONFIG).stat().st_mtime_ns, run.name))

@@ -32,7 +32,10 @@ class LogFollower:
         return self._offset
 
     def poll(self) -> list[ev.Event] | Restarted:
-        """The events appended since the last call; a line still being written waits. Raises RunError for damage."""
+        """Return the events appended since the last call; a line still being written waits.
+
+        Raises RunError for damage.
+        """
         try:
             with self._path.open("rb") as stream:
                 stream.seek(0, 2)

@@ -115,7 +115,7 @@ def take(folder: Path) -> Lock:
 
 
 def in_use(folder: Path) -> Holder | None:
-    """The process that writes into `folder` now, or None. Changes nothing there."""
+    """Return the process that writes into `folder` now, or None. Changes nothing there."""
     if not (folder / LOCK).is_file():
         return None
     try:

@@ -38,7 +38,7 @@ def trace_step(run: Run, step: int | None = None) -> ev.NonFinite | ev.Warned | 
 
 
 def failed_step(run: Run) -> int:
-    """The step that was not made when the run failed. Raises RunError if it did not fail."""
+    """Return the step that was not made when the run failed. Raises RunError if it did not fail."""
     endings = [event for event in run.downsampled().events() if isinstance(event, ev.Stopped | ev.Failed)]
     if not endings or not isinstance(endings[-1], ev.Failed):
         raise RunError.of("not_found", "this run has not failed; name a step with --step", key=run.name)

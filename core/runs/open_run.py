@@ -63,7 +63,7 @@ def _opened(
     saved_step: int | None = None,
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> OpenRun:
-    """A run whose trainer writes checkpoints and the losses of rows into its folder."""
+    """Return a run whose trainer writes checkpoints and the losses of rows into its folder."""
     row_log = run.row_log()
     trainer = Trainer(
         setup, save=run.save, keep_rows=row_log.append, saved_step=saved_step, control=control, group=group
@@ -235,7 +235,7 @@ def fork(
 
 
 def _with_config(checkpoint: ckpt.Checkpoint, config: Config, task: Task) -> ckpt.Checkpoint:
-    """The checkpoint with another config, whose order of examples starts at the checkpoint's step."""
+    """Return the checkpoint with another config, whose order of examples starts at the checkpoint's step."""
     progress = checkpoint.progress
     parents_loader = build_loader(progress.config, task, from_step=progress.from_step, from_draw=progress.from_draw)
     loader = change_loader(parents_loader, progress.step, config)
@@ -244,7 +244,7 @@ def _with_config(checkpoint: ckpt.Checkpoint, config: Config, task: Task) -> ckp
 
 
 def _changes(old: Config, new: Config, step: int) -> Iterable[Event]:
-    """A Changed event of `step` for every setting that differs."""
+    """Yield a Changed event of `step` for every setting that differs."""
     for key, new_value in settings.differences(old, new).items():
         yield Changed(step=step, key=key, old=settings.get(old, key), new=new_value)
 

@@ -112,7 +112,7 @@ def strongest(outliers: Iterable[OutlierRow]) -> list[OutlierRow]:
 
 
 def first_comparable(changes: Iterable[ev.Changed]) -> int:
-    """The first step after which no change gave the ids to other examples."""
+    """Return the first step after which no change gave the ids to other examples."""
     steps = [
         change.step + 1
         for change in changes

@@ -117,7 +117,7 @@ def _interval_means(steps: Mapping[int, ev.StepDone], ends: Sequence[int]) -> di
 
 
 def _same(x: float, y: float, *, is_rounded: bool) -> bool:
-    """Whether two losses are the same number. is_rounded: one is a mean that a Trainer has rounded."""
+    """Return whether two losses are the same number. is_rounded: one is a mean that a Trainer has rounded."""
     return x == y or (math.isnan(x) and math.isnan(y)) or (is_rounded and abs(x - y) <= MEAN_ROUNDING)
 
 
@@ -188,7 +188,10 @@ def _causes(courses: tuple[Course, Course], pairs: Sequence[Pair], first: int, b
 
 
 def _is_another(lr: float, other: float) -> bool:
-    """Whether two learning rates differ by more than their rounding: logs of other programs have 32-bit numbers."""
+    """Return whether two learning rates differ by more than their rounding.
+
+    Logs of other programs have numbers of 32 bits.
+    """
     return not math.isclose(lr, other, rel_tol=SAME_LR)
 
 

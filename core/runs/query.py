@@ -41,7 +41,7 @@ class Condition:
     value: Any
 
     def holds(self, row: RunRow) -> bool:
-        """Whether a row meets the condition. A value that is not known only meets !=."""
+        """Return whether a row meets the condition. A value that is not known only meets !=."""
         if not self.compare:
             return self.value in row.name or self.value in row.tags
         value = value_of(row, self.key)
@@ -54,7 +54,7 @@ class Condition:
 
 
 def value_of(row: RunRow, key: str) -> Any:
-    """The value of a key in a row, of a setting the one at the end of the run; None where it is not known.
+    """Return the value of a key in a row, of a setting the one at the end of the run; None where it is not known.
 
     Raises ConfigError for an unknown key.
     """
@@ -114,12 +114,12 @@ def parse_condition(text: str) -> Condition:
 
 
 def select(rows: Iterable[RunRow], conditions: Sequence[Condition]) -> list[RunRow]:
-    """The rows that meet every condition, in their order."""
+    """Return the rows that meet every condition, in their order."""
     return [row for row in rows if all(condition.holds(row) for condition in conditions)]
 
 
 def ordered(rows: Iterable[RunRow], key: str) -> list[RunRow]:
-    """The rows sorted by a key, the smallest value first, or the largest for "-KEY"; unknown values come last.
+    """Return the rows sorted by a key, the smallest value first, or the largest for "-KEY"; unknown values come last.
 
     Raises ConfigError for an unknown key.
     """
@@ -132,7 +132,10 @@ def ordered(rows: Iterable[RunRow], key: str) -> list[RunRow]:
 
 
 def _rank(value: Any) -> tuple[int, Any]:
-    """What to sort a value by. A setting may be a number in one script and text in another: numbers come first."""
+    """Return what to sort a value by.
+
+    A setting may be a number in one script and text in another: numbers come first.
+    """
     kinds = (bool | int | float, tuple)
     kind = next((number for number, kind in enumerate(kinds) if isinstance(value, kind)), len(kinds))
     return kind, str(value) if kind == len(kinds) else value

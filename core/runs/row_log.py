@@ -108,7 +108,7 @@ class RowLog:
         return Growing(Records(blocks), identity, earlier.n_bytes + n_bytes, last_record)
 
     def _checked(self, path: Path, content: bytes, offset: int) -> "tuple[list[Array], int]":
-        """The blocks of what a file has from byte `offset` on, and their bytes. Raises RunError for damage."""
+        """Return the blocks of what a file has from byte `offset` on, and their bytes. Raises RunError for damage."""
         blocks, valid = _blocks(content)
         if _is_damaged(content, valid):
             message = f"damaged at byte {offset + valid:,}; move the file aside to continue without it"
@@ -140,7 +140,7 @@ class RowLog:
 
 
 def encode(rows: UpdateRows) -> bytes:
-    """The record of an update."""
+    """Return the record of an update."""
     body = b"".join(
         (
             _NUMBERS.pack(rows.step, rows.loss, len(rows.ids)),
@@ -164,7 +164,7 @@ class Records:
         return np.concatenate([np.zeros(0, np.int64), *(block["step"] for block in self.blocks)])
 
     def at(self, step: int) -> UpdateRows | None:
-        """The rows of a step, or None where they are not kept."""
+        """Return the rows of a step, or None where they are not kept."""
         for block in self.blocks:
             i = int(np.searchsorted(block["step"], step))
             if i < len(block) and block["step"][i] == step:
@@ -172,7 +172,7 @@ class Records:
         return None
 
     def since(self, step: int) -> "Records":
-        """A copy of the records of `step` and later."""
+        """Return a copy of the records of `step` and later."""
         parts = (block[np.searchsorted(block["step"], step) :] for block in self.blocks)
         return Records([part.copy() for part in parts if len(part)])
 
@@ -216,7 +216,7 @@ class Growing:
 
 
 def mean_losses(rows: UpdateRows) -> npt.NDArray[np.float64]:
-    """The mean loss of each row in nats per target [B]; NaN where a row has no target."""
+    """Return the mean loss of each row in nats per target [B]; NaN where a row has no target."""
     return _means(rows.sums, rows.targets)
 
 
@@ -240,7 +240,7 @@ def _update(record: Any) -> UpdateRows:
 
 
 def _content(path: Path, start: int = 0) -> tuple[bytes, int | None]:
-    """The bytes of a file from `start` on and its identity; nothing where it is missing or not a regular file.
+    """Return the bytes of a file from `start` on and its identity; nothing where it is missing or not a regular file.
 
     Raises OSError.
     """
@@ -257,7 +257,7 @@ def _record_type(n: int) -> np.dtype[Any]:
 
 
 def _blocks(content: bytes) -> tuple[list[Array], int]:
-    """The valid records at the start of `content`, in blocks of one batch size, and how many bytes they take."""
+    """Return the valid records at the start of `content`, in blocks of one batch size, and how many bytes they take."""
     blocks: list[Array] = []
     position = 0
     last_step = -1
@@ -279,7 +279,7 @@ def _blocks(content: bytes) -> tuple[list[Array], int]:
 
 
 def _valid(records: Array, content: bytes, position: int, last_step: int) -> int:
-    """How many records from the first on have this layout, the right checksum, and ascending steps."""
+    """Return how many records from the first on have this layout, the right checksum, and ascending steps."""
     size = records.itemsize
     same = (records["magic"] == _MAGIC) & (records["n"] == records["n"][0])
     count = len(records) if same.all() else int(np.argmin(same))
@@ -294,7 +294,7 @@ def _valid(records: Array, content: bytes, position: int, last_step: int) -> int
 
 
 def _is_damaged(content: bytes, valid: int) -> bool:
-    """Whether what follows the valid records is more than the beginning of one."""
+    """Return whether what follows the valid records is more than the beginning of one."""
     rest = content[valid:]
     if len(rest) < _HEADER.itemsize:
         return False
@@ -305,6 +305,6 @@ def _is_damaged(content: bytes, valid: int) -> bool:
 
 
 def _end_of(content: bytes, step: int) -> int:
-    """The byte after the last valid record of `step` or earlier."""
+    """Return the byte after the last valid record of `step` or earlier."""
     blocks, _ = _blocks(content)
     return sum(int(np.searchsorted(block["step"], step + 1)) * block.itemsize for block in blocks)

@@ -136,7 +136,7 @@ def settings_without_seed(config: RunConfig) -> dict[str, Any]:
 
 
 def _is_seed(name: str) -> bool:
-    """Whether a captured setting is a seed: `seed`, `random_seed`, `args.seed`."""
+    """Return whether a captured setting is a seed: `seed`, `random_seed`, `args.seed`."""
     return "seed" in name.rpartition(".")[2].split("_")
 
 

@@ -66,7 +66,7 @@ class Summary(BaseModel):
     message: str = ""
 
     def metric(self, name: str) -> float | None:
-        """The value of one of METRICS."""
+        """Return the value of one of METRICS."""
         value: float | None = getattr(self, name)
         return value
 
@@ -76,12 +76,12 @@ class Summary(BaseModel):
         return self.reason != "imported" or self.train_seconds > 0
 
     def to_json(self) -> dict[str, Any]:
-        """The fields, in which numbers may be NaN or infinite."""
+        """Return the fields, in which numbers may be NaN or infinite."""
         return self.model_dump() | {"faults": list(self.faults)}
 
 
 def read_summary(text: str) -> Summary:
-    """The summary in the JSON `text`. Raises ValueError for text of another shape."""
+    """Return the summary in the JSON `text`. Raises ValueError for text of another shape."""
     try:
         return Summary.model_validate_json(text)
     except ValidationError as error:
@@ -162,7 +162,7 @@ class Summarizer:
         return "" if self.step else self._warned
 
     def summary(self, run: str) -> Summary:
-        """The summary after the events so far. run: the path to record in it."""
+        """Return the summary after the events so far. run: the path to record in it."""
         step = self.step
         evaluated = self.evaluated
         best = self.best
@@ -190,14 +190,14 @@ class Summarizer:
 
 
 def summarize_log(log: DownsampledLog) -> Summarizer:
-    """A summarizer that has seen the events of a downsampled log, with the seconds of all steps."""
+    """Return a summarizer that has seen the events of a downsampled log, with the seconds of all steps."""
     summarizer = summarize(log.events())
     summarizer.seconds = log.seconds
     return summarizer
 
 
 def summarize(events: Iterable[ev.Event]) -> Summarizer:
-    """A summarizer that has seen all of `events`."""
+    """Return a summarizer that has seen all of `events`."""
     summarizer = Summarizer()
     for event in events:
         summarizer.update(event)
@@ -218,7 +218,7 @@ class Requirement:
         return f"{self.metric}{self.compare}{self.of_baseline or f'{self.bound:g}'}"
 
     def measured(self, summary: Summary) -> str:
-        """The requirement and the value of the run, such as "exact_match ≥ 0.99: 1.00"."""
+        """Return the requirement and the value of the run, such as "exact_match ≥ 0.99: 1.00"."""
         compare = {"<=": "≤", ">=": "≥"}.get(self.compare, self.compare)
         requirement = f"{self.metric} {compare} {self.bound:g}"
         requirement += f" ({self.of_baseline})" if self.of_baseline else ""
@@ -238,7 +238,7 @@ class Requirement:
         return text
 
     def met(self, summary: Summary) -> bool:
-        """Whether the summary meets it; a metric that the run does not have is not met."""
+        """Return whether the summary meets it; a metric that the run does not have is not met."""
         value = summary.metric(self.metric)
         return value is not None and COMPARE[self.compare](value, self.bound)
 
@@ -248,7 +248,7 @@ BASELINE = "baseline"
 
 
 def parse_requirement(text: str, baseline: Summary | None = None) -> Requirement:
-    """The requirement in `text`, where the bound may be relative to the same metric of `baseline`.
+    """Return the requirement in `text`, where the bound may be relative to the same metric of `baseline`.
 
     Raises ConfigError with the nearest metric, or where the baseline is missing or does not have the metric.
     """
@@ -275,7 +275,7 @@ def parse_requirement(text: str, baseline: Summary | None = None) -> Requirement
 
 
 def _baseline_value(text: str, metric: Metric, baseline: Summary | None) -> float:
-    """The metric of the baseline. Raises ConfigError where it is not known or not finite."""
+    """Return the metric of the baseline. Raises ConfigError where it is not known or not finite."""
     if baseline is None:
         raise ConfigError.of("missing", "needs --baseline RUN", key="--require", value=text)
     value = baseline.metric(metric)
@@ -286,7 +286,7 @@ def _baseline_value(text: str, metric: Metric, baseline: Summary | None) -> floa
 
 
 def _metric(name: str) -> Metric:
-    """The metric with this name. Raises ConfigError with the nearest one."""
+    """Return the metric with this name. Raises ConfigError with the nearest one."""
     metric = next((metric for metric in METRICS if metric == name), None)
     if metric is None:
         raise ConfigError.of(
@@ -301,5 +301,5 @@ def _metric(name: str) -> Metric:
 
 
 def unmet(requirements: Sequence[Requirement], summary: Summary) -> list[str]:
-    """A line for each requirement that is not met, with the measured value."""
+    """Return a line for each requirement that is not met, with the measured value."""
     return [requirement.measured(summary) for requirement in requirements if not requirement.met(summary)]

@@ -40,7 +40,7 @@ class TypicalRows:
     spread: float
 
     def outliers(self, losses: Floats) -> npt.NDArray[np.bool_]:
-        """Which losses stand out above these."""
+        """Return which losses stand out above these."""
         n_as_high = len(self.losses) - np.searchsorted(self.losses, losses)
         is_high: npt.NDArray[np.bool_] = losses - self.median > LARGEST_SCORE * self.spread
         return is_high & (n_as_high <= RARE * len(self.losses))
@@ -101,7 +101,7 @@ def typical_rows(records: Records, steps: range, at: int) -> TypicalRows | None:
 
 
 def _medians(losses: Floats) -> Floats:
-    """The median of each step [n] of the rows [n, B] that are not NaN; NaN where all are."""
+    """Return the median of each step [n] of the rows [n, B] that are not NaN; NaN where all are."""
     in_order = np.sort(losses, axis=1)  # NaN last.
     n_known = np.isfinite(losses).sum(axis=1)
     rows = np.arange(len(losses))
@@ -117,13 +117,13 @@ def _slope(x: Floats, y: Floats) -> float:
 
 @functools.lru_cache(maxsize=NEIGHBORING_STEPS + 1)
 def _pairs(n: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """The first and the second of each two of `n` points."""
+    """Return the first and the second of each two of `n` points."""
     first, second = np.triu_indices(n, 1)
     return first, second
 
 
 def _has_risen(example: int, loss: float, update: UpdateRows, records: Records, typical: TypicalRows) -> bool:
-    """Whether a row is further above the typical row than when it was last drawn, or stood out then already."""
+    """Return whether a row is further above the typical row than when it was last drawn, or stood out then already."""
     draws = records.draws_of(np.array([example]), update.step)
     if not draws:
         return True
@@ -137,7 +137,7 @@ def _has_risen(example: int, loss: float, update: UpdateRows, records: Records, 
 
 
 def _loss_without(update: UpdateRows, places: list[int]) -> float:
-    """The mean loss of an update over the targets of the other rows; NaN if there are none."""
+    """Return the mean loss of an update over the targets of the other rows; NaN if there are none."""
     others = np.delete(np.arange(len(update.ids)), places)
     targets = float(update.targets[others].sum(dtype=np.float64))
     return float(update.sums[others].sum(dtype=np.float64)) / targets if targets else float("nan")

@@ -18,7 +18,7 @@ DT_STRING = 7
 
 
 def crc32c(data: bytes) -> int:
-    """The CRC-32C of RFC 3720."""
+    """Return the CRC-32C of RFC 3720."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc = _TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
@@ -42,7 +42,7 @@ def masked(crc: int) -> int:
 
 
 def record(data: bytes) -> bytes:
-    """One TFRecord with `data`."""
+    """Return one TFRecord with `data`."""
     length = struct.pack("<Q", len(data))
     return length + struct.pack("<I", masked(crc32c(length))) + data + struct.pack("<I", masked(crc32c(data)))
 
@@ -55,12 +55,12 @@ def write_events(out: BinaryIO, events: Iterable[bytes], wall_time: float) -> No
 
 
 def scalars(step: int, wall_time: float, values: Mapping[str, float]) -> bytes:
-    """An Event with one simple value per tag."""
+    """Return an Event with one simple value per tag."""
     return _event(step, wall_time, (_bytes(1, tag.encode()) + _float(2, value) for tag, value in values.items()))
 
 
 def text(step: int, wall_time: float, tag: str, markdown: str) -> bytes:
-    """An Event for TensorBoard's text page: a tensor of one string, and the name of the plugin."""
+    """Return an Event for TensorBoard's text page: a tensor of one string, and the name of the plugin."""
     shape = _bytes(2, _varint(1, 1))
     tensor = _varint(1, DT_STRING) + _bytes(2, shape) + _bytes(8, markdown.encode())
     metadata = _bytes(1, _bytes(1, b"text"))
@@ -93,7 +93,7 @@ def _float(field: int, value: float) -> bytes:
 
 
 def _number(value: int) -> bytes:
-    """A varint: seven bits per byte, the lowest first; the top bit is set unless it is the last byte."""
+    """Return a varint: seven bits per byte, the lowest first; the top bit is set unless it is the last byte."""
     return bytes(_groups(value))
 
 

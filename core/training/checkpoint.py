@@ -107,7 +107,7 @@ def save(folder: Path, checkpoint: Checkpoint, spread_bytes: int = MOST_BYTES) -
 
 
 def _kept(others: set[Path], new: Path, progress: Progress, spread_bytes: int) -> set[Path]:
-    """The checkpoints that stay besides a new one: those saved by hand, the best, and some between them.
+    """Return the checkpoints that stay besides a new one: those saved by hand, the best, and some between them.
 
     progress: of the new one. The best is that of the checkpoints: an evaluation may not have been saved.
     """
@@ -120,7 +120,10 @@ def _kept(others: set[Path], new: Path, progress: Progress, spread_bytes: int) -
 
 
 def _loss_if_best(path: Path) -> float | None:
-    """The validation loss of a checkpoint that was the best when it was saved; None for others and damaged ones."""
+    """Return the validation loss of a checkpoint that was the best when it was saved.
+
+    None for others and damaged ones.
+    """
     try:
         progress = load_progress(path)
     except RunError:
@@ -129,7 +132,7 @@ def _loss_if_best(path: Path) -> float | None:
 
 
 def _is_best(progress: Progress) -> bool:
-    """Whether the weights of the checkpoint are those of the best evaluation so far."""
+    """Return whether the weights of the checkpoint are those of the best evaluation so far."""
     return progress.best_step == progress.step
 
 
@@ -151,7 +154,10 @@ def _write_tensors(folder: Path, checkpoint: Checkpoint) -> dict[str, int]:
 
 
 def _are_equal(first: Weights, second: Weights) -> bool:
-    """Whether all tensors have the same names, types, shapes and bits. -0.0 differs from 0.0, and NaN may be equal."""
+    """Return whether all tensors have the same names, types, shapes and bits.
+
+    -0.0 differs from 0.0, and NaN may be equal.
+    """
     return first.keys() == second.keys() and all(
         tensor.dtype == second[name].dtype
         and tensor.shape == second[name].shape
@@ -177,7 +183,7 @@ def _write(path: Path, tensors: Weights) -> int:
 
 
 def checksum(path: Path) -> int:
-    """The CRC-32 of a regular file, computed in bounded memory. Raises OSError."""
+    """Return the CRC-32 of a regular file, computed in bounded memory. Raises OSError."""
     _require_file(path)
     crc = 0
     with path.open("rb") as stream:
@@ -226,7 +232,7 @@ def load_model(path: Path, *, best: bool = False) -> tuple[Progress, Weights]:
 
 
 def _read_state(path: Path) -> tuple[Progress, dict[str, int] | None]:
-    """The content of state.json: progress and the checksums of the other files, None in old checkpoints."""
+    """Return the content of state.json: progress and the checksums of the other files, None in old checkpoints."""
     try:
         state, _ = unsealed(files.read_text(path / STATE, LARGEST_STATE))
         if not isinstance(state, dict):
@@ -252,7 +258,7 @@ def _read_weights(path: Path, name: str, checksums: dict[str, int] | None) -> We
 
 
 def load_weights(path: Path) -> Weights:
-    """The tensors of a safetensors file, on the CPU. Raises RunError."""
+    """Return the tensors of a safetensors file, on the CPU. Raises RunError."""
     try:
         _require_file(path)
         return dict(load_file(path))
@@ -261,12 +267,12 @@ def load_weights(path: Path) -> Weights:
 
 
 def copy_weights(state: dict[str, Tensor]) -> Weights:
-    """A copy on the CPU that later steps do not change."""
+    """Return a copy on the CPU that later steps do not change."""
     return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in state.items()}
 
 
 def optimizer_tensors(optimizers: list[Optimizer]) -> Weights:
-    """The state of all optimizers as flat names: "optimizer.parameter.entry"."""
+    """Return the state of all optimizers as flat names: "optimizer.parameter.entry"."""
     return {
         f"{i}.{parameter}.{entry}": value.detach().to("cpu", copy=True).contiguous()
         for i, optimizer in enumerate(optimizers)
@@ -313,7 +319,7 @@ def _check_state(optimizer: Optimizer, state: dict[int, dict[str, Tensor]]) -> N
 
 
 def _state_names(optimizer: Optimizer) -> tuple[str, ...]:
-    """The names of the tensors that torch's optimizers keep for each parameter."""
+    """Return the names of the tensors that torch's optimizers keep for each parameter."""
     if isinstance(optimizer, torch.optim.Adam | torch.optim.AdamW):
         return ("step", "exp_avg", "exp_avg_sq")
     return ("momentum_buffer",)

@@ -14,13 +14,13 @@ def name_of(step: int) -> str:
 
 
 def step_of(path: Path) -> int:
-    """The step in the name of a checkpoint, also of a copy; 0 if there is none."""
+    """Return the step in the name of a checkpoint, also of a copy; 0 if there is none."""
     match = re.match(r"step-(\d+)", path.name)
     return int(match[1]) if match else 0
 
 
 def is_by_hand(path: Path) -> bool:
-    """Whether the user asked for the checkpoint at `path`."""
+    """Return whether the user asked for the checkpoint at `path`."""
     return not path.is_symlink() and (path / BY_HAND).is_file()
 
 
@@ -33,7 +33,7 @@ def keep(path: Path) -> None:
 
 
 def n_bytes(path: Path) -> int:
-    """The size of a checkpoint on disk, a file with two names counted once; 0 once it is removed."""
+    """Return the size of a checkpoint on disk, a file with two names counted once; 0 once it is removed."""
     try:
         sizes = {(stat.st_dev, stat.st_ino): stat.st_size for stat in map(Path.lstat, path.iterdir())}
         return sum(sizes.values())

@@ -47,7 +47,7 @@ class Checkpointing:
         self._saved_step = None
 
     def is_due(self, step: int, every: int) -> bool:
-        """Whether to save now, when saving every `every` steps (0: only at the end)."""
+        """Return whether to save now, when saving every `every` steps (0: only at the end)."""
         return self._save is not None and every > 0 and step > 0 and step % every == 0 and self._saved_step != step
 
     def save(

@@ -131,7 +131,7 @@ def _threads(config: Config) -> RandomSource:
 
 
 def _products(config: Config, task: Task) -> tuple[RandomSource, ...]:
-    """The kernels of the matrix products, which are measured on each machine unless set."""
+    """Return the kernels of the matrix products, which are measured on each machine unless set."""
     n_vocab = task.tokenizer.n_vocab
     train = config.train
     here = with_kernels(config, n_vocab).train

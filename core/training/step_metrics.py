@@ -48,7 +48,7 @@ class StepMetrics:
 
 
 def step_done(progress: Progress, metrics: StepMetrics) -> ev.StepDone:
-    """The event for the step that has just been made; `progress` counts it already."""
+    """Return the event for the step that has just been made; `progress` counts it already."""
     assert progress.loss_ema is not None
     return ev.StepDone(
         step=progress.step,

@@ -118,22 +118,22 @@ class Answering:
 
 
 def is_encoder_decoder(model: nn.Module) -> bool:
-    """Whether the config of a model of transformers, or of one inside it, says so."""
+    """Return whether the config of a model of transformers, or of one inside it, says so."""
     return any(stored(stored(part).get("config")).get("is_encoder_decoder") is True for part in model.modules())
 
 
 def _form(model: nn.Module | None, recorder: Recorder) -> CallForm | None:
-    """How a row of ids becomes logits; None if that is not known, or if the model needs a second row."""
+    """Return how a row of ids becomes logits; None if that is not known, or if the model needs a second row."""
     return None if model is None or is_encoder_decoder(model) else recorder.script.form
 
 
 def _reason(model: nn.Module | None) -> str:
-    """Why a model cannot be looked at."""
+    """Return why a model cannot be looked at."""
     return ENCODER_DECODER if model is not None and is_encoder_decoder(model) else NO_TOKENS
 
 
 def encoder_of(tokenizer: ScriptTokenizer | None) -> tuple[Callable[[str], list[int]], Tokenizer]:
-    """How a prompt becomes ids, and how ids are shown; without a tokenizer both are numbers."""
+    """Return how a prompt becomes ids, and how ids are shown; without a tokenizer both are numbers."""
     if tokenizer is not None:
         return tokenizer.encode, tokenizer.tokenizer()
     numbers = IdTokenizer(2**31)

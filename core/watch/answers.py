@@ -39,7 +39,7 @@ class GenerationAnswer:
 
 
 def is_valid_id(answer_id: str) -> bool:
-    """Whether `answer_id` can name a file."""
+    """Return whether `answer_id` can name a file."""
     return _ID.fullmatch(answer_id) is not None
 
 
@@ -58,7 +58,7 @@ def write_generation(folder: Path, answer_id: str, step: int, tokens: Iterable[G
 
 
 def read_generation(folder: Path, answer_id: str) -> GenerationAnswer:
-    """The answer so far; empty if there is none yet. Raises OSError or ValueError."""
+    """Return the answer so far; empty if there is none yet. Raises OSError or ValueError."""
     answer = GenerationAnswer()
     path = folder / ANSWERS / f"{answer_id}.jsonl"
     if not path.is_file():
@@ -88,7 +88,7 @@ def write_attention(folder: Path, answer_id: str, maps: AttentionMaps | str) -> 
 
 
 def read_attention(folder: Path, answer_id: str) -> AttentionMaps | str | None:
-    """The maps, or why there are none; None if there is no answer yet. Raises OSError or ValueError."""
+    """Return the maps, or why there are none; None if there is no answer yet. Raises OSError or ValueError."""
     path = folder / ANSWERS / f"{answer_id}.safetensors"
     if not path.is_file():
         return None

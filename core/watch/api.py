@@ -181,7 +181,9 @@ def watch(
 
 
 def _present_run(given: Given, name: str | None, out: Path | None) -> WatchedRun | None:
-    """The run that is being recorded, with what was given now; None, once it has ended, where another is asked for.
+    """Return the run that is being recorded, with what was given now.
+
+    None if it has ended and another is asked for.
 
     Raises RunError where that one could not be created.
     """
@@ -226,7 +228,7 @@ def _settings(config: Mapping[str, Any] | object | None) -> Mapping[str, Any] | 
 
 
 def _merged(old: Given, new: Given) -> Given:
-    """What was given now, and for the rest what was given before."""
+    """Return what was given now, and for the rest what was given before."""
     return Given(
         old.model if new.model is None else new.model,
         new.optimizers or old.optimizers,

@@ -104,7 +104,10 @@ class _Layer:
         self.is_single = len(self.maps) == 1
 
     def continues_with(self, call: _Call | None, T: int) -> bool:
-        """Whether a single head of another call of a module is one more head of this layer: it has the same input."""
+        """Return whether a single head of another call of a module is one more head of this layer.
+
+        It is if both have the same input.
+        """
         if not self.is_single or self.call is None or call is None or T != self.T:
             return False
         return call is not self.call and call.x is not None and call.x is self.call.x
@@ -150,7 +153,7 @@ class _Capture(TorchFunctionMode):
             self._calls.pop()
 
     def maps(self) -> AttentionMaps | str:
-        """All layers together, or why that is not possible."""
+        """Return all layers together, or why that is not possible."""
         # Softmaxes of other things, as of experts, could have the same shape as weights without heads.
         certain = [layer for layer in self._layers if layer.is_certain] or self._layers
         if not certain:

@@ -134,7 +134,7 @@ class Batches:
                 self._cells = self._measured_cells(logits, targets, is_log=is_log)
 
     def _measured_cells(self, logits: Tensor, targets: Tensor, *, is_log: bool) -> Cells | None:
-        """The cells of the first rows; None where it is not known which position a target belongs to."""
+        """Return the cells of the first rows; None where it is not known which position a target belongs to."""
         places = self._places
         if places is None:
             return self._masked_cells(logits, targets, is_log=is_log)
@@ -156,7 +156,7 @@ class Batches:
         )
 
     def _masked_cells(self, logits: Tensor, targets: Tensor, *, is_log: bool) -> Cells | None:
-        """The cells of the first rows, if the model is given the masked positions."""
+        """Return the cells of the first rows, if the model is given the masked positions."""
         masked = self._masked
         if masked is None:
             return None
@@ -212,7 +212,7 @@ class Batches:
         self._memory.add(step, row_hashes)
 
     def history(self) -> RowHistory:
-        """What was known of the rows of the latest `add_rows` before it."""
+        """Return what was known of the rows of the latest `add_rows` before it."""
         return self._memory.history()
 
     def _rows_of(self, ids: Tensor) -> Tensor:
@@ -258,14 +258,14 @@ class Batches:
         return -100 if self._ignore_index is None else self._ignore_index
 
     def _shape_by_positions(self, targets: Tensor) -> str:
-        """The shape of targets; of those that a view made flat for the loss, the one before."""
+        """Return the shape of targets; of those that a view made flat for the loss, the one before."""
         places = self._places
         if places is None or places.n == 1 or targets.dim() != 1 or targets.numel() != places.B * places.n:
             return _shape(targets)
         return _shape(targets.view((places.n, places.B) if places.is_time_first else (places.B, places.n)))
 
     def _row_classes(self, x: Tensor) -> Ids | None:
-        """The target of each of the first rows of x [B, T] if there is one for the whole row."""
+        """Return the target of each of the first rows of x [B, T] if there is one for the whole row."""
         targets = self._targets
         if self._n_logits == 0 or targets is None or self._places is not None or self._masked is not None:
             return None
@@ -273,7 +273,7 @@ class Batches:
         return _with_ignored(targets, self._ignore_index) if is_class else None
 
     def _recorded_targets(self, x: Tensor, n_rows: int) -> Ids | None:
-        """The targets of the first rows, as the loss saw them or else as the model was given them."""
+        """Return the targets of the first rows, as the loss saw them or else as the model was given them."""
         seen = self._targets
         places = self._places
         if seen is not None and places is not None:
@@ -290,7 +290,9 @@ class Batches:
         return None
 
     def _given_targets(self) -> Tensor | None:
-        """The targets that the model was given: what is named so, or any further ids where no loss function was seen.
+        """Return the targets that the model was given.
+
+        These are what is named so, or any further ids where no loss function was seen.
 
         Where the loss function got other targets, further ids may be those of segments, as BERT's.
         """

@@ -58,7 +58,7 @@ class Boundary:
             raise StopRequested("stopped from tui-lab")
 
     def is_awaited(self) -> bool:
-        """Whether there is something to do at the end of the step."""
+        """Return whether there is something to do at the end of the step."""
         return not self._commands.empty() or self.control.has_pending or self.control.stop_requested
 
     def _wait(self, recorder: Recorder) -> None:
@@ -137,7 +137,7 @@ class Boundary:
         recorder.log.put(ev.Saved(step=recorder.log.n_steps, path=str(path.relative_to(run.path))))
 
     def _callable_model(self, recorder: Recorder) -> nn.Module | None:
-        """The model, unless all processes would have to call it together."""
+        """Return the model, unless all processes would have to call it together."""
         model = recorder.script.model
         return None if model is None or is_sharded(model) else model
 

@@ -88,7 +88,7 @@ def _with_all_positions(
 
 
 def _positions(logits: Tensor, targets: Tensor, B: int, T: int) -> int | None:
-    """How many positions of a row have a target, T or T−1; None for other shapes and for class probabilities."""
+    """Return how many positions of a row have a target, T or T−1; None for other shapes and for class probabilities."""
     if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool or B == 0:
         return None
     if logits.dim() == 2 and targets.dim() == 1 and len(logits) == len(targets) and len(targets) % B == 0:

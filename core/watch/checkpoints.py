@@ -57,12 +57,12 @@ def write_optimizer(checkpoint: Path, number: int, state: Mapping[str, Any]) -> 
 
 
 def optimizer_name(number: int) -> str:
-    """The name of its files without the suffix."""
+    """Return the name of its files without the suffix."""
     return f"optimizer-{number}"
 
 
 def optimizer_state(state: Mapping[Tensor, Any], groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What `state_dict` of an optimizer returns, which has this state of each parameter and these groups."""
+    """Return what `state_dict` of an optimizer returns, which has this state of each parameter and these groups."""
     parameters = [parameter for group in groups for parameter in group["params"]]
     numbers = {id(parameter): number for number, parameter in enumerate(parameters)}
     return {
@@ -72,21 +72,21 @@ def optimizer_state(state: Mapping[Tensor, Any], groups: Sequence[Mapping[str, A
 
 
 def n_bytes(state: Any) -> int:
-    """The bytes of the tensors in nested mappings."""
+    """Return the bytes of the tensors in nested mappings."""
     if isinstance(state, Tensor):
         return state.nbytes
     return sum(map(n_bytes, state.values())) if isinstance(state, Mapping) else 0
 
 
 def copied_state(state: Any) -> Any:
-    """A copy of nested mappings, with tensors on the CPU."""
+    """Return a copy of nested mappings, with tensors on the CPU."""
     if isinstance(state, Tensor):
         return state.detach().to("cpu", copy=True)
     return {key: copied_state(value) for key, value in state.items()} if isinstance(state, Mapping) else state
 
 
 def load_model(checkpoint: Path) -> dict[str, Tensor]:
-    """The weights of a checkpoint. Raises OSError or SafetensorError."""
+    """Return the weights of a checkpoint. Raises OSError or SafetensorError."""
     weights: dict[str, Tensor] = load_file(checkpoint / MODEL)
     return weights
 
@@ -103,7 +103,7 @@ def load_optimizer(optimizer: Optimizer, checkpoint: Path, number: int = 0) -> N
 
 
 def _copied(weights: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors on the CPU, each with its own memory: safetensors refuses tied weights."""
+    """Return the tensors on the CPU, each with its own memory: safetensors refuses tied weights."""
     return {
         name: tensor.detach().to("cpu", copy=True).contiguous()
         for name, tensor in weights.items()
@@ -112,7 +112,7 @@ def _copied(weights: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _split(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors of an optimizer's state, named "parameter/name", and everything else that JSON can hold."""
+    """Return the tensors of an optimizer's state, named "parameter/name", and everything else that JSON can hold."""
     tensors: dict[str, Any] = {}
     numbers: dict[str, dict[str, Any]] = {}
     for parameter, values in state["state"].items():

@@ -113,7 +113,7 @@ class CodeRecorder:
         return None
 
     def _new_paths(self) -> Iterator[Path]:
-        """The script, the modules in the order of their import, then what is executed by its name."""
+        """Yield the script, the modules in the order of their import, then what is executed by its name."""
         if self._main is not None:
             yield from self._if_new(str(self._main))
         for name, module in list(sys.modules.items()):
@@ -132,13 +132,13 @@ class CodeRecorder:
                     yield from self._named(name)
 
     def _named(self, name: str) -> Iterator[Path]:
-        """The file of that name in the current folder or in that of the script."""
+        """Yield the file of that name in the current folder or in that of the script."""
         paths = [os.path.join(folder, name) for folder in (self._current_folder, self._folder)]
         if (file := next(filter(os.path.isfile, paths), None)) is not None:
             yield from self._if_new(file)
 
     def _is_of_library(self, name: str) -> bool:
-        """Whether the module's top package is a library: what torch.compile generates is a module of torch."""
+        """Return whether the module's top package is a library: what torch.compile generates is a module of torch."""
         top = name.partition(".")[0]
         return top == PACKAGE or _is_library(_file_of(sys.modules.get(top)), self._library_folders)
 
@@ -180,7 +180,10 @@ class CodeRecorder:
             self._left_out[name] = LeftOut(name, reason)
 
     def _relative(self, path: Path | None) -> str | None:
-        """The path below the git work tree or the script's folder; the name alone of a script that is in neither."""
+        """Return the path below the git work tree or the script's folder.
+
+        The name alone of a script that is in neither.
+        """
         if path is None:
             return None
         relative = path.relative_to(self._root) if path.is_relative_to(self._root) else Path(path.name)
@@ -191,7 +194,7 @@ class CodeRecorder:
             self._put(event)
 
     def _warning(self, reason: str) -> ev.Event | None:
-        """The event for the first failure, None after it."""
+        """Return the event for the first failure, None after it."""
         if self._has_failed:
             return None
         self._has_failed = True
@@ -199,7 +202,7 @@ class CodeRecorder:
 
 
 def code_recorder(run: Path, put: Callable[[ev.Event | Job], None]) -> CodeRecorder | None:
-    """The recorder of this process's code; None where the user does not want it, or nothing can be told."""
+    """Return the recorder of this process's code; None where the user does not want it, or nothing can be told."""
     if os.environ.get(CODE_VARIABLE, "").lower() == "off":
         return None
     try:
@@ -210,30 +213,30 @@ def code_recorder(run: Path, put: Callable[[ev.Event | Job], None]) -> CodeRecor
 
 
 def _library_folders() -> tuple[str, ...]:
-    """The folders of Python's own modules and of this package, each with a separator at its end."""
+    """Return the folders of Python's own modules and of this package, each with a separator at its end."""
     paths = sysconfig.get_paths()
     own = str(Path(sys.modules[PACKAGE].__file__ or "").parent)
     return tuple(folder + os.sep for folder in (own, paths["stdlib"], paths["platstdlib"]))
 
 
 def _is_library(file: str, folders: tuple[str, ...]) -> bool:
-    """Whether a file belongs to an installed package, or is in one of the folders."""
+    """Return whether a file belongs to an installed package, or is in one of the folders."""
     return file.startswith(folders) or any(f"{os.sep}{name}{os.sep}" in file for name in LIBRARIES)
 
 
 def _file_of(module: ModuleType | None) -> str:
-    """The file of a module, read without its `__getattr__`; empty where it has none."""
+    """Return the file of a module, read without its `__getattr__`; empty where it has none."""
     file = module.__dict__.get("__file__") if isinstance(module, ModuleType) else None
     return file if isinstance(file, str) else ""
 
 
 def _is_in(path: Path, folder: Path) -> bool:
-    """Whether a file is below a folder and in no hidden one, such as .venv, or .cache of a home folder."""
+    """Return whether a file is below a folder and in no hidden one, such as .venv, or .cache of a home folder."""
     return path.is_relative_to(folder) and not any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _main_file() -> Path | None:
-    """The file of the script; None where there is none that is the user's, as in a notebook."""
+    """Return the file of the script; None where there is none that is the user's, as in a notebook."""
     file = getattr(sys.modules.get(MAIN), "__file__", None)
     if not isinstance(file, str) or file.endswith(".pyc") or _is_library(file, _library_folders()):
         return None
@@ -242,7 +245,10 @@ def _main_file() -> Path | None:
 
 
 def _folder_of(main: Path | None) -> Path:
-    """The folder from which the script imports its modules: its own, with `python -m` that of the top package."""
+    """Return the folder from which the script imports its modules.
+
+    It is the script's own, or with `python -m` that of the top package.
+    """
     if main is None:
         return Path.cwd()
     package = getattr(getattr(sys.modules[MAIN], "__spec__", None), "parent", "") or ""

@@ -42,7 +42,7 @@ class CodeRun:
 
     @classmethod
     def of(cls, recording: Recording | None) -> "CodeRun | None":
-        """The present run if it has this recording."""
+        """Return the present run if it has this recording."""
         return cls.active if cls.active is not None and cls.active.recording is recording else None
 
     @property
@@ -52,7 +52,7 @@ class CodeRun:
         return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
     def difference(self, given: Given, name: str | None, out: Path | None) -> str:
-        """Why a call of `watch` with these arguments asks for another run; empty: it asks for this one."""
+        """Return why a call of `watch` with these arguments asks for another run; empty: it asks for this one."""
         if other := other_training(self.recording, given):
             return f"with another {other}"
         if name is not None and name != self._name:
@@ -94,7 +94,10 @@ class CodeRun:
         return f"{self.shown_folder} has ended ({self.recording.state}, {n_steps:,} {unit})"
 
     def _handled(self) -> BaseException | None:
-        """The exception for which the calling code cleans up; None for one that it handled when the run began."""
+        """Return the exception for which the calling code cleans up.
+
+        None for one that it handled when the run began.
+        """
         error = sys.exception()
         return None if id(error) == self._errors_before[0] or isinstance(error, NO_ERRORS) else error
 
@@ -108,7 +111,7 @@ class CodeRun:
 
 
 def other_training(recording: Recording, given: Given) -> str:
-    """What of `given` is not what is recorded: "model" or "optimizer"; empty if nothing is."""
+    """Return what of `given` is not what is recorded: "model" or "optimizer"; empty if nothing is."""
     script = recording.recorder.script
     has_trained = recording.recorder.hooks.n_steps > 0
     if given.model is not None and _is_other_model(given.model, script, has_trained=has_trained):
@@ -119,7 +122,7 @@ def other_training(recording: Recording, given: Given) -> str:
 
 
 def _is_other_model(model: nn.Module, script: WatchedScript, *, has_trained: bool) -> bool:
-    """Whether it shares no weight with the model that is recorded; a wrapper of a model has its weights."""
+    """Return whether it shares no weight with the model that is recorded; a wrapper of a model has its weights."""
     recorded = script.given.model
     if recorded is None:
         recorded = script.finder.likely_model if has_trained else model
@@ -135,7 +138,7 @@ def _are_other_optimizers(optimizers: Sequence[Optimizer], script: WatchedScript
 
 
 def _last_uncaught() -> BaseException | None:
-    """The exception that ended the script, or the last command of an interactive Python."""
+    """Return the exception that ended the script, or the last command of an interactive Python."""
     error: BaseException | None = getattr(sys, "last_value", None)
     return error
 

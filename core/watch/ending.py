@@ -30,7 +30,7 @@ class EndedBySignal(BaseException):
 
 
 def ending(step: int, error: BaseException | None) -> ev.Stopped | ev.Failed:
-    """The last event. error: what ended the script; one that exits with a code other than 0 has failed."""
+    """Return the last event. error: what ended the script; one that exits with a code other than 0 has failed."""
     match error:
         case None | SystemExit(code=None | 0):
             return ev.Stopped(step=step, reason="done")
@@ -46,12 +46,15 @@ def ending(step: int, error: BaseException | None) -> ev.Stopped | ev.Failed:
 
 
 def _exit_message(code: object) -> str:
-    """What an exit with `code` means: Python prints anything but a number, and exits with code 1."""
+    """Return what an exit with `code` means: Python prints anything but a number, and exits with code 1."""
     return f"the script ended with exit code {code}" if isinstance(code, int) else f"the script ended: {code}"
 
 
 def why_no_steps(end: ev.Stopped | ev.Failed, *, has_optimizer: bool) -> str:
-    """Why no step was recorded of a script that ended so. has_optimizer: whether the step of an optimizer began."""
+    """Return why no step was recorded of a script that ended so.
+
+    has_optimizer: whether the step of an optimizer began.
+    """
     if has_optimizer:
         return "nothing was recorded: the script ended in its first optimizer step"
     if isinstance(end, ev.Failed):
@@ -70,7 +73,7 @@ def why_no_steps(end: ev.Stopped | ev.Failed, *, has_optimizer: bool) -> str:
 
 
 def last_events(end: ev.Stopped | ev.Failed, why_no_steps: str) -> list[ev.Event]:
-    """The events at the end of a run. why_no_steps: empty if it has steps; a failure says it by itself."""
+    """Return the events at the end of a run. why_no_steps: empty if it has steps; a failure says it by itself."""
     if not why_no_steps or isinstance(end, ev.Failed):
         return [end]
     return [ev.Warned(step=end.step, message=why_no_steps), end]

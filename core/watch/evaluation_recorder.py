@@ -121,7 +121,7 @@ class EvaluationRecorder:
             self._finished.append((n_steps, evaluation))
 
     def take(self, n_steps: int) -> list[Evaluation]:
-        """The evaluations of the first `n_steps` steps, each once."""
+        """Return the evaluations of the first `n_steps` steps, each once."""
         if not self._finished:
             return []
         due = [evaluation for at, evaluation in self._finished if at <= n_steps]
@@ -129,7 +129,10 @@ class EvaluationRecorder:
         return due
 
     def take_corrected(self, n_steps: int, val_loss: float) -> Evaluation | None:
-        """The latest evaluation after `n_steps` steps with the validation loss of the script; None if there is none."""
+        """Return the latest evaluation after `n_steps` steps with the validation loss of the script.
+
+        None if there is none.
+        """
         self._has_own_loss = True
         at_step = [evaluation for at, evaluation in self._finished if at == n_steps]
         self._finished = [pair for pair in self._finished if pair[0] != n_steps]

@@ -60,7 +60,7 @@ class EventWriter:
                 continue
 
     def _events(self) -> Iterator[ev.Event]:
-        """The events until the end; jobs are run as they come."""
+        """Yield the events until the end; jobs are run as they come."""
         while (item := self._next()) is not None:
             if isinstance(item, ev.Event):
                 self._summarizer.update(item)
@@ -76,7 +76,7 @@ class EventWriter:
                 yield event
 
     def _next(self) -> ev.Event | Job | None:
-        """The next item; None when the writer is closed and all are taken.
+        """Return the next item; None when the writer is closed and all are taken.
 
         It looks now and then instead of waiting for each item: to wake a thread at every step costs a small model a
         few percent.

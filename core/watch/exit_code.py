@@ -28,7 +28,7 @@ class ExitCode:
             setattr(quitter, "__call__", self._noted(quitter.__call__, 1))  # noqa: B010 - mypy refuses to assign it.
 
     def exception(self) -> SystemExit | None:
-        """The exception that ended the script's module; None if it returned, or the code is not known."""
+        """Return the exception that ended the script's module; None if it returned, or the code is not known."""
         if self._call is None:
             return None
         module, code = self._call
@@ -36,7 +36,7 @@ class ExitCode:
         return None if last.startswith("RETURN_") else SystemExit(code)
 
     def _noted(self, original: Callable[..., Any], place: int) -> Any:
-        """A function that notes its argument at `place`, or None, and calls `original`."""
+        """Return a function that notes its argument at `place`, or None, and calls `original`."""
 
         @functools.wraps(original)
         def exit_noted(*args: Any, **kwargs: Any) -> Any:
@@ -48,7 +48,7 @@ class ExitCode:
 
 
 def _frame_of_script() -> FrameType | None:
-    """The frame of the module `__main__`, if it is running."""
+    """Return the frame of the module `__main__`, if it is running."""
     main = vars(sys.modules["__main__"])
     frame: FrameType | None = sys._getframe()
     while frame is not None and not (frame.f_code.co_name == "<module>" and frame.f_globals is main):

@@ -64,13 +64,13 @@ def _gpt2() -> ScriptTokenizer:
 
 
 def _best(candidates: Iterable[ScriptTokenizer], n_vocab: int | None) -> ScriptTokenizer | None:
-    """The candidate that fits best, the first of equals."""
+    """Return the candidate that fits best, the first of equals."""
     ranked = [(rank, each) for each in candidates if (rank := _rank(each, n_vocab)) is not None]
     return min(ranked, key=lambda pair: pair[0])[1] if ranked else None
 
 
 def _rank(candidate: ScriptTokenizer, n_vocab: int | None) -> int | None:
-    """How well a tokenizer fits `n_vocab` logits, 0 is best; None if they cannot belong together."""
+    """Return how well a tokenizer fits `n_vocab` logits, 0 is best; None if they cannot belong together."""
     size = candidate.n_vocab
     if candidate.has_assumed_size:
         return 2
@@ -84,7 +84,10 @@ def _rank(candidate: ScriptTokenizer, n_vocab: int | None) -> int | None:
 
 
 def _candidates(variables: dict[str, Any], n_vocab: int | None, clock: Clock) -> Iterator[ScriptTokenizer]:
-    """The tokenizers in a namespace: of libraries, named tables, functions of the script, tables with other names."""
+    """Yield the tokenizers in a namespace.
+
+    First those of libraries, then named tables, functions of the script, and tables with other names.
+    """
     objects = list(objects_in(variables))
     yield from library_tokenizers(objects, clock)
     yield from _recognized(of_tables, objects, clock)
@@ -126,7 +129,7 @@ def _or_none(recognize: Callable[..., ScriptTokenizer | None], *arguments: Any) 
 
 
 def _best_inside(obj: Any, n_vocab: int | None, clock: Clock) -> ScriptTokenizer | None:
-    """The tokenizer that `obj` is a table of, or keeps in its attributes."""
+    """Return the tokenizer that `obj` is a table of, or keeps in its attributes."""
     recognized = [
         candidate
         for part in islice(objects_in({"": obj}), 1, None)

@@ -32,12 +32,12 @@ def user_frames(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def is_function(frame: FrameType) -> bool:
-    """Whether a frame has variables of its own, and is not that of a module."""
+    """Return whether a frame has variables of its own, and is not that of a module."""
     return _is_optimized(frame) or frame.f_locals is not frame.f_globals
 
 
 def locals_of(frame: FrameType) -> dict[str, Any]:
-    """The variables of a function; none of one that keeps what `locals()` returned.
+    """Return the variables of a function; none of one that keeps what `locals()` returned.
 
     Python before 3.13 keeps a copy of them in the frame once they were looked at, which would keep the tensors of that
     moment until the function returns. That copy is what `locals()` returns: to look at it again changes it.
@@ -52,13 +52,13 @@ def locals_of(frame: FrameType) -> dict[str, Any]:
 
 
 def _is_optimized(frame: FrameType) -> bool:
-    """Whether a frame keeps its variables outside a dictionary, as functions do."""
+    """Return whether a frame keeps its variables outside a dictionary, as functions do."""
     return bool(frame.f_code.co_flags & inspect.CO_OPTIMIZED)
 
 
 @functools.lru_cache(maxsize=256)
 def _keeps_locals(code: CodeType) -> bool:
-    """Whether a function does anything with what `locals()` or `vars()` returns but to read it at once."""
+    """Return whether a function does anything with what `locals()` or `vars()` returns but to read it at once."""
     instructions = [each for each in dis.get_instructions(code) if each.opname not in ("EXTENDED_ARG", "PRECALL")]
     for function, call, use in zip(instructions, instructions[1:], instructions[2:], strict=False):
         is_call = function.argval in _NAMES and call.opname == "CALL" and call.arg == 0

@@ -41,7 +41,7 @@ def named_size(variables: Mapping[str, Any]) -> int | None:
 def from_functions(
     encode: Callable[..., Any], decode: Callable[..., Any], n_vocab: int | None, source: str, clock: Clock
 ) -> ScriptTokenizer | None:
-    """A tokenizer of two functions; None unless encoding what was decoded gives ids again."""
+    """Return a tokenizer of two functions; None unless encoding what was decoded gives ids again."""
     if n_vocab is None:
         return None
 

@@ -136,7 +136,7 @@ class _NextLogits:
 
 
 def logits_in(output: Any) -> Tensor:
-    """The logits in what a model returns: a tensor, or the first with three dimensions of a collection."""
+    """Return the logits in what a model returns: a tensor, or the first with three dimensions of a collection."""
     if isinstance(output, Tensor):
         return output
     logits = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)

@@ -13,12 +13,12 @@ _QUIET = ("--no-optional-locks", "-c", "core.fsmonitor=false")
 
 
 def work_tree_of(folder: Path) -> Path | None:
-    """The git work tree that `folder` is in, found without git; None if it is in none."""
+    """Return the git work tree that `folder` is in, found without git; None if it is in none."""
     return next((parent for parent in (folder, *folder.parents) if (parent / ".git").exists()), None)
 
 
 def git_state(work_tree: Path) -> GitState | None:
-    """The commit of a work tree; None where git cannot say it."""
+    """Return the commit of a work tree; None where git cannot say it."""
     head = _git(work_tree, "rev-parse", "HEAD", "--abbrev-ref", "HEAD")
     if head is None:  # Without git, without a commit, or owned by somebody else.
         return None
@@ -29,7 +29,7 @@ def git_state(work_tree: Path) -> GitState | None:
 
 
 def _git(work_tree: Path, *arguments: str) -> str | None:
-    """What git prints; None where it fails or takes too long."""
+    """Return what git prints; None where it fails or takes too long."""
     # Of a hook of git that trains, these would name the repository of the hook.
     environment = {name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE")}
     try:

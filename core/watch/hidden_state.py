@@ -30,7 +30,7 @@ class HiddenState:
     batch: tuple[int, int]
 
     def fresh(self, model: nn.Module, *, time_first: bool) -> Any:
-        """The state before the first token of one row: of the model's own method, or zeros."""
+        """Return the state before the first token of one row: of the model's own method, or zeros."""
         n_rows = self.batch[1 if time_first else 0]
         shapes = _for_one_row(self.shapes, n_rows)
         for maker in [getattr(model, name, None) for name in MAKERS]:
@@ -42,7 +42,7 @@ class HiddenState:
         return _zeros(shapes, self.dtype, next(model.parameters()).device)
 
     def without_state(self, model: nn.Module, output: Any, state: Any) -> Any:
-        """The output without the new state, of the same shapes as `state`.
+        """Return the output without the new state, of the same shapes as `state`.
 
         Raises ConfigError if there is none: then the argument was something else, such as a mask.
         """
@@ -59,7 +59,7 @@ class HiddenState:
         return [part for i, part in enumerate(parts) if i != states[-1]]
 
     def failed(self, model: nn.Module, error: Exception) -> ConfigError:
-        """What to say of a call with a fresh state that failed."""
+        """Return what to say of a call with a fresh state that failed."""
         name = self._name(model)
         message = f"it fails with a fresh hidden state for its argument {name}: {type(error).__name__}: {error}"
         return ConfigError.of("user_code", message, key="model")
@@ -72,7 +72,10 @@ class HiddenState:
 
 
 def hidden_state(args: tuple[Any, ...], kwargs: Mapping[str, Any], x: Tensor) -> HiddenState | None:
-    """The hidden state among the arguments of a call with ids `x`, [B, T] or [T, B]; None if none or several may be."""
+    """Return the hidden state among the arguments of a call with ids `x`, [B, T] or [T, B].
+
+    None if none or several may be.
+    """
     places: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
     states = [(place, value) for place, value in places if value is not x and shapes_of(value) is not None]
     if len(states) != 1 or x.dim() != 2:
@@ -84,7 +87,10 @@ def hidden_state(args: tuple[Any, ...], kwargs: Mapping[str, Any], x: Tensor) ->
 
 
 def shapes_of(value: Any) -> Shapes | None:
-    """The shapes of a state; None for anything else than real tensors, with several dimensions, or tuples of them."""
+    """Return the shapes of a state.
+
+    None for anything else than real tensors, with several dimensions, or tuples of them.
+    """
     if isinstance(value, Tensor):
         return value.shape if value.is_floating_point() and value.dim() > 1 else None
     if type(value) not in (tuple, list) or not value:
@@ -100,7 +106,7 @@ def _first_tensor(value: Any) -> Tensor:
 
 
 def _for_one_row(shapes: Shapes, n_rows: int) -> Shapes:
-    """The shapes with one row: of a tensor [layers, B, d] or [B, d]."""
+    """Return the shapes with one row: of a tensor [layers, B, d] or [B, d]."""
     if not isinstance(shapes, torch.Size):
         return tuple(_for_one_row(part, n_rows) for part in shapes)
     usual = 1 if len(shapes) > 2 else 0

@@ -139,7 +139,10 @@ class TorchHooks:
         return self._suspended > 0
 
     def listens(self) -> bool:
-        """Whether this call is to be recorded: in the thread that trains, and in the process that began to record."""
+        """Return whether this call is to be recorded.
+
+        It is if the thread that trains makes it, in the process that began to record.
+        """
         if not self._active or self._suspended:
             return False
         return self._thread is None or self._thread == threading.get_ident()

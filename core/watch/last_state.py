@@ -134,7 +134,7 @@ class _Part(ABC, Generic[T]):
         """Write a state. Raises OSError."""
 
     def _name_of(self, written: Path, number: int) -> str:
-        """The name in the checkpoint of a file that was written with the number 0."""
+        """Return the name in the checkpoint of a file that was written with the number 0."""
         return written.name
 
     @abstractmethod
@@ -160,7 +160,7 @@ class _ModelPart(_Part[nn.Module]):
         checkpoints.write_model(folder, state)
 
     def _assembled(self) -> nn.Module:
-        """A module with the same parts. Raises RunError if one is gone."""
+        """Return a module with the same parts. Raises RunError if one is gone."""
         assembled = nn.Module()
         for parameters, buffers, non_persistent in self._own:
             vars(assembled).update(_parameters=parameters, _buffers=buffers, _non_persistent_buffers_set=non_persistent)

@@ -19,7 +19,7 @@ class TrainerProgress:
 
     @classmethod
     def of(cls, frame: FrameType | None) -> "TrainerProgress":
-        """That of the Trainer that runs this frame; one that knows nothing if there is none."""
+        """Return that of the Trainer that runs this frame; one that knows nothing if there is none."""
         for each in with_callers(frame):
             if each.f_globals.get("__name__") == MODULE:
                 trainer = locals_of(each).get("self")

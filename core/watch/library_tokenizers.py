@@ -11,7 +11,7 @@ GPT2_SIZES = (50257, 50304)
 
 
 def of_library(obj: Any, clock: Clock) -> ScriptTokenizer | None:
-    """A tokenizer of tiktoken, transformers, tokenizers or sentencepiece."""
+    """Return a tokenizer of tiktoken, transformers, tokenizers or sentencepiece."""
     kind = type(obj)
     libraries = {base.__module__.partition(".")[0] for base in kind.__mro__}
     if "tiktoken" in libraries and hasattr(kind, "decode_single_token_bytes"):
@@ -40,7 +40,7 @@ def _of_tiktoken(encoding: Any, clock: Clock) -> ScriptTokenizer:
 
 
 def _of_vocabulary(obj: Any, vocabulary: dict[str, int], clock: Clock) -> ScriptTokenizer:
-    """A tokenizer of Hugging Face, or one with the same methods: get_vocab returns text → id."""
+    """Return a tokenizer of Hugging Face, or one with the same methods: get_vocab returns text → id."""
 
     def encode(text: str) -> list[int]:
         try:
@@ -53,7 +53,7 @@ def _of_vocabulary(obj: Any, vocabulary: dict[str, int], clock: Clock) -> Script
 
 
 def _lookup(vocabulary: Mapping[str, int]) -> TokenBytes:
-    """A function from an id to its bytes; they are computed at the first call."""
+    """Return a function from an id to its bytes; they are computed at the first call."""
     pieces: dict[int, bytes] = {}
 
     def token_bytes(token: int) -> bytes:
@@ -79,7 +79,7 @@ def _pieces(vocabulary: Mapping[str, int]) -> dict[int, bytes]:
 
 
 def _of_byte_level(piece: str) -> bytes:
-    """A piece in GPT-2's letters, one a byte; a special token may have others."""
+    """Return a piece in GPT-2's letters, one a byte; a special token may have others."""
     byte_of = _byte_of_letter()
     try:
         return bytes(byte_of[letter] for letter in piece)
@@ -94,7 +94,10 @@ def _of_sentence_piece(piece: str) -> bytes:
 
 
 def of_word_piece(piece: str) -> bytes:
-    """A word after a space, or after ## its continuation, as in BERT's vocabulary; [MASK] and the like as they are."""
+    """Return a word after a space, or after ## its continuation, as in BERT's vocabulary.
+
+    [MASK] and the like as they are.
+    """
     if piece.startswith("[") and piece.endswith("]"):
         return piece.encode("utf-8", "replace")
     return (piece[2:] if piece.startswith("##") else " " + piece).encode("utf-8", "replace")

@@ -106,7 +106,7 @@ class Measurements:
         return ratio
 
     def gradient_norm(self, optimizers: Iterable[Optimizer]) -> Tensor | None:
-        """The norm of all gradients that the last step used, [] on their device, if the budget allows."""
+        """Return the norm of all gradients that the last step used, [] on their device, if the budget allows."""
         if not self._budget.allows():
             return None
         with self._budget.spend(), torch.no_grad():
@@ -134,7 +134,7 @@ class Measurements:
             step.to_read |= {f"{BY_LAYER}/dead_units/{layer}": share for layer, share in layers.items()}
 
     def memory(self) -> dict[str, float]:
-        """The memory of this process and of the GPU in MiB, once a second."""
+        """Return the memory of this process and of the GPU in MiB, once a second."""
         now = self._clock()
         if now - self._memory_at < SECONDS_BETWEEN_MEMORY:
             return {}

@@ -30,7 +30,7 @@ class CallForm:
     state: HiddenState | None = None
 
     def forward(self, model: nn.Module) -> Forward:
-        """A function of x int64 [B, T] alone.
+        """Return a function of x int64 [B, T] alone.
 
         Where the model cannot do without targets, it is given x for them; where it cannot do without a hidden state,
         B is 1, and it is given a fresh one.
@@ -73,7 +73,7 @@ class CallForm:
         return _batch_first(output, given.shape) if self.time_first else output
 
     def with_targets(self, model: nn.Module) -> Forward:
-        """A function of x int64 [B, T] that gives the model x for the targets, too."""
+        """Return a function of x int64 [B, T] that gives the model x for the targets, too."""
         assert self.y is not None
         y = self.y
         return lambda x: self._called(model, x, y)
@@ -86,7 +86,7 @@ class CallForm:
 
 
 def call_form(args: tuple[Any, ...], kwargs: Mapping[str, Any], inputs: Inputs) -> CallForm | None:
-    """The form of a call with these arguments; None if it has no x."""
+    """Return the form of a call with these arguments; None if it has no x."""
     x = _place_of(inputs.x, args, kwargs)
     if x is None or inputs.x is None:
         return None
@@ -127,7 +127,10 @@ def _call(model: nn.Module, values: Mapping[tuple[int | str, ...], Any]) -> Any:
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The module in a compiled or parallel wrapper: calling the wrapper could compile it again or wait for others."""
+    """Return the module in a compiled or parallel wrapper.
+
+    To call the wrapper could compile it again, or wait for other processes.
+    """
     while True:
         inner = uncompiled(model)
         if isinstance(inner, nn.DataParallel | nn.parallel.DistributedDataParallel):
@@ -144,7 +147,7 @@ def uncompiled(model: nn.Module) -> nn.Module:
 
 
 def is_sharded(tensor_or_module: Tensor | nn.Module) -> bool:
-    """Whether a tensor, or any parameter of a module, is spread over several processes.
+    """Return whether a tensor, or any parameter of a module, is spread over several processes.
 
     To read such a tensor, or to call such a module, all processes must do it together, and only one records.
     """
@@ -158,7 +161,7 @@ def is_sharded(tensor_or_module: Tensor | nn.Module) -> bool:
 
 
 def parallelism(model: nn.Module) -> Parallelism:
-    """How several processes train this model together, as its class shows."""
+    """Return how several processes train this model together, as its class shows."""
     inner = uncompiled(model)
     if is_sharded(inner):
         return "sharded"
@@ -166,7 +169,7 @@ def parallelism(model: nn.Module) -> Parallelism:
 
 
 def has_room_for_copy(model: nn.Module) -> bool:
-    """Whether a copy of the model fits into the memory of its GPU twice over; always on the CPU."""
+    """Return whether a copy of the model fits into the memory of its GPU twice over; always on the CPU."""
     parameters = list(model.parameters())
     if not parameters or not parameters[0].is_cuda:
         return True
@@ -188,7 +191,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def copied(model: nn.Module) -> nn.Module | None:
-    """A copy of the model with weights of its own; None where it cannot be copied."""
+    """Return a copy of the model with weights of its own; None where it cannot be copied."""
     if not has_room_for_copy(model):
         return None
     try:

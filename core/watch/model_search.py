@@ -36,18 +36,18 @@ class CallListener(Protocol):
 
 
 def parameters_of(optimizers: Iterable[Optimizer]) -> list[Tensor]:
-    """Every parameter once."""
+    """Return every parameter once."""
     parameters = {id(p): p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
     return list(parameters.values())
 
 
 def gradients_of(optimizers: Iterable[Optimizer]) -> list[Tensor]:
-    """Every gradient that is there, once."""
+    """Return every gradient that is there, once."""
     return [p.grad for p in parameters_of(optimizers) if p.grad is not None]
 
 
 def candidates(optimizers: Iterable[Optimizer]) -> list[nn.Module]:
-    """The modules that own most of the optimizers' parameters, the outermost first.
+    """Return the modules that own most of the optimizers' parameters, the outermost first.
 
     A training framework wraps the model in modules that it never calls, so the caller takes the first that is called.
     """
@@ -72,7 +72,7 @@ def _parameter_ids(module: nn.Module) -> set[int]:
 
 
 def _is_inside_compiled(module: nn.Module, others: Iterable[nn.Module]) -> bool:
-    """Whether `module` is called by a compiled graph only, which does not look at its class again."""
+    """Return whether `module` is called by a compiled graph only, which does not look at its class again."""
     return any(getattr(other, "_orig_mod", None) is module for other in others)
 
 
@@ -181,7 +181,7 @@ class ModelFinder:
 
 
 def _is_around(other: nn.Module | None, module: nn.Module) -> bool:
-    """Whether `module` is a part of `other`, which has further parts: a parallel wrapper has none."""
+    """Return whether `module` is a part of `other`, which has further parts: a parallel wrapper has none."""
     while other is not None and other is not module:
         children = list(other.children())
         if len(children) > 1 or next(other.parameters(recurse=False), None) is not None:
@@ -208,7 +208,7 @@ class Inputs(NamedTuple):
 
 
 def inputs_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Inputs:
-    """The x and y among the arguments of a model; a dictionary or tuple that is an argument is looked into."""
+    """Return the x and y among the arguments of a model; a dictionary or tuple that is an argument is looked into."""
     if len(args) == 2 and not kwargs and all(isinstance(arg, Tensor) for arg in args):
         first, second = args  # The usual call, model(x, y), without a look at names.
         if _holds_ids(first) and first.shape == second.shape:
@@ -244,7 +244,7 @@ def _named_tensors(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterable
 
 
 def loss_of(output: Any) -> Tensor | None:
-    """The scalar loss in what a model returned: `.loss`, ["loss"], or a scalar in a tuple."""
+    """Return the scalar loss in what a model returned: `.loss`, ["loss"], or a scalar in a tuple."""
     if isinstance(output, Tensor):
         return output if output.dim() == 0 else None
     loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)

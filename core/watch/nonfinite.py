@@ -214,7 +214,7 @@ class NonFiniteWatch:
             trace.check_sums(trace.gradients())
 
     def _loss_origin(self, loss: Tensor, n_batch: int) -> Origin:
-        """The origin where all that can be replayed is finite: in what the script makes of it."""
+        """Return the origin where all that can be replayed is finite: in what the script makes of it."""
         criterion = self._criterion
         logits = None if criterion is None else criterion.logits
         is_known = logits is not None and has_values(logits)
@@ -252,7 +252,9 @@ def _operations_on_numbers(loss: Tensor) -> list[str]:
 
 
 def criterion_loss(output: Any, criterion: Criterion) -> Tensor | None:
-    """The loss of what a model returned, computed as the script did; None where its logits cannot be found again.
+    """Return the loss of what a model returned, computed as the script did.
+
+    None where its logits cannot be found again.
 
     The script may flatten them, or leave out the last position.
     """
@@ -290,14 +292,17 @@ def _copied(model: nn.Module) -> nn.Module | None:
 
 
 def _sum(gradient: Tensor) -> float:
-    """The sum of a gradient. Python adds a few numbers in less time than a call of torch takes."""
+    """Return the sum of a gradient. Python adds a few numbers in less time than a call of torch takes."""
     if gradient.is_cpu and gradient.dim() == 1 and len(gradient) <= MAX_SUMMED:
         return float(sum(gradient.tolist()))
     return float(gradient.sum())
 
 
 def _checked_parameter(model: nn.Module) -> Tensor | None:
-    """A small parameter with a gradient near the input: what is not finite in the backward pass spreads to there."""
+    """Return a small parameter with a gradient near the input.
+
+    What is not finite in the backward pass spreads to there.
+    """
     with_gradient = [p for p in model.parameters() if p.grad is not None and p.grad.layout == torch.strided]
     early = with_gradient[: max(1, len(with_gradient) // 4)]
     smallest = min(early, key=Tensor.numel, default=None)

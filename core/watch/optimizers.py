@@ -42,12 +42,12 @@ class ScriptOptimizers:
         self._last = optimizer
 
     def is_last(self, optimizer: weakref.ref[Optimizer]) -> bool:
-        """Whether this is the one that ends a step."""
+        """Return whether this is the one that ends a step."""
         return self._last == optimizer
 
 
 def steps_before(optimizer: Optimizer) -> int | None:
-    """The steps that an optimizer has made, as its state counts them; 0 for a new one.
+    """Return the steps that an optimizer has made, as its state counts them; 0 for a new one.
 
     None: it has a state, but does not count steps, as SGD with momentum.
     """
@@ -59,7 +59,7 @@ def steps_before(optimizer: Optimizer) -> int | None:
 
 
 def peak_rate(optimizer: Optimizer, rate: float) -> float:
-    """The learning rate that a script gave an optimizer, also where a warm-up begins with `rate`, below it.
+    """Return the learning rate that a script gave an optimizer, also where a warm-up begins with `rate`, below it.
 
     It is what torch's schedulers keep in the first group; or, where a script sets the rate of all groups itself, what
     it passed to the optimizer. Where neither is known, it is `rate`.
@@ -77,19 +77,19 @@ def peak_rate(optimizer: Optimizer, rate: float) -> float:
 
 
 def nominal_rate(group: Mapping[str, Any]) -> float:
-    """The learning rate of a parameter group before any schedule of torch, or else its present one."""
+    """Return the learning rate of a parameter group before any schedule of torch, or else its present one."""
     return float(group.get("initial_lr", group["lr"]))
 
 
 def _step_values(optimizer: Optimizer) -> Iterator[object]:
-    """What the state of each parameter, or each group, holds under the name with which optimizers count."""
+    """Yield what the state of each parameter, or each group, holds under the name with which optimizers count."""
     for part in (*optimizer.state.values(), *optimizer.param_groups):
         if isinstance(part, dict) and "step" in part:
             yield part["step"]
 
 
 def _whole(value: object) -> int | None:
-    """The number of steps that a value is; a tensor on a GPU is waited for."""
+    """Return the number of steps that a value is; a tensor on a GPU is waited for."""
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, RuntimeError):  # Several numbers, or a tensor without data.

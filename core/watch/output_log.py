@@ -217,7 +217,7 @@ def _unbuffered_like(stream: io.TextIOWrapper, file: _CopiedFile) -> io.TextIOWr
 
 
 def _block_size(file: io.FileIO) -> int:
-    """The size of the buffer that `open` chooses."""
+    """Return the size of the buffer that `open` chooses."""
     size = getattr(file, "_blksize", 0)
     return size if size > 1 else io.DEFAULT_BUFFER_SIZE
 

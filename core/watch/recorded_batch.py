@@ -84,7 +84,7 @@ def write_batch(folder: Path, batch: RecordedBatch) -> None:
 
 
 def read_batch(folder: Path) -> RecordedBatch | None:
-    """The recorded batch; None where there is none. Raises OSError, or ValueError for a damaged file."""
+    """Return the recorded batch; None where there is none. Raises OSError, or ValueError for a damaged file."""
     path = folder / BATCH
     if not path.is_file():
         return None

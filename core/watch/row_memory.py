@@ -35,7 +35,10 @@ class RowCopy:
     ids: Tensor
 
     def tolist(self) -> list[int]:
-        """The hash of each row, as from a tensor of them. Python's own hash needs no further calls into NumPy."""
+        """Return the hash of each row, as from a tensor of them.
+
+        Python's own hash needs no further calls into NumPy.
+        """
         content = self.ids.numpy().tobytes()
         width = 8 * self.ids.shape[1]
         return [hash(content[start : start + width]) for start in range(0, len(content), width)]
@@ -109,6 +112,6 @@ class RowMemory:
         self._recent_new.append(self._last_steps.count(-1) / max(1, len(hashes)))
 
     def history(self) -> RowHistory:
-        """What was known of the rows of the latest `add` before it."""
+        """Return what was known of the rows of the latest `add` before it."""
         recent = np.array(self._recent_new, dtype=np.float32)
         return RowHistory(np.array(self._last_steps, dtype=np.int64), np.array(self._times, dtype=np.int64), recent)

@@ -198,7 +198,10 @@ class RunLog:
 
 
 def _with_total(config: ScriptConfig, n_before: int) -> ScriptConfig:
-    """The settings; a total that a resumed script has reached already counts only the steps that it makes now."""
+    """Return the settings.
+
+    A total that a resumed script has reached already counts only the steps that it makes now.
+    """
     total = config.train.steps
     if not 0 < total <= n_before:
         return config

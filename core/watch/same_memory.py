@@ -17,7 +17,7 @@ class SameMemory:
         self._refs = {ref.cdata: ref for ref in refs if ref is not None}
 
     def holds(self, tensor: Tensor) -> bool:
-        """Whether the tensor is one of them or a view."""
+        """Return whether the tensor is one of them or a view."""
         ref = _reference(tensor)
         return ref is not None and ref.cdata in self._refs
 

@@ -90,7 +90,10 @@ class Discovered:
         return peak_rate(self.optimizers[0], self.lr) if self.optimizers else self.lr
 
     def _n_ids(self) -> int:
-        """The number of token ids: that of the logits, or of a classifier the rows of its embedding; 0: unknown."""
+        """Return the number of token ids: that of the logits, or of a classifier the rows of its embedding.
+
+        0: unknown.
+        """
         x = None if self.inputs is None else self.inputs.x
         if x is None or not (self.seen_vocab and x.numel()):
             return self.seen_vocab
@@ -101,17 +104,17 @@ class Discovered:
         return next((each.num_embeddings for each in tables if each.num_embeddings > largest), 0)
 
     def find_tokenizer(self, namespaces: Sequence[Mapping[str, Any]]) -> ScriptTokenizer | None:
-        """The script's tokenizer; None for a model without tokens, or if there is none."""
+        """Return the script's tokenizer; None for a model without tokens, or if there is none."""
         return find_tokenizer(namespaces, self._n_ids() or None) if self.has_tokens else None
 
     def tokenizer_state(self, tokenizer: ScriptTokenizer | None) -> dict[str, Any]:
-        """The content of tokenizer.json."""
+        """Return the content of tokenizer.json."""
         if tokenizer is not None:
             return tokenizer.tokenizer().state()
         return IdTokenizer(self._n_ids() if self.has_tokens else self.seen_vocab).state()
 
     def started(self, config: ScriptConfig) -> ev.Started:
-        """The event that starts the run."""
+        """Return the event that starts the run."""
         parameters = list(self.model.parameters()) if self.model is not None else parameters_of(self.optimizers)
         device = str(parameters[0].device) if parameters else "cpu"
         return ev.Started(
@@ -143,13 +146,13 @@ def _name_of(optimizer: Optimizer) -> str:
 
 
 def user_namespaces(frame: FrameType | None) -> list[Mapping[str, Any]]:
-    """The globals of `__main__`, and the local variables of the running functions that belong to no library."""
+    """Return the globals of `__main__`, and the local variables of the running functions that belong to no library."""
     namespaces: list[Mapping[str, Any]] = [vars(sys.modules["__main__"])]
     return namespaces + [locals_of(frame) for frame in _user_frames(frame) if is_function(frame)]
 
 
 def without_loop_variables(frame: FrameType | None) -> list[Mapping[str, Any]]:
-    """The same namespaces without what only counts or holds results in loops."""
+    """Return the same namespaces without what only counts or holds results in loops."""
     main = vars(sys.modules["__main__"])
     of_main: set[str] = set()
     namespaces: list[Mapping[str, Any]] = []
@@ -163,7 +166,7 @@ def without_loop_variables(frame: FrameType | None) -> list[Mapping[str, Any]]:
 
 
 def _of_executed_files(script: str) -> set[str]:
-    """The loop variables of the files that a script executes by name."""
+    """Return the loop variables of the files that a script executes by name."""
     source = "".join(linecache.getlines(script)).encode()
     return {name for file in names_in_code(source) for name in executed_loop_variables(file)}
 

@@ -10,7 +10,7 @@ MAX_DEPTH = 3
 
 
 def objects_in(variables: dict[str, Any]) -> Iterator[Any]:
-    """The variables together as a dict, their values, and what these keep, as `stored` has it."""
+    """Yield the variables together as a dict, their values, and what these keep, as `stored` has it."""
     visited: set[int] = set()
     level: list[Any] = [variables]
     for _ in range(MAX_DEPTH + 2):
@@ -26,7 +26,7 @@ def objects_in(variables: dict[str, Any]) -> Iterator[Any]:
 
 
 def stored(obj: Any) -> dict[Any, Any]:
-    """The entries of a dict with names, the attributes of an instance, or what a function has of the one around it.
+    """Return the entries of a dict with names, the attributes of an instance, or the enclosed variables of a function.
 
     Empty for anything else; no property is read.
     """
@@ -49,7 +49,7 @@ def _may_keep(part: Any) -> bool:
 
 
 def _enclosed(function: FunctionType) -> dict[Any, Any]:
-    """What a function uses of the variables of the function around it; those not set are left out."""
+    """Return what a function uses of the variables of the function around it; those not set are left out."""
     enclosed = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:

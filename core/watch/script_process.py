@@ -61,7 +61,10 @@ class Target:
 
 
 def interpreter_options(command_line: Sequence[str]) -> list[str]:
-    """The options of Python in its command line, except those that make it ignore PYTHONPATH or a script's folder."""
+    """Return the options of Python in its command line.
+
+    Those that make it ignore PYTHONPATH or a script's folder are left out.
+    """
     options: list[str] = []
     rest = iter(command_line[1:])
     for argument in rest:

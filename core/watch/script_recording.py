@@ -99,7 +99,10 @@ class ScriptRecording:
         self._lock.release()
 
     def _new_listener(self) -> ControlListener | None:
-        """A listener whose thread is started later: a script may still fork. None where no file can be created."""
+        """Return a listener whose thread is started later: a script may still fork.
+
+        None where no file can be created.
+        """
         try:
             return ControlListener(self.run.path, self._commands.put)
         except OSError:

@@ -115,7 +115,7 @@ def _number(settings: Mapping[str, Setting], names: Sequence[str]) -> int:
 
 
 def _copy_of(namespace: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy, since another thread may change the variables; empty if it cannot be read."""
+    """Return a copy, since another thread may change the variables; empty if it cannot be read."""
     try:
         return dict(namespace)
     except Exception:
@@ -123,14 +123,14 @@ def _copy_of(namespace: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_attributes_of_self(variables: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The variables, and the attributes of `self`: a trainer class keeps its config there."""
+    """Yield the variables, and the attributes of `self`: a trainer class keeps its config there."""
     yield from variables.items()
     if "self" in variables:
         yield from islice(_stored(variables["self"]).items(), MAX_ENTRIES)
 
 
 def _is_clock_reading(value: Any) -> bool:
-    """Whether a number is a recent time of day: it differs in each run, and is no setting."""
+    """Return whether a number is a recent time of day: it differs in each run, and is no setting."""
     return type(value) is float and abs(value - time.time()) < RECENT
 
 
@@ -176,7 +176,7 @@ def _int_or_text(number: int) -> int | str:
 
 
 def _simple_of_library(value: Any) -> Setting | None:
-    """A number of numpy, a path, a device, a dtype, or a short tuple as a setting; None for any other value."""
+    """Return a number of numpy, a path, a device, a dtype, or a short tuple as a setting; None for any other value."""
     kind = type(value)
     if issubclass(kind, np.number | np.bool_):
         item = np.ndarray.item(np.asarray(value))
@@ -208,7 +208,7 @@ def _is_secret(key: str, value: Setting) -> bool:
 
 
 def _is_config(name: str, value: Any) -> bool:
-    """Whether the fields of a variable are settings: by its type, or by its name."""
+    """Return whether the fields of a variable are settings: by its type, or by its name."""
     kind = type(value)
     is_class = issubclass(kind, type)
     if issubclass(kind, ModuleType) or _is_of_torch(kind) or (callable(value) and not is_class):
@@ -221,12 +221,12 @@ def _is_config(name: str, value: Any) -> bool:
 
 
 def _is_of_torch(kind: type) -> bool:
-    """Whether it is a module, an optimizer, a tensor or the like: `opt` and `params` are often such."""
+    """Return whether it is a module, an optimizer, a tensor or the like: `opt` and `params` are often such."""
     return any(base.__module__.partition(".")[0] == "torch" for base in kind.__mro__)
 
 
 def _is_record(kind: type) -> bool:
-    """Whether it is a dataclass or a pydantic model."""
+    """Return whether it is a dataclass or a pydantic model."""
     names = ("__dataclass_fields__", "__pydantic_fields__", "__fields_set__")
     return any(name in vars(base) for base in kind.__mro__ for name in names)
 
@@ -256,7 +256,7 @@ def _is_nested(name: str, value: Any, owner: Any) -> bool:
 
 
 def _stored(owner: Any) -> dict[Any, Any]:
-    """The fields of an object as they are stored: of a dict, of an instance and its class, of the slots."""
+    """Return the fields of an object as they are stored: of a dict, of an instance and its class, of the slots."""
     kind = type(owner)
     if issubclass(kind, dict):
         return dict(dict.items(owner))
@@ -295,6 +295,6 @@ def _slot_value(slot: MemberDescriptorType, owner: Any) -> Any:
 
 
 def _unwrapped(value: Any) -> Any:
-    """The value in a node of omegaconf; an interpolation stays a text."""
+    """Return the value in a node of omegaconf; an interpolation stays a text."""
     attributes = _attributes(value)
     return attributes.get("_val", value)

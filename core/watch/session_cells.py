@@ -29,7 +29,7 @@ class SessionCells:
 
     @classmethod
     def of_this_process(cls) -> "SessionCells | None":
-        """The cells of the shell that runs this code; None outside of IPython."""
+        """Return the cells of the shell that runs this code; None outside of IPython."""
         history = getattr(getattr(shell(), "history_manager", None), "input_hist_raw", None)
         return cls(history) if isinstance(history, list) else None
 
@@ -46,13 +46,13 @@ class SessionCells:
 
 
 def shell() -> Any:
-    """The shell of IPython that runs this code; None without one. IPython is not imported for it."""
+    """Return the shell of IPython that runs this code; None without one. IPython is not imported for it."""
     get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", None)
     return get_ipython() if callable(get_ipython) else None
 
 
 def _text(cells: Iterable[str]) -> CellText:
-    """The last cells that fit into a file of the code."""
+    """Return the last cells that fit into a file of the code."""
     texts = [f"{SEPARATOR}{cell.rstrip()}\n".encode("utf-8", "replace") for cell in cells if cell.strip()]
     n_bytes = 0
     n_kept = 0

@@ -103,7 +103,7 @@ class Steering:
 
 
 def dropout_rates(model: nn.Module) -> Iterable[tuple[nn.Module, str, float]]:
-    """Every module with a dropout rate, the name of its attribute, and the rate."""
+    """Yield every module with a dropout rate, the name of its attribute, and the rate."""
     for module in model.modules():
         names = ("p",) if isinstance(module, nn.modules.dropout._DropoutNd) else DROPOUT_ATTRIBUTES
         for name in names:
@@ -113,7 +113,10 @@ def dropout_rates(model: nn.Module) -> Iterable[tuple[nn.Module, str, float]]:
 
 
 def gradient_norm(optimizer: Optimizer) -> Tensor:
-    """The norm of all gradients of `optimizer`, without GradScaler's factor where a fused optimizer still has it."""
+    """Return the norm of all gradients of `optimizer`.
+
+    GradScaler's factor, which a fused optimizer still has in them, is taken out.
+    """
     norm = torch.nn.utils.get_total_norm(gradients_of([optimizer]))
     scale = getattr(optimizer, "grad_scale", None)
     return norm if scale is None else norm / scale

@@ -60,7 +60,7 @@ class StepLog:
         return inputs.x.cpu().numpy() if inputs is not None and inputs.x is not None and inputs.has_tokens else None
 
     def begin(self, optimizer: Optimizer) -> OpenStep:
-        """The step that `optimizer` begins; the number of the first one continues its count."""
+        """Return the step that `optimizer` begins; the number of the first one continues its count."""
         self.number_from(optimizer)
         if self._began_by is None or self._began_by() is not optimizer:
             self._began_by = weakref.ref(optimizer)
@@ -127,7 +127,7 @@ class StepLog:
             self._log.batch(self.latest_batch, history)
 
     def _named(self, batch: RecordedBatch) -> RecordedBatch:
-        """The batch with the names of its classes, if it has classes."""
+        """Return the batch with the names of its classes, if it has classes."""
         if not batch.n_classes and batch.row_classes is None:
             return batch
         return replace(batch, class_names=class_names(self._script.model, batch.n_classes or self._script.n_vocab))

@@ -33,7 +33,7 @@ class StepQueue:
         self._steps.append(step)
 
     def take(self, *, wait: bool) -> list[tuple[OpenStep, StepValues]]:
-        """The steps that are ready; with `wait` all of them."""
+        """Return the steps that are ready; with `wait` all of them."""
         ready = []
         while True:
             if self._copied is not None and (wait or self._copied[2].is_complete):

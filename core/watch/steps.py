@@ -63,7 +63,7 @@ class OpenStep:
         return any(optimizer is ref() for ref in self.stepped)
 
     def is_ended(self, optimizers: ScriptOptimizers) -> bool:
-        """Whether the optimizer that stepped last is the one that ends a step."""
+        """Return whether the optimizer that stepped last is the one that ends a step."""
         return bool(self.stepped) and optimizers.is_last(self.stepped[-1])
 
     @property
@@ -113,7 +113,7 @@ class OpenStep:
         return [*(scalar for loss in self.losses for scalar in loss.scalars()), *self.to_read.values()]
 
     def values(self, numbers: list[float], row_hashes: list[int] | None) -> "StepValues":
-        """The values of the step, from those of `scalars` and `row_hashes`."""
+        """Return the values of the step, from those of `scalars` and `row_hashes`."""
         losses = []
         for loss in self.losses:
             n = len(loss.scalars())

@@ -37,7 +37,7 @@ def of_tables(owner: Any, clock: Clock) -> ScriptTokenizer | None:
 
 
 def of_unnamed_tables(owner: Any, n_vocab: int, clock: Clock) -> ScriptTokenizer | None:
-    """A table of exactly `n_vocab` texts among the entries or attributes of an object, under any name.
+    """Return a table of exactly `n_vocab` texts among the entries or attributes of an object, under any name.
 
     It is a dict between the ids from 0 to n_vocab - 1 and as many different texts, or a list of so many texts that a
     coincidence is unlikely.
@@ -74,7 +74,7 @@ def _texts(pairs: Iterable[tuple[Any, Any]]) -> dict[int, str | bytes] | None:
 
 
 def _are_words(texts: list[str]) -> bool:
-    """Whether most texts have several letters, or, as in a tiny vocabulary with "I" and "a", some are words.
+    """Return whether most texts have several letters, or, as in a tiny vocabulary with "I" and "a", some are words.
 
     Special tokens such as <pad>, [SEP] and EOS are no words: a table of letters may have them.
     """

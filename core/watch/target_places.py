@@ -53,7 +53,7 @@ def target_places(x: Tensor, logits: Tensor | None, targets: Tensor) -> TargetPl
 
 
 def continues_along_first(x: Tensor, targets: Tensor) -> bool:
-    """Whether targets are the next ids of x [T, B] along its first dimension, and not along its second."""
+    """Return whether targets are the next ids of x [T, B] along its first dimension, and not along its second."""
     if x.dim() != 2 or min(x.shape) < 2 or targets.numel() != x.numel() or targets.is_floating_point():
         return False
     y = targets.reshape(x.shape)
@@ -77,7 +77,7 @@ def _are_of_last(x: Tensor, logits: Tensor | None, targets: Tensor, places: Targ
 
 
 def _is_view_of_last(logits: Tensor, places: TargetPlaces) -> bool:
-    """Whether logits [B, V] lie in memory as those of the last position of [B, T, V] or [T, B, V]."""
+    """Return whether logits [B, V] lie in memory as those of the last position of [B, T, V] or [T, B, V]."""
     if logits.dim() != 2 or len(logits) != places.B:
         return False
     B, T, V = places.B, places.T, logits.shape[1]

@@ -79,5 +79,5 @@ class TrainerHooks:
             self._evaluations.discard()
 
     def _is_watched(self, model: nn.Module) -> bool:
-        """Whether a Trainer's model is the one that is trained; before the first step it is not known yet."""
+        """Return whether a Trainer's model is the one that is trained; before the first step it is not known yet."""
         return not self._script.optimizers.present or self._script.is_trained(model)

@@ -33,7 +33,10 @@ class TrainerLosses:
         return None if self.validation is None else self.losses[self.validation]
 
     def evaluation(self, observed: Evaluation | None) -> Evaluation:
-        """The evaluation to record. observed: what was seen of it; the same loss shows that it is a cross-entropy."""
+        """Return the evaluation to record.
+
+        observed: what was seen of it; the same loss shows that it is a cross-entropy.
+        """
         loss = self.val_loss
         if loss is None:
             warning = "" if set(self.losses) == {"test"} else SEVERAL
@@ -49,7 +52,7 @@ class TrainerLosses:
         )
 
     def repeated(self, val_loss: float) -> Evaluation | None:
-        """The evaluation to record if one after the same step gave `val_loss`: None for the same result."""
+        """Return the evaluation to record if one after the same step gave `val_loss`: None for the same result."""
         loss = self.val_loss
         if loss is None or math.isclose(loss, val_loss, rel_tol=SAME):
             return None

@@ -227,7 +227,7 @@ class UpdatesByHand:
 
 
 def _has_optimizer() -> bool:
-    """Whether there is an optimizer of torch in this process."""
+    """Return whether there is an optimizer of torch in this process."""
     kinds = {type(thing) for thing in gc.get_objects()}
     return any(issubclass(kind, Optimizer) and kind is not ByHand for kind in kinds)
 

@@ -12,7 +12,10 @@ Scalar = Tensor | float
 
 
 def scalar_of(tensor: Tensor) -> Scalar:
-    """The value of a tensor of one element if it is on the CPU, where reading it is cheaper than any operation."""
+    """Return the value of a tensor of one element if it is on the CPU.
+
+    There, reading it is cheaper than any operation.
+    """
     if tensor.is_cpu and not is_sharded(tensor):
         return float(tensor.item())
     return tensor.detach()
@@ -43,7 +46,7 @@ class LaterValues:
         return self._event is None or bool(self._event.query())  # type: ignore[no-untyped-call]
 
     def read(self) -> tuple[list[float], list[list[int]]]:
-        """The values of the scalars and of the rows."""
+        """Return the values of the scalars and of the rows."""
         if self._event is not None:
             self._event.synchronize()
         return [float(t) for t in self._scalars], [t.tolist() for t in self._rows]
@@ -92,12 +95,12 @@ class LossSum:
         return value
 
     def scalars(self) -> list[Scalar]:
-        """What `mean` needs to read."""
+        """Return what `mean` needs to read."""
         every = (self._sum, self._first, self._criterion) if self.n > 1 else (self._sum,)
         return [scalar for scalar in every if scalar is not None]
 
     def mean(self, values: Sequence[float]) -> float:
-        """The mean loss of the micro-batches, from the values of `scalars`."""
+        """Return the mean loss of the micro-batches, from the values of `scalars`."""
         if self.n <= 1:
             return values[0]
         total, first = values[:2]
@@ -109,7 +112,7 @@ class LossSum:
 
 
 def _copied(loss: Tensor) -> Scalar:
-    """A copy, in float64 where the device has it: the sum of many losses in bfloat16 would lose digits."""
+    """Return a copy, in float64 where the device has it: the sum of many losses in bfloat16 would lose digits."""
     value = scalar_of(loss)
     if isinstance(value, float):
         return value

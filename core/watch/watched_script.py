@@ -57,7 +57,7 @@ class WatchedScript:
         return self.finder.likely_model if self.given.model is None else self.given.model
 
     def is_trained(self, module: nn.Module) -> bool:
-        """Whether a module is without parameters, or shares any with the model or with the optimizers."""
+        """Return whether a module is without parameters, or shares any with the model or with the optimizers."""
         own = {id(parameter) for parameter in module.parameters()}
         trained = parameters_of(self.optimizers.present)
         if (model := self.finder.model) is not None:
@@ -65,7 +65,7 @@ class WatchedScript:
         return not own or any(id(parameter) in own for parameter in trained)
 
     def watches(self, optimizer: Optimizer) -> bool:
-        """Whether the steps of this optimizer are recorded."""
+        """Return whether the steps of this optimizer are recorded."""
         return not self.given.optimizers or any(optimizer is given for given in self.given.optimizers)
 
     def find_model_of(self, optimizer: Optimizer) -> None:
@@ -94,14 +94,14 @@ class WatchedScript:
         self._first_inputs = self._first_inputs or inputs
 
     def _inputs_by_rows(self) -> Inputs | None:
-        """The first batch, with ids [B, T]."""
+        """Return the first batch, with ids [B, T]."""
         first = self._first_inputs
         if first is None or first.x is None or not (first.has_tokens and self.is_time_first):
             return first
         return Inputs(first.x.t(), first.y)
 
     def discovered(self, lr: float, steps: int) -> Discovered:
-        """All that is known. lr: of the first step; steps: of the whole training, 0 if unknown."""
+        """Return all that is known. lr: of the first step; steps: of the whole training, 0 if unknown."""
         return Discovered(
             model=self.finder.likely_model,
             optimizers=tuple(self.optimizers.present),

@@ -95,7 +95,7 @@ def _empty(path: str) -> DataError:
 
 
 def _stamps(paths: tuple[Path, ...]) -> list[tuple[int, int]]:
-    """The modification time of each file, in ns, and its size in bytes."""
+    """Return the modification time of each file, in ns, and its size in bytes."""
     return [(status.st_mtime_ns, status.st_size) for status in (path.stat() for path in paths)]
 
 
@@ -109,7 +109,7 @@ def _check_unchanged(path: str, paths: tuple[Path, ...], before: list[tuple[int,
 
 
 def _read_meta(folder: Path) -> _Meta | None:
-    """The content of meta.json, or None where the cached tokens are missing or damaged."""
+    """Return the content of meta.json, or None where the cached tokens are missing or damaged."""
     try:
         meta = _META.validate_json((folder / "meta.json").read_bytes())
         is_complete = (folder / "tokens.bin").stat().st_size == meta.n_tokens * np.dtype(meta.dtype).itemsize
@@ -119,7 +119,7 @@ def _read_meta(folder: Path) -> _Meta | None:
 
 
 def _key(paths: tuple[Path, ...], tokenizer: str, total: int, report: ReportProgress) -> str:
-    """The name of the cache entry: a hash of the tokenizer and the text."""
+    """Return the name of the cache entry: a hash of the tokenizer and the text."""
     origin = "" if tokenizer in OWN else f" of {plugin_tokenizers.origin(tokenizer)}"
     digest = hashlib.sha256(f"{_FORMAT} {tokenizer}{origin}".encode())
     done = 0
@@ -165,7 +165,7 @@ def _encode(
 
 
 def _tokenizer(name: str, paths: tuple[Path, ...], total: int, report: ReportProgress) -> Tokenizer:
-    """The tokenizer of a text. Raises PluginError."""
+    """Return the tokenizer of a text. Raises PluginError."""
     if name == "gpt2":
         return Gpt2Tokenizer()
     if name == "char":
@@ -174,7 +174,7 @@ def _tokenizer(name: str, paths: tuple[Path, ...], total: int, report: ReportPro
 
 
 def _chunks(file: Path, size: int) -> Iterator[bytes]:
-    """The first `size` bytes of a file, which may be growing."""
+    """Yield the first `size` bytes of a file, which may be growing."""
     with file.open("rb") as stream:
         while size > 0 and (chunk := stream.read(min(READ_BYTES, size))):
             size -= len(chunk)
@@ -182,7 +182,7 @@ def _chunks(file: Path, size: int) -> Iterator[bytes]:
 
 
 def _alphabet(paths: tuple[Path, ...], total: int, report: ReportProgress) -> str:
-    """The characters of the text that are not ASCII."""
+    """Return the characters of the text that are not ASCII."""
     letters: set[str] = set()
     for text in _pieces(paths, total, functools.partial(report, "reading")):
         if not text.isascii():
@@ -204,7 +204,7 @@ def in_parallel(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
 
 
 def _pieces(paths: tuple[Path, ...], total: int, report: Callable[[int, int], None]) -> Iterator[str]:
-    """The text in pieces whose encodings, concatenated, equal the encoding of the whole file."""
+    """Yield the text in pieces whose encodings, concatenated, equal the encoding of the whole file."""
     done = 0
     for file in paths:
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")

@@ -41,7 +41,7 @@ def find_files(path: str) -> tuple[Path, ...]:
 
 
 def _regular_files(path: Path) -> tuple[list[Path], str]:
-    """The regular files of a path, and the reason why there are none."""
+    """Return the regular files of a path, and the reason why there are none."""
     if path.is_file():
         return [path], ""
     if path.is_dir():
@@ -64,7 +64,7 @@ def _cannot_read(error: OSError) -> None:
 
 
 def _similar(path: Path) -> str:
-    """The most similar name in the folder of `path`, or ""."""
+    """Return the most similar name in the folder of `path`, or ""."""
     if path.exists():
         return ""
     folder = path.parent

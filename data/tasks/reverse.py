@@ -44,7 +44,7 @@ class ReverseExamples:
         return 2 * self.digits - 1
 
     def rows(self, ids: Ids) -> Ids:
-        """The digits of examples, int64 [len(ids), L]."""
+        """Return the digits of examples, int64 [len(ids), L]."""
         powers = self.n_digits ** np.arange(self.digits - 1, -1, -1, dtype=np.int64)
         rows: Ids = self.numbers[ids][:, None] // powers % self.n_digits
         return rows
@@ -58,7 +58,9 @@ class ReverseExamples:
 
 @functools.lru_cache(maxsize=4)
 def reverse_task(*, length: int, n_digits: int, val_fraction: float) -> Task:
-    """The task of reversing `length` digits. A hash of each row decides whether it is for training or validation.
+    """Return the task of reversing `length` digits.
+
+    A hash of each row decides whether it is for training or validation.
 
     Raises DataError when there are too many rows to number in 63 bits, or too few for both parts.
     """

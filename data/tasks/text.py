@@ -42,7 +42,9 @@ class TextWindows:
 
 
 def text_task(corpus: Corpus, *, context: int, stride: int, val_fraction: float, vocab: str) -> Task:
-    """The task of predicting the next token. The first part of the corpus is for training, the last for validation.
+    """Return the task of predicting the next token.
+
+    The first part of the corpus is for training, the last for validation.
 
     No token is in both parts. Validation windows do not overlap. Raises DataError when a part is shorter than a window.
     """

@@ -71,7 +71,7 @@ def gemm_tflops(setting: Setting, dtype: torch.dtype) -> float:
 
 
 def _now(device: str) -> float:
-    """The time once everything queued on the device is done."""
+    """Return the time once everything queued on the device is done."""
     if device == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
@@ -212,7 +212,7 @@ class _Report:
 
 
 def _typical(contender: Contender) -> float:
-    """The median step; the first round of a program that is measured more often includes its warm-up."""
+    """Return the median step; the first round of a program that is measured more often includes its warm-up."""
     return statistics.median(contender.seconds[1:] or contender.seconds)
 
 

@@ -69,7 +69,7 @@ def _opening(entry: Entry) -> str:
 
 
 def _planted(fault: Fault) -> str:
-    """How to see the mistake in a run of the lab."""
+    """Return how to see the mistake in a run of the lab."""
     dropout = " --set model.dropout=0.1" if fault.name in NEED_DROPOUT else ""
     return f"""## See it happen: the fault {fault.name}
 

@@ -99,6 +99,9 @@ def _commands(command: Any, name: str) -> Iterator[str]:
 
 
 def _name(option: str) -> str:
-    """An option with its type as the help shows it, `--steps <int>`, or an argument, whose type says nothing more."""
+    """Return an option with its type as the help shows it, `--steps <int>`, or an argument.
+
+    The type of an argument says nothing more.
+    """
     name, kind = TYPE.sub("", option), TYPE.search(option)
     return f"{name} {kind[1].upper()}" if kind and option.startswith("-") else name

@@ -45,13 +45,13 @@ class Script:
         return _number(self.process)
 
     def memory_mib(self) -> float:
-        """The resident memory of the process."""
+        """Return the resident memory of the process."""
         memory: float = psutil.Process(self.process.pid).memory_info().rss / MIB
         return memory
 
 
 def _number(process: "subprocess.Popen[str]") -> float:
-    """The next line of `process` that is a number; `tui-lab watch` may print others."""
+    """Return the next line of `process` that is a number; `tui-lab watch` may print others."""
     assert process.stdout is not None
     for line in process.stdout:
         try:
@@ -125,7 +125,7 @@ def overhead(size: str, options: tuple[str, ...], folder: Path, pairs: int, turn
 
 
 def comparison(plain: list[float], watched: list[float], limit: float) -> dict[str, Any]:
-    """The figures of seconds per step, turn by turn.
+    """Return the figures of seconds per step, turn by turn.
 
     overhead: of the medians. overhead_95 and overhead_quartiles: of the turns; the first is an interval for their
     geometric mean.

@@ -79,7 +79,7 @@ def start_in_new_folder(command: Callable[[Path], Command], name: str, out: Path
 
 
 def is_running(process: Detached) -> bool:
-    """Whether it still writes into its folder."""
+    """Return whether it still writes into its folder."""
     holder = in_use(process.folder) if (process.folder / CONFIG).is_file() else None
     return holder is not None and holder.pid == process.pid
 

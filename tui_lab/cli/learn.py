@@ -19,7 +19,9 @@ from tui_lab.util.exit_codes import DONE, NOT_MET
 
 
 def folder_of(name: str | None) -> Path:
-    """The folder of a lesson by its name, number or path; a folder of lessons as it is; None: that of our lessons.
+    """Return the folder of a lesson by its name, number or path; a folder of lessons as it is.
+
+    None: that of our lessons.
 
     Raises ConfigError.
     """
@@ -30,7 +32,10 @@ def folder_of(name: str | None) -> Path:
 
 
 def require_lessons(folder: Path, *, allow_code: bool = False) -> list[Lesson]:
-    """The lessons in `folder`. allow_code: trust the models that they name. Raises ConfigError with all problems."""
+    """Return the lessons in `folder`.
+
+    allow_code: trust the models that they name. Raises ConfigError with all problems.
+    """
     lessons = load.list_lessons(folder)
     if allow_code:
         from tui_lab.core.user_code import trust
@@ -102,7 +107,7 @@ def check(folder: Path, *, seeds: int, as_json: bool, allow_code: bool) -> int:
 
 
 def link_problems(lesson: Lesson) -> list[Problem]:
-    """The links of a lesson that lead to no entry of the glossary."""
+    """Return the links of a lesson that lead to no entry of the glossary."""
     terms = {term.casefold(): term for term in glossary_terms()}
     return [
         Problem(
@@ -119,7 +124,7 @@ def link_problems(lesson: Lesson) -> list[Problem]:
 
 
 def glossary_terms() -> list[str]:
-    """The terms of the app's glossary: the headings, and the bold words that an entry begins with.
+    """Return the terms of the app's glossary: the headings, and the bold words that an entry begins with.
 
     Names in a list, and without what is in parentheses, are terms too.
     """

@@ -77,7 +77,7 @@ def _check_script(script: str) -> None:
 
 
 def _is_python(path: Path) -> bool:
-    """Whether a file with another suffix than .py is Python: it begins with #! and python, or it compiles."""
+    """Return whether a file with another suffix than .py is Python: it begins with #! and python, or it compiles."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -121,7 +121,7 @@ def _check_module(name: str) -> None:
 
 
 def _spec(name: str) -> ModuleSpec | None:
-    """The spec of a top-level module, as `python -m` in this folder finds it."""
+    """Return the spec of a top-level module, as `python -m` in this folder finds it."""
     spec = PathFinder.find_spec(name, [os.getcwd()])
     if spec is None or spec.origin is None:
         with contextlib.suppress(ValueError):  # A module without a spec, as __main__.
@@ -134,7 +134,7 @@ def _python_files(folder: Path) -> list[str]:
 
 
 def _modules_in(folders: Iterable[str]) -> list[str]:
-    """The names of the modules and packages in these folders."""
+    """Return the names of the modules and packages in these folders."""
     paths = [path for folder in folders if os.path.isdir(folder) for path in Path(folder).iterdir()]
     modules = {path.stem for path in paths if path.suffix == ".py"}
     packages = {path.name for path in paths if path.is_dir() and any(path.glob("*.py"))}
@@ -142,7 +142,7 @@ def _modules_in(folders: Iterable[str]) -> list[str]:
 
 
 def startup_settings(target: Target, out: Path | None, *, in_background: bool) -> dict[str, object]:
-    """The keyword arguments of `begin`, for the watched process."""
+    """Return the keyword arguments of `begin`, for the watched process."""
     return {
         "script": target.script,
         "arguments": target.arguments,

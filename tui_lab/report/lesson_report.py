@@ -170,7 +170,7 @@ def _finding_text(code: str) -> str:
 
 
 def _chart(progress: Progress, stage: Stage) -> Chart | None:
-    """The curves of the runs that a stage started, and of the run before where the stage shows it."""
+    """Return the curves of the runs that a stage started, and of the run before where the stage shows it."""
     own = _own_runs(progress, stage)
     series = dict[str, Points]()
     for name, run_curves in own.items():
@@ -190,7 +190,7 @@ def _chart(progress: Progress, stage: Stage) -> Chart | None:
 
 
 def _own_runs(progress: Progress, stage: Stage) -> dict[str, Curves]:
-    """The curves of the runs that a stage started, by name; those of damaged runs are left out."""
+    """Return the curves of the runs that a stage started, by name; those of damaged runs are left out."""
     named = dict[str, Run]()
     if (run := progress.run_of(stage.id)) is not None:
         named["this run"] = run
@@ -208,7 +208,7 @@ def _curves_of(run: Run) -> Curves | None:
 
 
 def _named_curves(run_curves: Curves, name: str) -> dict[str, Points]:
-    """The loss and, where it was measured more than once, the validation loss."""
+    """Return the loss and, where it was measured more than once, the validation loss."""
     series = {name: run_curves.train}
     if len(run_curves.validation[0]) > 1:
         series[f"{name}, validation"] = run_curves.validation

@@ -44,7 +44,7 @@ def code_diff_lines(diff: CodeDiff) -> list[str]:
 
 
 def recorded_code_text(code: RecordedCode) -> str:
-    """The code in one line: "train.py and 2 other files, git 1a2b3c4 with changes"."""
+    """Return the code in one line: "train.py and 2 other files, git 1a2b3c4 with changes"."""
     paths = [file.path for file in code.files]
     name = PurePosixPath(code.main).name if code.main in paths and code.main is not None else ""
     n_others = len(paths) - bool(name)

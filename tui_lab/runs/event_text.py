@@ -62,7 +62,7 @@ def logged_text(values: Mapping[str, float], texts: Mapping[str, str]) -> str:
 
 
 def _started_text(event: ev.Started) -> str:
-    """The line of a start; of a script, what is not known is left out. Of an imported run, nothing is known."""
+    """Return the line of a start; of a script, what is not known is left out. Of an imported run, nothing is known."""
     if not event.threads:
         return "imported from a log"
     parts = [f"{event.parameters:,} parameters"]

@@ -91,7 +91,7 @@ def parse_columns(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _place(source: Source, target: Target, *, is_only: bool) -> Path:
-    """The folder of a run."""
+    """Return the folder of a run."""
     if is_only:
         return target.out or runs_folder() / run_name(target.name or source.name)
     name = f"{target.name}-{source.name}" if target.name else source.name
@@ -99,7 +99,7 @@ def _place(source: Source, target: Target, *, is_only: bool) -> Path:
 
 
 def imported_json(imported: ImportedRun) -> dict[str, Any]:
-    """What became of a source, as JSON values."""
+    """Return what became of a source, as JSON values."""
     source = imported.source
     return {
         "run": str(imported.run.path),
@@ -118,7 +118,7 @@ def imported_json(imported: ImportedRun) -> dict[str, Any]:
 
 
 def imported_lines(imported: ImportedRun) -> list[str]:
-    """What became of a source, for people."""
+    """Return what became of a source, for people."""
     source = imported.source
     counts = f"{imported.n_steps:,} steps with a train loss, {imported.n_evaluations:,} evaluations"
     lines = [f"{source.path} ({source.format}): {counts}"]

@@ -135,7 +135,7 @@ class RunDetails:
         return "\n".join(lines).rstrip("\n")
 
     def _state_lines(self) -> list[str]:
-        """What the summary does not say about the state."""
+        """Return what the summary does not say about the state."""
         states = []
         if self.row.state == "running":
             states.append("running: another process is training it")
@@ -147,7 +147,7 @@ class RunDetails:
 
 
 def _source_lines(source: SourceConfig) -> list[str]:
-    """What a run was imported from."""
+    """Return what a run was imported from."""
     columns = ", ".join(f"{value} from {name}" for value, name in source.columns.items())
     return [
         line("imported from", f"{source.path} ({source.format})"),

@@ -31,7 +31,7 @@ def replaced_characters(task: Task) -> str | None:
 
 
 def line(title: str, value: str) -> str:
-    """One line: the title, padded, and the value."""
+    """Return one line: the title, padded, and the value."""
     return f"{title:<{WIDTH}} {value}"
 
 

@@ -104,7 +104,7 @@ class LocalEngine:
         self._workers.clear()
 
     def _is_idle(self, worker: Worker) -> bool:
-        """Whether a process is about to claim a trial."""
+        """Return whether a process is about to claim a trial."""
         return worker.trial is None or self._sweep.result(worker.trial) is not None
 
     def _handle_exit(self, worker: Worker) -> None:

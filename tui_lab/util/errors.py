@@ -78,7 +78,7 @@ class LabError(ValueError):
         allowed: str = "",
         suggestion: str = "",
     ) -> Self:
-        """An error with one problem; the fields are those of `Problem`."""
+        """Return an error with one problem; the fields are those of `Problem`."""
         return cls(Problem(code=code, message=message, key=key, value=value, allowed=allowed, suggestion=suggestion))
 
     @property
@@ -104,14 +104,14 @@ class TrainingError(RuntimeError):
 
 
 def nearest(name: str, names: Iterable[str], cutoff: float = 0.5) -> str:
-    """The most similar of `names`, or "" where none is similar. cutoff: difflib's, from 0 to 1."""
+    """Return the most similar of `names`, or "" where none is similar. cutoff: difflib's, from 0 to 1."""
     # Comparing takes quadratic time, and a very long name is a mistake of another kind.
     matches = difflib.get_close_matches(name, list(names), n=1, cutoff=cutoff) if len(name) <= MAX_SHOWN else []
     return matches[0] if matches else ""
 
 
 def first_line(error: "ValidationError") -> str:
-    """The first complaint of pydantic: where it is, what is wrong, and the value."""
+    """Return the first complaint of pydantic: where it is, what is wrong, and the value."""
     item = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in item["loc"])
     return f"{shortened(place)} = {shown(item['input'])}: {item['msg']}" if place else f"{item['msg']}"

@@ -13,5 +13,5 @@ INTERRUPTED = 130
 
 
 def of_signal(number: int) -> int:
-    """The exit code that a shell shows for a process that the signal ended."""
+    """Return the exit code that a shell shows for a process that the signal ended."""
     return 128 + number

@@ -17,11 +17,11 @@ class LazyAdapter(Generic[T]):
         self._adapter: TypeAdapter[T] | None = None
 
     def validate_json(self, text: str | bytes) -> T:
-        """The value in JSON. Raises pydantic.ValidationError."""
+        """Return the value in JSON. Raises pydantic.ValidationError."""
         return self._built().validate_json(text)
 
     def validate_python(self, value: Any) -> T:
-        """The value of Python objects as JSON gives them. Raises pydantic.ValidationError."""
+        """Return the value of Python objects as JSON gives them. Raises pydantic.ValidationError."""
         return self._built().validate_python(value)
 
     def _built(self) -> TypeAdapter[T]:

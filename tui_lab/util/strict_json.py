@@ -35,7 +35,7 @@ def sealed(values: dict[str, Any], indent: int | None = None) -> str:
 
 
 def unsealed_text(text: str) -> tuple[str, bool]:
-    """The JSON that `sealed` wrote, without its checksum, and whether there was one.
+    """Return the JSON that `sealed` wrote, without its checksum, and whether there was one.
 
     Raises ValueError where the checksum does not match.
     """
@@ -49,7 +49,10 @@ def unsealed_text(text: str) -> tuple[str, bool]:
 
 
 def unsealed(text: str) -> tuple[Any, bool]:
-    """The values that `sealed` wrote, and whether there was a checksum. Raises ValueError where it does not match."""
+    """Return the values that `sealed` wrote, and whether there was a checksum.
+
+    Raises ValueError where it does not match.
+    """
     body, has_checksum = unsealed_text(text)
     return loads(body), has_checksum
 

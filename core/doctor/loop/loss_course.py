@@ -48,7 +48,7 @@ class LossCourse:
         return min(len(self.values), max(MIN_UPDATES, round(SHARE * len(self.values))))
 
     def times(self, factor: float) -> "LossCourse":
-        """The same course with each loss multiplied."""
+        """Return the same course with each loss multiplied."""
         return replace(self, values=tuple(value * factor for value in self.values))
 
     def __str__(self) -> str:

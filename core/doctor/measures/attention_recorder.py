@@ -61,7 +61,7 @@ def record_attention(model: nn.Module, call: Callable[[], object], x: Tensor | N
 
 
 def _in_user_code() -> bool:
-    """Whether the user's code, and not an installed package, calls torch's function that runs."""
+    """Return whether the user's code, and not an installed package, calls torch's function that runs."""
     files = (frame.f_code.co_filename for frame in with_callers(sys._getframe(1)))
     return next((is_user_code(file) for file in files if not os.path.realpath(file).startswith((_TORCH, _OWN))), False)
 

@@ -89,7 +89,7 @@ def _run(method: Callable[..., Any], arguments: dict[str, Any]) -> None:
 
 
 def _takes_count(method: Callable[..., Any]) -> bool:
-    """Whether the first argument is a number, not a prompt."""
+    """Return whether the first argument is a number, not a prompt."""
     return next(iter(inspect.signature(method).parameters), "") in COUNTS | NUMBERS
 
 

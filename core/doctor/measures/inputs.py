@@ -37,7 +37,7 @@ def _differs_by_row(tensor: Tensor) -> bool:
 
 
 def _are_parts(tensor: Tensor, other: Tensor) -> bool:
-    """Whether one holds the rows of the other, up to a token at an end."""
+    """Return whether one holds the rows of the other, up to a token at an end."""
     longer, shorter = (tensor, other) if tensor.shape[-1] >= other.shape[-1] else (other, tensor)
     T = shorter.shape[-1]
     if longer.dim() != 2 or shorter.dim() != 2 or len(longer) != len(shorter) or longer.shape[-1] - T > 1:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def heads_differ(positions: Tensor, T: int) -> bool:
-    """Whether two heads of the first row, in positions [..., vectors], come from different positions of it."""
+    """Return whether two heads of the first row, in positions [..., vectors], come from different positions of it."""
     groups = positions.flatten(0, -2) if positions.dim() > 1 else positions[None]
     own = groups[(groups // max(T, 1) == groups[0, 0] // max(T, 1)).all(dim=1)].sort(dim=1).values
     return bool((own != own[:1]).any())
@@ -16,12 +16,12 @@ def varies(values: Tensor, axis: int) -> bool:
 
 
 def is_constant(positions: Tensor) -> bool:
-    """Whether each vector comes from one position."""
+    """Return whether each vector comes from one position."""
     return bool((positions == positions[..., :1]).all())
 
 
 def is_grid(positions: Tensor, T: int) -> bool:
-    """Whether positions [n, m] have rows along one axis and positions along the other."""
+    """Return whether positions [n, m] have rows along one axis and positions along the other."""
     rows, times = positions // T, positions % T
     straight = bool((rows == rows[:, :1]).all() and (times == times[:1]).all())
     return straight or bool((rows == rows[:1]).all() and (times == times[:, :1]).all())

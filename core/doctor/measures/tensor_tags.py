@@ -75,7 +75,7 @@ class Tags:
         self._by_id[id(tag.tensor)] = tag
 
     def is_weight(self, value: Any) -> bool:
-        """Whether a value is a parameter, or was computed from parameters alone."""
+        """Return whether a value is a parameter, or was computed from parameters alone."""
         if not isinstance(value, Tensor):
             return False
         tag = self.of(value)

@@ -166,7 +166,7 @@ class Examination(CallCapture):
             self.on_complete()
 
     def _waits_for_another(self, now: float) -> bool:
-        """Whether the script may train on, since it is likely to begin another training soon."""
+        """Return whether the script may train on, since it is likely to begin another training soon."""
         self._has_enough_since = self._has_enough_since or now
         is_late = now - self._has_enough_since > SECONDS_FOR_ANOTHER
         return not is_late and n_optimizers(self._script) > self._n_created

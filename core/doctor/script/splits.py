@@ -25,7 +25,7 @@ def row_constants(tape: Tape, rows: int) -> dict[int, Tensor]:
 
 
 def splits_into_rows(step: CapturedStep, modules: Sequence[nn.Module]) -> bool:
-    """Whether the loss of a batch is the mean, a weighted mean or the sum of those of its halves."""
+    """Return whether the loss of a batch is the mean, a weighted mean or the sum of those of its halves."""
     tape, call = step.tape, step.call
     if tape is None or call is None or (step.form is not None and step.form.time_first):
         return False
@@ -65,7 +65,7 @@ def _halves(rows: int) -> tuple[tuple[int, int], ...]:
 
 
 def _are_alike(output: Any, loss_of: Callable[[Any, int, int], Tensor], rows: int) -> bool:
-    """Whether the loss of each half changes with its outputs as that of the batch does.
+    """Return whether the loss of each half changes with its outputs as that of the batch does.
 
     Where it compares rows, as a loss of preferences does, the values may be equal by chance: before the first update
     that loss is ln 2 for whatever rows.
@@ -91,7 +91,7 @@ def _are_alike(output: Any, loss_of: Callable[[Any, int, int], Tensor], rows: in
 
 
 def _has_rows(output: Any, tape: Tape, rows: int) -> bool:
-    """Whether what the loss uses of the output has a row for each of the batch; logits [B·T, V] have not."""
+    """Return whether what the loss uses of the output has a row for each of the batch; logits [B·T, V] have not."""
     used = [tensor for reference in tape.outputs for tensor in tensors_of(at(output, reference.path))]
     return all(not tensor.dim() or len(tensor) == rows for tensor in used)
 

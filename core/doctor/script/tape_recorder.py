@@ -278,7 +278,7 @@ class TapeRecorder(TorchFunctionMode):
         return Tape(entries, result, {index: self._snapshots[index] for index in sorted(constants)})
 
     def _is_hidden(self, number: int) -> bool:
-        """Whether an entry was called by an autograd.Function, which has a gradient of its own."""
+        """Return whether an entry was called by an autograd.Function, which has a gradient of its own."""
         tensors = [tensor for _, tensor in tensors_in(self._results.get(number))]
         return not self._entries[number].gradients and any(tensor.grad_fn is not None for tensor in tensors)
 
@@ -306,7 +306,7 @@ class TapeRecorder(TorchFunctionMode):
 
 
 def _is_ignored(function: Callable[..., Any]) -> bool:
-    """Whether a function neither returns a tensor nor changes one."""
+    """Return whether a function neither returns a tensor nor changes one."""
     name = getattr(function, "__name__", "")
     if name == "__get__":
         return getattr(getattr(function, "__self__", None), "__name__", "") in _PROPERTIES
@@ -314,7 +314,7 @@ def _is_ignored(function: Callable[..., Any]) -> bool:
 
 
 def _has_own_mode() -> bool:
-    """Whether the script uses a TorchFunctionMode other than that of torch.set_default_device."""
+    """Return whether the script uses a TorchFunctionMode other than that of torch.set_default_device."""
     n = torch._C._len_torch_function_stack()
     modes = [torch._C._get_function_stack_at(i) for i in range(n)]
     return any(type(mode).__name__ != "DeviceContext" for mode in modes)

@@ -207,7 +207,7 @@ def _clip(record: LoopRecord) -> float | None:
 
 
 def _varies(steps: Sequence[CapturedStep]) -> bool:
-    """Whether the captured batches differ."""
+    """Return whether the captured batches differ."""
     first = [tensor for args, kwargs in steps[0].inputs.values() for tensor in tensors_of([args, kwargs])]
     for step in steps[1:]:
         others = [tensor for args, kwargs in step.inputs.values() for tensor in tensors_of([args, kwargs])]
@@ -217,7 +217,7 @@ def _varies(steps: Sequence[CapturedStep]) -> bool:
 
 
 def _looks_trained(steps: Sequence[CapturedStep], parts: ScriptParts) -> bool:
-    """Whether the first cross-entropy is clearly below that of a uniform guess."""
+    """Return whether the first cross-entropy is clearly below that of a uniform guess."""
     targets = steps[0].targets
     if targets is None or targets.ratio is None or targets.n_classes < 2:
         return False
@@ -225,7 +225,7 @@ def _looks_trained(steps: Sequence[CapturedStep], parts: ScriptParts) -> bool:
 
 
 def _is_causal(steps: Sequence[CapturedStep], parts: ScriptParts) -> bool:
-    """Whether targets are later ids of x, so that a position must not see them."""
+    """Return whether targets are later ids of x, so that a position must not see them."""
     if parts.form is None or any(step.targets is None for step in steps):
         return False
     agreements = []

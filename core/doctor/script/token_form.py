@@ -188,7 +188,7 @@ class _CriterionInput(TorchFunctionMode):
 
 
 def _fits(x: Tensor, logits: Tensor) -> bool:
-    """Whether logits [B, T, V] or [B·T, V] are those of ids [B, T]."""
+    """Return whether logits [B, T, V] or [B·T, V] are those of ids [B, T]."""
     if logits.dim() == 3:
         return x.shape == logits.shape[:2] and logits.shape[2] > 1
     return logits.shape[0] == x.numel() and x.shape[1] > 1 and logits.shape[1] > 1
@@ -251,7 +251,7 @@ def _last_name(path: Path) -> str:
 
 
 def is_time_first(form: TokenForm, x: Tensor, y: Tensor | None) -> bool:
-    """Whether the targets show that ids are [T, B]: they continue x along the first dimension only.
+    """Return whether the targets show that ids are [T, B]: they continue x along the first dimension only.
 
     The script may transpose the logits, so that its targets are [B, T].
     """
@@ -266,7 +266,7 @@ def with_layout(form: TokenForm, x: Tensor, output: Any, flat: tuple[Tensor, Ten
 
 
 def _is_of_last_position(form: TokenForm, x: Tensor, output: Any, flat: tuple[Tensor, Tensor] | None) -> bool:
-    """Whether the loss gets `logits[-1]` only: logits [T, B, V] at the last position."""
+    """Return whether the loss gets `logits[-1]` only: logits [T, B, V] at the last position."""
     if flat is None or form.inner:
         return False
     logits = at(form.shown(output, x), form.logits)
@@ -309,5 +309,5 @@ def aligned_targets(
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors hold the same numbers; the loss may get them in a wider dtype."""
+    """Return whether two tensors hold the same numbers; the loss may get them in a wider dtype."""
     return torch.equal(a.to(b.dtype), b)

@@ -69,7 +69,7 @@ def gpt2(n_vocab: int, dropout: float) -> nn.Module:
 
 
 def x_transformers(n_vocab: int, dropout: float) -> nn.Module:
-    """A decoder of x-transformers: rotary positions, pre-norm."""
+    """Return a decoder of x-transformers: rotary positions, pre-norm."""
     from x_transformers import Decoder, TransformerWrapper
 
     model: nn.Module = TransformerWrapper(

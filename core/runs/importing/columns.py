@@ -80,7 +80,10 @@ MOST_SHOWN = 30
 
 
 def _plain(name: str) -> str:
-    """A name in lower case, its words joined by "_"; a leading "_" is kept, which marks the columns of wandb itself."""
+    """Return a name in lower case, its words joined by "_".
+
+    A leading "_" is kept, which marks the columns of wandb itself.
+    """
     return ("_" if name.startswith("_") else "") + "_".join(_name_parts(name))
 
 
@@ -89,12 +92,12 @@ def _name_parts(name: str) -> list[str]:
 
 
 def is_held_out(name: str) -> bool:
-    """Whether a column's name says that it was measured in an evaluation."""
+    """Return whether a column's name says that it was measured in an evaluation."""
     return bool(_HELD_OUT & set(_name_parts(name)))
 
 
 def find_columns(names: Sequence[str], given: Mapping[str, str]) -> Columns:
-    """The columns of a log, by what the user said (value → column) and by known names.
+    """Return the columns of a log, by what the user said (value → column) and by known names.
 
     Raises ConfigError for a value or column that does not exist, DataError where no column is a loss.
     """
@@ -109,13 +112,13 @@ def find_columns(names: Sequence[str], given: Mapping[str, str]) -> Columns:
 
 
 def find_counter(names: Sequence[str]) -> str | None:
-    """The column of the step among those whose numbers are whole and increase; None if no name is known."""
+    """Return the column of the step among those whose numbers are whole and increase; None if no name is known."""
     plain = {_plain(name): name for name in names}
     return next((plain[name] for name in _COUNTERS if name in plain), None)
 
 
 def no_loss(names: Sequence[str]) -> DataError:
-    """The error for a log in which no column is a loss."""
+    """Return the error for a log in which no column is a loss."""
     message = f"no column is known to be a loss; it has: {_listed(names)}. Name it with --column train_loss=NAME"
     return DataError.of("missing", message, key="train_loss", suggestion=_likeliest_loss(names))
 
@@ -147,7 +150,7 @@ def _check_given(names: Iterable[str], given: Mapping[str, str]) -> None:
 
 
 def _find(value: Value, names: Sequence[str]) -> str | None:
-    """The column of a value: by its known names, otherwise by the words in it."""
+    """Return the column of a value: by its known names, otherwise by the words in it."""
     plain: dict[str, str] = {}
     for name in names:
         plain.setdefault(_plain(name), name)
@@ -166,7 +169,7 @@ def _find(value: Value, names: Sequence[str]) -> str | None:
 
 
 def _loss_of(kind: frozenset[str], names: Sequence[str]) -> str | None:
-    """The first name that has nothing in it but "loss", a word of `kind` and unimportant ones."""
+    """Return the first name that has nothing in it but "loss", a word of `kind` and unimportant ones."""
     for name in names:
         parts = set(_name_parts(name)) - _UNIMPORTANT
         if "loss" in parts and parts & kind and not parts - kind - {"loss"}:

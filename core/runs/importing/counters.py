@@ -28,7 +28,7 @@ class Counters:
         self._no_counters.add(name)
 
     def n_without(self, name: str) -> int:
-        """The rows without a number in this column."""
+        """Return the rows without a number in this column."""
         return self.n_rows - self._n_cells.get(name, 0)
 
     @property

@@ -50,7 +50,7 @@ class _Table:
 
 
 def read_csv(path: Path, given: Mapping[str, str], *, number_rows: bool) -> list[Source]:
-    """The runs in a CSV file. given: columns by value, see `find_columns`; number_rows: a row is a step.
+    """Return the runs in a CSV file. given: columns by value, see `find_columns`; number_rows: a row is a step.
 
     The file is read in bounded memory, twice. Raises ConfigError, DataError.
     """
@@ -101,7 +101,7 @@ def _lines(path: Path) -> Iterator[Iterator[str]]:
 
 
 def _header(path: Path, lines: Iterator[str]) -> tuple[str, list[str]]:
-    """The delimiter, which is the most frequent one of the first line, and the names of the columns."""
+    """Return the delimiter, which is the most frequent one of the first line, and the names of the columns."""
     first = next(lines, "")
     if not first.strip():
         raise DataError.of("missing", "is empty: the first line must name the columns", key=str(path))
@@ -122,7 +122,7 @@ def _refuse_table_of_runs(path: Path, header: Sequence[str]) -> None:
 
 
 def _tables(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[_Table]:
-    """One table for each run in the file."""
+    """Return one table for each run in the file."""
     places: dict[str, int] = {}
     for place, name in enumerate(header):
         # The first of equal names counts; a column without a name is the index of pandas.
@@ -202,14 +202,14 @@ def _source(path: Path, delimiter: str, table: _Table, sha256: str) -> Source:
 
 
 def _likely_step(table: _Table) -> str:
-    """A hint at a column that counts, if there is one that is nothing else."""
+    """Return a hint at a column that counts, if there is one that is nothing else."""
     taken = set(table.columns.values())
     name = next((name for name in table.counters.names if name not in taken), None)
     return "" if name is None else f"; column {name!r} looks like the step: --column step={name}"
 
 
 def _rows(path: Path, delimiter: str, table: _Table, names: Sequence[str]) -> Iterator[Row]:
-    """The rows of a run, in the order of the file."""
+    """Yield the rows of a run, in the order of the file."""
     step_column = table.columns.get("step")
     epoch_is_step = step_column is not None and step_column == table.columns.get("epoch")
     n_rows = 0
@@ -232,7 +232,7 @@ def _rows(path: Path, delimiter: str, table: _Table, names: Sequence[str]) -> It
 
 
 def _whole(place: str, column: str, step: float) -> int:
-    """A step. Raises DataError where it is not a whole number."""
+    """Return a step. Raises DataError where it is not a whole number."""
     if not (math.isfinite(step) and step == int(step) and 0 <= step <= ev.LARGEST):
         message = (
             f"{place}: a step must be a whole number, 0 or larger; "
@@ -247,10 +247,10 @@ def _cell(row: Sequence[str], place: int) -> float | None:
 
 
 def _number(cell: str) -> float | None:
-    """The number in a cell; None where there is none. Raises ValueError for a text."""
+    """Return the number in a cell; None where there is none. Raises ValueError for a text."""
     return None if cell.strip().lower() in MISSING else float(cell)
 
 
 def is_csv(path: Path) -> bool:
-    """Whether a file has the suffix of one that can be read here."""
+    """Return whether a file has the suffix of one that can be read here."""
     return path.suffix.lower() in (".csv", ".tsv")

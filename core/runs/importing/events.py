@@ -16,7 +16,7 @@ LOGGED = "logged/"
 
 
 def events_of(source: Source) -> Iterator[ev.Event]:
-    """The events of a run, in bounded memory. Raises DataError for steps that go back, or values out of range.
+    """Yield the events of a run, in bounded memory. Raises DataError for steps that go back, or values out of range.
 
     A row with a train loss is a step, and one with a validation loss an evaluation. Learning rates that are not known
     are NaN; tokens, seconds and the size of the model are 0.
@@ -38,7 +38,10 @@ def events_of(source: Source) -> Iterator[ev.Event]:
 
 
 def _joined(source: Source) -> Iterator[Row]:
-    """The rows, with those of the same step in one; the later value of a column counts, except of a train loss."""
+    """Yield the rows, with those of the same step in one.
+
+    The later value of a column counts, except of a train loss.
+    """
     train_loss = source.columns.get("train_loss")
     joined: Row | None = None
     for row in source.rows():
@@ -87,7 +90,7 @@ class _Builder:
         self._names = {name: value for value, name in self.columns.items()}
 
     def events(self, row: Row) -> Iterator[ev.Event]:
-        """The events of the row: a step, an evaluation, and what else was logged."""
+        """Yield the events of the row: a step, an evaluation, and what else was logged."""
         known = {self._names[name]: number for name, number in row.values.items() if name in self._names}
         others = {name: number for name, number in row.values.items() if name not in self._names}
         self.time = _time(known.get("timestamp"), self.time)
@@ -131,12 +134,12 @@ class _Builder:
         )
 
     def _next_ema(self, loss: float, n_steps: int) -> float:
-        """The weighted mean after `n_steps` more steps; a mean of these steps counts as often."""
+        """Return the weighted mean after `n_steps` more steps; a mean of these steps counts as often."""
         weight = LOSS_EMA**n_steps if self.has_interval_means else LOSS_EMA
         return loss if math.isnan(self._loss_ema) else weight * self._loss_ema + (1 - weight) * loss
 
     def _seconds(self, known: Mapping[Value, float]) -> float:
-        """The time of the step; 0 where it is not known, as of the first one."""
+        """Return the time of the step; 0 where it is not known, as of the first one."""
         if "seconds" in known:
             return max(0.0, _finite(known["seconds"]))
         now = known.get("elapsed", known.get("timestamp"))
@@ -170,7 +173,7 @@ def _belongs_to_step(name: str) -> bool:
 
 
 def _split_by_layer(values: Mapping[str, float]) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
-    """The measurements by layer, such as "grad_norm/layers.0", and the others."""
+    """Return the measurements by layer, such as "grad_norm/layers.0", and the others."""
     by_layer: dict[str, dict[str, float]] = {}
     others: dict[str, float] = {}
     for name, number in values.items():
@@ -191,7 +194,7 @@ def _finite(number: float | None) -> float:
 
 
 def _count(row: Row, columns: Columns, value: Value, number: float) -> int:
-    """A number of things. Raises DataError where it is not one."""
+    """Return a number of things. Raises DataError where it is not one."""
     if not math.isfinite(number):
         return 0
     if not 0 <= number <= ev.LARGEST:

@@ -16,7 +16,10 @@ DEEPEST = 6
 
 
 def format_of(path: Path) -> Format:
-    """The format of a file by its name, of a folder by the files in it. Raises ConfigError where it is not clear."""
+    """Return the format of a file by its name, of a folder by the files in it.
+
+    Raises ConfigError where it is not clear.
+    """
     if not path.exists():
         raise ConfigError.of("not_found", "no such file or folder", key="PATH", value=str(path))
     formats = _formats_in(path) if path.is_dir() else _formats_of_file(path)
@@ -45,7 +48,7 @@ def _formats_in(folder: Path) -> list[Format]:
 
 
 def logs_in(path: Path, form: Format, given: Mapping[str, str], *, number_rows: bool = False) -> Sequence[Log]:
-    """The logs in a file or folder, which are read one after the other. Raises ConfigError, DataError."""
+    """Return the logs in a file or folder, which are read one after the other. Raises ConfigError, DataError."""
     match form:
         case "tensorboard":
             return tensorboard_logs(path, given)
@@ -66,12 +69,15 @@ def _files(path: Path, in_folder: Sequence[Path], what: str) -> Sequence[Path]:
 
 
 def csv_files(folder: Path) -> list[Path]:
-    """The CSV files in a folder and below."""
+    """Return the CSV files in a folder and below."""
     return [file for file in _walk(folder) if is_csv(file)]
 
 
 def states(folder: Path) -> list[Path]:
-    """The states of the runs in a folder and below. A state has the whole log: of several checkpoints, the last one."""
+    """Return the states of the runs in a folder and below.
+
+    A state has the whole log: of several checkpoints, the last one.
+    """
     newest: dict[Path, tuple[int, Path]] = {}
     for file in _walk(folder):
         if file.name != STATE:

@@ -13,7 +13,7 @@ NUMBERED = re.compile(r"(version_|checkpoint-)\d+")
 
 
 def name_of(path: Path) -> str:
-    """The name of the run in a file or folder.
+    """Return the name of the run in a file or folder.
 
     That of trainer_state.json is the folder of the checkpoints; that of lightning_logs/version_0/metrics.csv is
     lightning_logs-version_0.
@@ -25,7 +25,7 @@ def name_of(path: Path) -> str:
 
 
 def folder_name(folder: Path) -> str:
-    """The name of the run in a folder."""
+    """Return the name of the run in a folder."""
     is_checkpoint = folder.name.startswith("checkpoint-") and NUMBERED.fullmatch(folder.name)
     if is_checkpoint or folder.name.lower() in FOLDERS_OF_LOGS:
         return folder.parent.name or "imported"

@@ -69,7 +69,7 @@ class _Training:
             self.series.setdefault(tag, _Series()).extend(points)
 
     def starts_again(self, added: Mapping[str, _Series]) -> bool:
-        """Whether these series of a later file begin where this training began, so that it is no restart.
+        """Return whether these series of a later file begin where this training began, so that it is no restart.
 
         Tags with one point, as a metric of hyperparameters that each file has, do not tell.
         """
@@ -88,12 +88,12 @@ class _RunFolder:
 
 
 def has_event_files(folder: Path) -> bool:
-    """Whether there is an event file in a folder or below."""
+    """Return whether there is an event file in a folder or below."""
     return any(True for _ in _folders_with_files(folder))
 
 
 def tensorboard_logs(path: Path, given: Mapping[str, str]) -> list[Log]:
-    """The runs in an event file or in a folder and below: one for each folder with event files.
+    """Return the runs in an event file or in a folder and below: one for each folder with event files.
 
     given: columns by value, see `find_columns`. The scalars of a run take 24 bytes each in memory. Raises ConfigError
     where tensorboard is not installed, DataError where there is no event file.
@@ -123,7 +123,7 @@ def _run_folders(path: Path) -> list[_RunFolder]:
 
 
 def _is_part(folder: Path, folders: Iterable[Path]) -> bool:
-    """Whether a folder and one beside it are the training and the validation of one run."""
+    """Return whether a folder and one beside it are the training and the validation of one run."""
     side_by_side = {other.name for other in folders if other.parent == folder.parent}
     return any(folder.name in part for part in PARTS) and all(side_by_side & part for part in PARTS)
 
@@ -134,7 +134,7 @@ def _name(root: Path, folder: Path) -> str:
 
 
 def _folders_with_files(root: Path, depth: int = DEEPEST) -> Iterator[tuple[Path, list[Path]]]:
-    """The folders that have event files, with these in the order of their names, which begin with their time."""
+    """Yield the folders that have event files, with these in the order of their names, which begin with their time."""
     try:
         entries = sorted(os.scandir(root), key=lambda entry: entry.name)
     except OSError as error:
@@ -148,7 +148,10 @@ def _folders_with_files(root: Path, depth: int = DEEPEST) -> Iterator[tuple[Path
 
 
 def _sources(folder: _RunFolder, given: Mapping[str, str]) -> list[Source]:
-    """The runs in a folder: several if training started again in a later file. Raises DataError without a loss."""
+    """Return the runs in a folder: several if training started again in a later file.
+
+    Raises DataError without a loss.
+    """
     trainings = _trainings(folder)
     notes = []
     if len(trainings) > 1:
@@ -164,7 +167,10 @@ def _sources(folder: _RunFolder, given: Mapping[str, str]) -> list[Source]:
 
 
 def _trainings(folder: _RunFolder) -> list[_Training]:
-    """The trainings in the event files of a folder; the parts of one in several folders are in the same order."""
+    """Return the trainings in the event files of a folder.
+
+    The parts of one in several folders are in the same order.
+    """
     trainings: list[_Training] = []
     n_of_part: dict[str, int] = {}
     for prefix, file in folder.files:
@@ -202,7 +208,7 @@ def _source(
 
 
 def _scalars(file: Path) -> Iterator[tuple[str, int, float, float]]:
-    """The scalars of an event file: tag, step, value, wall time. A record that is cut off ends it."""
+    """Yield the scalars of an event file: tag, step, value, wall time. A record that is cut off ends it."""
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
     from tensorboard.compat.proto.summary_pb2 import DataClass
 
@@ -215,14 +221,14 @@ def _scalars(file: Path) -> Iterator[tuple[str, int, float, float]]:
 
 
 def _value(tensor: Any) -> float:
-    """The number in a tensor of one number."""
+    """Return the number in a tensor of one number."""
     from tensorboard.util.tensor_util import make_ndarray
 
     return float(tensor.float_val[0] if tensor.float_val else make_ndarray(tensor).item())
 
 
 def _rows(series: Mapping[str, _Series]) -> Iterator[Row]:
-    """The points of all tags, those of a step in one row."""
+    """Yield the points of all tags, those of a step in one row."""
     points = heapq.merge(*(_points(tag, one) for tag, one in series.items()), key=lambda point: point[0])
     for step, of_step in groupby(points, key=lambda point: point[0]):
         values: dict[str, float] = {}

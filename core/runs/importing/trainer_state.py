@@ -26,7 +26,10 @@ SETTINGS = ("max_steps", "num_train_epochs", "train_batch_size", "logging_steps"
 
 
 def read_trainer_state(path: Path, given: Mapping[str, str]) -> list[Source]:
-    """The run in a trainer_state.json. given: columns by value, see `find_columns`. Raises ConfigError, DataError."""
+    """Return the run in a trainer_state.json.
+
+    given: columns by value, see `find_columns`. Raises ConfigError, DataError.
+    """
     content, state = _read(path)
     history = state.get("log_history")
     if not isinstance(history, list) or not all(isinstance(record, dict) for record in history):

@@ -36,7 +36,7 @@ class ImportedRun:
 
 
 def run_name(name: str) -> str:
-    """A name as that of a folder."""
+    """Return a name as that of a folder."""
     return re.sub(r"[^\w.-]+", "-", name).strip("-.")[:100] or "imported"
 
 

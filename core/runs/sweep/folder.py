@@ -80,21 +80,21 @@ class Plan:
         return self.metric in RISING
 
     def tables(self, number: int) -> dict[str, Any]:
-        """The config of a trial as tables, which may contradict each other."""
+        """Return the config of a trial as tables, which may contradict each other."""
         tables = copy.deepcopy(self.base)
         for key, value in self.points[number].items():
             settings.put(tables, key, value)
         return tables
 
     def config(self, number: int) -> Config:
-        """The config of a trial. Raises ConfigError where its values contradict each other."""
+        """Return the config of a trial. Raises ConfigError where its values contradict each other."""
         return settings.build(self.tables(number))
 
     def label(self, number: int) -> str:
         return label(self.points[number])
 
     def same_as(self, other: "Plan") -> bool:
-        """Whether both have the same trials."""
+        """Return whether both have the same trials."""
         return (self.base, self.points, self.metric) == (other.base, other.points, other.metric)
 
 
@@ -108,7 +108,7 @@ class Result:
     summary: Summary | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The fields, in which numbers may be NaN or infinite."""
+        """Return the fields, in which numbers may be NaN or infinite."""
         return {
             "state": self.state,
             "value": self.value,
@@ -153,18 +153,18 @@ class Sweep:
         return self.path.name
 
     def folder(self, number: int) -> Path:
-        """The run folder of a trial, which may not exist yet."""
+        """Return the run folder of a trial, which may not exist yet."""
         slug = re.sub(r"[^A-Za-z0-9_.+-]+", "-", self.plan.label(number)).strip("-.")[:SLUG]
         return self.path / "trials" / f"{number:04d}-{slug}".rstrip("-.")
 
     def lock(self, name: str) -> FileLock:
-        """The lock of a trial, held by the process that trains it, or of the study. It ends with its process."""
+        """Return the lock of a trial, held by the process that trains it, or of the study. It ends with its process."""
         folder = self.path / ".locks"
         folder.mkdir(exist_ok=True)
         return FileLock(folder / name, thread_local=False)
 
     def result(self, number: int) -> Result | None:
-        """How a trial ended; None where it has not ended. Raises RunError when its file is damaged."""
+        """Return how a trial ended; None where it has not ended. Raises RunError when its file is damaged."""
         path = self._result(number)
         try:
             return _RESULT.validate_json(path.read_bytes())
@@ -181,7 +181,7 @@ class Sweep:
         files.write_text(path, dumps(result.to_json(), indent=1) + "\n")
 
     def rows(self) -> list[TrialRow]:
-        """The present state of every trial. Raises RunError when a file is damaged."""
+        """Return the present state of every trial. Raises RunError when a file is damaged."""
         return [self.row(number) for number in range(len(self.plan.points))]
 
     def row(self, number: int) -> TrialRow:
@@ -195,7 +195,7 @@ class Sweep:
         return "interrupted" if folder.exists() else "waiting"
 
     def held(self, number: int) -> bool:
-        """Whether a process has the lock of a trial."""
+        """Return whether a process has the lock of a trial."""
         if not (self.path / ".locks" / trial_lock(number)).exists():
             return False
         try:
@@ -260,7 +260,7 @@ def create_sweep(plan: Plan, out: Path | None) -> Sweep:
 
 
 def read_sweep(path: Path) -> Sweep:
-    """The sweep in a folder. Raises RunError where there is none or it is damaged."""
+    """Return the sweep in a folder. Raises RunError where there is none or it is damaged."""
     try:
         return Sweep(path, _PLAN.validate_json((path / SWEEP).read_bytes()))
     except FileNotFoundError as error:
@@ -272,7 +272,7 @@ def read_sweep(path: Path) -> Sweep:
 
 
 def find_sweep(name: str) -> Sweep:
-    """The sweep of a path, or of a name in the runs folder. Raises RunError."""
+    """Return the sweep of a path, or of a name in the runs folder. Raises RunError."""
     for path in (Path(name), runs.runs_folder() / name):
         if (path / SWEEP).is_file():
             return read_sweep(path)
@@ -285,7 +285,7 @@ def find_sweep(name: str) -> Sweep:
 
 
 def list_sweeps() -> list[Sweep]:
-    """All sweeps of the runs folder, the oldest first, without damaged ones."""
+    """Return all sweeps of the runs folder, the oldest first, without damaged ones."""
     sweeps = []
     for path in sorted(runs.runs_folder().glob(f"*/{SWEEP}"), key=lambda path: (path.stat().st_mtime_ns, path)):
         with contextlib.suppress(RunError):
@@ -294,7 +294,7 @@ def list_sweeps() -> list[Sweep]:
 
 
 def ranked(rows: Sequence[TrialRow], *, rising: bool) -> list[TrialRow]:
-    """The rows, the best metric first; then pruned, failed and unfinished trials, each by number."""
+    """Return the rows, the best metric first; then pruned, failed and unfinished trials, each by number."""
     order = ("done", "pruned", "failed", "running", "interrupted", "waiting")
 
     def key(row: TrialRow) -> tuple[int, float, int]:
@@ -306,5 +306,5 @@ def ranked(rows: Sequence[TrialRow], *, rising: bool) -> list[TrialRow]:
 
 
 def run_of(row: TrialRow) -> Run | None:
-    """The trial's run; None where it never started or was removed."""
+    """Return the trial's run; None where it never started or was removed."""
     return Run(row.run) if (row.run / runs.CONFIG).is_file() else None

@@ -53,7 +53,7 @@ class SweepTable(Section):
 
 
 def parse_jobs(text: str) -> int | None:
-    """The number of jobs in `text`; None for "auto". Raises ConfigError."""
+    """Return the number of jobs in `text`; None for "auto". Raises ConfigError."""
     try:
         return _JOBS.validate_python(text)
     except ValidationError as error:
@@ -69,7 +69,7 @@ def plan(
     engine: Engine = "local",
     command: str = "",
 ) -> Plan:
-    """The plan of a sweep. options: the fields of SweepTable that were given. Raises ConfigError."""
+    """Return the plan of a sweep. options: the fields of SweepTable that were given. Raises ConfigError."""
     tables = settings.read_tables(source, sweeps=True)
     table = _sweep_table(tables.pop("sweep", {}), over, options)
     base = settings.build(tables, overrides)
@@ -100,7 +100,7 @@ def plan(
 
 
 def _with_workers(sweep_plan: Plan, jobs: int | None) -> Plan:
-    """The plan with its jobs, chosen where `jobs` is None, and with the threads of each trial in its config."""
+    """Return the plan with its jobs, chosen where `jobs` is None, and with the threads of each trial in its config."""
     base = settings.build(sweep_plan.base)
     if sweep_plan.engine == "ray":
         # On a cluster a trial uses one core by default, since the other machines' cores are not known.
@@ -115,7 +115,7 @@ def _with_workers(sweep_plan: Plan, jobs: int | None) -> Plan:
 
 
 def choose(sweep_plan: Plan, numbers: Iterable[int]) -> Workers:
-    """The workers with which this machine trains the trials `numbers` of a sweep in the least time."""
+    """Return the workers with which this machine trains the trials `numbers` of a sweep in the least time."""
     numbers = list(numbers)
     configs = {}
     for number in numbers:
@@ -192,7 +192,7 @@ def _refuse_both(axes: Sequence[Axis], overrides: Sequence[str]) -> None:
 
 
 def _repeats(base: Config, axes: Sequence[Axis], seeds: int) -> list[Axis]:
-    """The axis of repeated seeds, if any: the config's own seed and those after it."""
+    """Return the axis of repeated seeds, if any: the config's own seed and those after it."""
     if seeds == 1:
         return []
     if any(axis.key == "train.seed" for axis in axes):
@@ -217,7 +217,7 @@ def _points(axes: Sequence[Axis], table: SweepTable, repeats: Sequence[Axis]) ->
 
 
 def _metric(name: str, base: Config, axes: Sequence[Axis]) -> str:
-    """The metric to rank by: `name`, or the one that fits the config."""
+    """Return the metric to rank by: `name`, or the one that fits the config."""
     is_stopped_at_target = base.train.target_loss > 0 or any(axis.key == "train.target_loss" for axis in axes)
     if name in TO_TARGET and not is_stopped_at_target:
         raise ConfigError.of(

@@ -36,7 +36,7 @@ class ChoiceAxis:
         return list(self.values)
 
     def stored(self, value: Any) -> Scalar:
-        """The value in Optuna's study: itself, or its JSON where values are lists or 1 and True both occur."""
+        """Return the value in Optuna's study: itself, or its JSON where values are lists or 1 and True both occur."""
         return value if self._plain else dumps(value)
 
     def distribution(self) -> "BaseDistribution":
@@ -97,7 +97,7 @@ def parse_axis(text: str) -> Axis:
 
 
 def axis(key: str, spec: Any) -> Axis:
-    """The axis of a list of values or of the text of a range. Raises ConfigError."""
+    """Return the axis of a list of values or of the text of a range. Raises ConfigError."""
     key = renamed.current(key)
     if not settings.exists(key):
         raise ConfigError(settings.unknown_key(key))
@@ -157,7 +157,7 @@ def split(text: str) -> list[str]:
 
 
 def grid(axes: Sequence[Axis]) -> list[Values]:
-    """Every combination, the last key changing fastest. Raises ConfigError where an axis is a range."""
+    """Return every combination, the last key changing fastest. Raises ConfigError where an axis is a range."""
     ranges = [axis for axis in axes if isinstance(axis, RangeAxis)]
     if ranges:
         raise ConfigError(
@@ -198,20 +198,20 @@ def distributions(axes: Iterable[Axis]) -> "dict[str, BaseDistribution]":
 
 
 def short_names(keys: Iterable[str]) -> dict[str, str]:
-    """A short name for each dotted key: its last part, unless another key has the same."""
+    """Return a short name for each dotted key: its last part, unless another key has the same."""
     keys = list(keys)
     last_parts = [key.rpartition(".")[2] for key in keys]
     return {key: name if last_parts.count(name) == 1 else key for key, name in zip(keys, last_parts, strict=True)}
 
 
 def label(values: Mapping[str, Any], names: Mapping[str, str] | None = None) -> str:
-    """A point as text: "lr=0.01 dropout=0.1"."""
+    """Return a point as text: "lr=0.01 dropout=0.1"."""
     names = names or short_names(values)
     return " ".join(f"{names[key]}={written(value)}" for key, value in values.items())
 
 
 def written(value: Any) -> str:
-    """A value as short text."""
+    """Return a value as short text."""
     match value:
         case bool():
             return str(value).lower()

@@ -37,7 +37,7 @@ def done_trials(folder: Path) -> list[Run]:
 
 
 def varied_settings(sweep: Sweep) -> list[str]:
-    """The settings other than the seed that have several values among the trials of a sweep."""
+    """Return the settings other than the seed that have several values among the trials of a sweep."""
     points = sweep.plan.points
     keys = dict.fromkeys(key for point in points for key in point if key != SEED)
     return [key for key in keys if len({repr(point.get(key)) for point in points}) > 1]

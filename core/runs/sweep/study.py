@@ -69,7 +69,7 @@ class Study:
         """The lock of the study, held while it is read or written."""
 
     def claim(self) -> Claim | None:
-        """A trial to train: an interrupted one, or the next waiting one; None where there is none now.
+        """Return a trial to train: an interrupted one, or the next waiting one; None where there is none now.
 
         Raises RunError when a result cannot be read.
         """

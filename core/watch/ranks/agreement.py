@@ -70,7 +70,7 @@ def _settle(store: "Store", number: int, outcome: _Outcome) -> _Outcome:
 
 
 def _window(every: int) -> int:
-    """The steps that a process makes after its answer.
+    """Return the steps that a process makes after its answer.
 
     A process that looks every `every` steps has looked by then, also if it is one step behind.
     """
@@ -107,11 +107,11 @@ class Leader:
         return self._change is None
 
     def absent(self) -> list[int]:
-        """The processes that do not look for proposals, or not yet."""
+        """Return the processes that do not look for proposals, or not yet."""
         return [rank for rank in self._others if not self._store.check([f"follows/{rank}"])]
 
     def has_waited(self) -> bool:
-        """Whether the others have had time to begin to look for proposals, since the pace is known."""
+        """Return whether the others have had time to begin to look for proposals, since the pace is known."""
         return self._now() - self._pace_set_at > SECONDS_TO_WAIT
 
     def propose(self, change: Change) -> None:

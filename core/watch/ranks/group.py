@@ -19,7 +19,7 @@ def n_processes() -> int:
 
 
 def shared_store() -> "Store | None":
-    """The part of the group's store for our keys; None until the script has set up its process group."""
+    """Return the part of the group's store for our keys; None until the script has set up its process group."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return None
     from torch.distributed.distributed_c10d import PrefixStore, _get_default_store

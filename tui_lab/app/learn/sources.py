@@ -81,7 +81,7 @@ def lesson_source(progress: Progress, clock: Callable[[], float]) -> LessonSourc
 
 
 def _is_unfinished(progress: Progress, run: Run) -> bool:
-    """Whether the stage where the student is has started the run, and still waits for it."""
+    """Return whether the stage where the student is has started the run, and still waits for it."""
     own = progress.run_of(progress.stage.id)
     return own is not None and own.path == run.path and not progress.of(progress.stage.id).complete
 

@@ -327,7 +327,7 @@ class LossPane(Pane):
 
 
 def is_from_ln_v(state: LabState, backdrop: Backdrop) -> bool:
-    """Whether the question is how far the loss comes from ln V: in a lesson, and with planted faults."""
+    """Return whether the question is how far the loss comes from ln V: in a lesson, and with planted faults."""
     config = state.trainer_config
     return backdrop.from_zero or (config is not None and bool(config.faults))
 

@@ -96,7 +96,7 @@ class ExampleControls:
             return lab.source.role == "training" and not lab.state.over
 
         def step() -> int | None:
-            """The step of the checkpoint that a replay is at, as in the batch pane."""
+            """Return the step of the checkpoint that a replay is at, as in the batch pane."""
             try:
                 return step_of(Run(Path(ready.path)).checkpoint_at(lab.state.step)) if is_replay else None
             except RunError:

@@ -55,7 +55,7 @@ def _with_end_of_options(arguments: list[str]) -> list[str]:
 
 
 def _is_joined_module(word: str) -> bool:
-    """Whether `word` is -mMODULE, as Python accepts it."""
+    """Return whether `word` is -mMODULE, as Python accepts it."""
     return word.startswith("-m") and len(word) > 2
 
 

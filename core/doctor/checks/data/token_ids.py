@@ -43,7 +43,7 @@ def check(target: Target) -> Iterator[Finding]:
 
 
 def _is_fitting(n_rows: int, n_vocab: int) -> bool:
-    """Whether a vocabulary of `n_rows` entries is meant for `n_vocab` ids: it may be rounded up."""
+    """Return whether a vocabulary of `n_rows` entries is meant for `n_vocab` ids: it may be rounded up."""
     is_rounded = n_rows % ROUND == 0 and n_rows <= n_vocab * (1 + MAX_ROUNDED)
     return n_vocab <= n_rows and (is_rounded or n_rows <= -(-n_vocab // PADDED_TO) * PADDED_TO)
 

@@ -120,7 +120,7 @@ def _loss_finding(code: FindingCode, evidence: str, n_vocab: int) -> Finding:
 
 
 def _wrong_scale(code: FindingCode, evidence: str) -> Finding:
-    """The cross-entropy times a wrong factor."""
+    """Return the cross-entropy times a wrong factor."""
     match code:
         case "gradient_ascent":
             return Finding(

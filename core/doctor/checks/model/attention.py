@@ -96,7 +96,7 @@ def _softmax_axis(weights: Tensor) -> str:
 
 
 def _depends_on_position_only(zeroed: Tensor) -> bool:
-    """Whether the same weights are set to zero in every head: of a mask, not of a choice by size."""
+    """Return whether the same weights are set to zero in every head: of a mask, not of a choice by size."""
     maps = zeroed.flatten(0, -3) if zeroed.dim() > 3 else zeroed
     per_row = zeroed.dim() > 3 and bool((zeroed == zeroed[:, :1]).all())
     return per_row or bool((maps == maps[:1]).all())
@@ -159,7 +159,7 @@ def _close(scale: float, expected: float) -> bool:
 
 
 def _normalized(call: AttentionCall) -> bool:
-    """Whether the vectors of q have one length: the scale is then a temperature."""
+    """Return whether the vectors of q have one length: the scale is then a temperature."""
     if call.query is None:
         return False
     norms = call.query.float().norm(dim=-1)
@@ -167,7 +167,7 @@ def _normalized(call: AttentionCall) -> bool:
 
 
 def _compensated(call: AttentionCall) -> bool:
-    """Whether the weights of q are smaller than those of k by √d_head, as in T5's initialization."""
+    """Return whether the weights of q are smaller than those of k by √d_head, as in T5's initialization."""
     if call.query is None or call.key is None or call.d_head is None:
         return True
     ratio = float(call.query.float().std() / call.key.float().std().clamp(min=1e-12))

@@ -91,7 +91,7 @@ def _cause(
 
 
 def _prompt_pass_leaks(target: Target, method: Callable[..., Any], prompt: Tensor, first: Pass) -> bool:
-    """Whether the prompt's last token changes the logits at earlier positions."""
+    """Return whether the prompt's last token changes the logits at earlier positions."""
     n = first.ids.shape[1]
     if first.logits.shape[1] != n or n < 2:
         return False
@@ -106,7 +106,7 @@ def _prompt_pass_leaks(target: Target, method: Callable[..., Any], prompt: Tenso
 
 
 def _positions_restart(target: Target, method: Callable[..., Any], prompt: Tensor) -> bool:
-    """Whether each pass over one token looks up position 0 of a second table."""
+    """Return whether each pass over one token looks up position 0 of a second table."""
     try:
         passes = generation(target, method, prompt[:1]).passes
     except NotJudged:

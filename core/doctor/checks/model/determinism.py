@@ -158,7 +158,7 @@ class _ActiveDropout(TorchFunctionMode):
 
 
 def _drops(name: str, args: Any, kwargs: dict[str, Any]) -> bool:
-    """Whether a call of a dropout function, (input, p, training), drops anything."""
+    """Return whether a call of a dropout function, (input, p, training), drops anything."""
     by_default = "alpha" not in name
     training = kwargs.get("train", _argument(args, kwargs, 2, "training", by_default))
     return bool(training) and _argument(args, kwargs, 1, "p", 0.5) > 0
@@ -175,7 +175,7 @@ def _in_training_mode(target: Target) -> list[nn.Module]:
 
 
 def _has_own_dropout(module: nn.Module) -> bool:
-    """Whether it drops units without a call of a dropout function."""
+    """Return whether it drops units without a call of a dropout function."""
     return isinstance(module, nn.RNNBase) and module.dropout > 0
 
 

@@ -73,7 +73,7 @@ def _takes_time_first(name: str, evidence: str) -> tuple[str, str, str]:
 
 
 def _takes_positions_first(target: Target) -> bool:
-    """Whether rows are independent once the ids are given as [T, B]."""
+    """Return whether rows are independent once the ids are given as [T, B]."""
     x = target.probe.x
     if x.shape[0] == x.shape[1]:
         return False

@@ -44,7 +44,7 @@ def past_findings(measured: Measured) -> Iterator[Finding]:
 
 
 def _has_mixing_parts(measured: Measured) -> bool:
-    """Whether the model has something that usually brings positions together: a bigram model has none."""
+    """Return whether the model has something that usually brings positions together: a bigram model has none."""
     kinds = (nn.RNNBase, nn.RNNCellBase, nn.modules.conv._ConvNd, nn.MultiheadAttention)
     if any(isinstance(module, kinds) for module in measured.target.model.modules()):
         return True

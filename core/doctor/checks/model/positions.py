@@ -82,7 +82,7 @@ def _change(target: Target, order: Tensor) -> _Change | None:
 
 
 def _is_trained_from_zero(target: Target, order: Tensor) -> bool:
-    """Whether some updates bring an order: a table of positions may start at zeros."""
+    """Return whether some updates bring an order: a table of positions may start at zeros."""
     trial = warmed_up(target)
     with trial.evaluating():
         change = _change(trial, order)
@@ -251,7 +251,7 @@ def _recorded_cause(record: AttentionRecord, evidence: str) -> Finding:
 
 
 def _varies(call: AttentionCall | None, vectors: Tensor | None) -> bool:
-    """Whether the vectors of q or k, [..., T, d], differ from position to position."""
+    """Return whether the vectors of q or k, [..., T, d], differ from position to position."""
     if call is None or vectors is None or vectors.dim() < 3:
         return False
     along = 0 if call.d_head is None else vectors.dim() - 2  # MultiheadAttention gets [T, B, C].

@@ -97,7 +97,7 @@ def check(target: Target) -> Iterator[Finding]:
 
 
 def _may_have(block: nn.Module) -> bool:
-    """Whether a block without attention normalizes its input, and has no recurrent layer, as blocks of Mamba do."""
+    """Return whether a block without attention normalizes its input, and has no recurrent layer, as in Mamba."""
     modules = list(block.modules())
     norms = [module for module in modules if type(module).__name__.endswith("Norm")]
     return bool(norms) and not any(isinstance(module, nn.RNNBase) for module in modules)

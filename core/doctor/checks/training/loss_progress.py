@@ -105,7 +105,7 @@ def check(target: Target) -> Iterator[Finding]:
 
 
 def _is_plateau_unusual(target: Target, course: LossCourse, trials: Sequence[Trial]) -> bool:
-    """Whether a loss that rests at that of a constant prediction is mentioned.
+    """Return whether a loss that rests at that of a constant prediction is mentioned.
 
     A language model may rest there for long, but its rate is doubtful if a lower one learns some batches by heart and
     its own does not even that.
@@ -136,7 +136,7 @@ def _judged_course(target: Target, courses: Sequence[LossCourse]) -> LossCourse:
 
 
 def _is_one_number(course: LossCourse) -> bool:
-    """Whether all losses are equal, and are not the 0 of a loss with nothing left to learn."""
+    """Return whether all losses are equal, and are not the 0 of a loss with nothing left to learn."""
     first = course.values[0]
     if len(course.values) < MIN_EQUAL or first == 0:
         return False
@@ -144,14 +144,14 @@ def _is_one_number(course: LossCourse) -> bool:
 
 
 def _stays(course: LossCourse) -> bool:
-    """Whether the loss does not fall, although its noise is small enough to see that."""
+    """Return whether the loss does not fall, although its noise is small enough to see that."""
     size = abs(course.first)
     is_clear = course.noise < MAX_NOISE * size
     return min(course.values) > 0 and is_clear and course.first - course.last < max(2 * course.noise, MIN_FALL * size)
 
 
 def _is_above_start(course: LossCourse) -> bool:
-    """Whether the last losses are all above that of the untrained model, as those of steps that are too large."""
+    """Return whether the last losses are all above that of the untrained model, as if the steps are too large."""
     return 0 < course.values[0] < min(course.values[-max(2, len(course.values) // 10) :])
 
 
@@ -238,7 +238,7 @@ def _or_infinite(loss: float) -> float:
 
 
 def _repeats_soon(target: Target) -> bool:
-    """Whether there are too few batches to learn some and judge by others."""
+    """Return whether there are too few batches to learn some and judge by others."""
     first, *others = [next(tensors_of(target.batch(step)), None) for step in (0, *range(N_BATCHES, 2 * N_BATCHES))]
     return any(
         first is None or other is None or first.shape == other.shape and torch.equal(first, other) for other in others

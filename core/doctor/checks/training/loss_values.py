@@ -49,7 +49,7 @@ def recorded_courses(target: Target) -> list[LossCourse]:
 
 
 def is_lasting(course: LossCourse) -> bool:
-    """Whether the losses that are not finite are no exception: half of them or more, or the last ones."""
+    """Return whether the losses that are not finite are no exception: half of them or more, or the last ones."""
     finite = [math.isfinite(value) for value in course.values]
     return not any(finite[-3:]) or 2 * sum(finite) <= len(finite)
 
