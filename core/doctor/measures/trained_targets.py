@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from tui_lab.core.doctor.findings import NotApplicable, NotJudged
+from tui_lab.core.doctor.measures.label_log_probs import counted_labels, labeled
 from tui_lab.core.doctor.measures.loss_gradient import Measurement, measured_loss, trained
 from tui_lab.core.doctor.program.batch import Batch, first_rows, with_tensor
-from tui_lab.core.doctor.program.nested import tensors_in, tensors_of
+from tui_lab.core.doctor.program.nested import tensors_of
 from tui_lab.core.doctor.program.once import once_per_target
 from tui_lab.core.doctor.program.target import Target, required, targets_of
 from tui_lab.core.doctor.program.target_rules import UNKNOWN, next_token
-from tui_lab.core.doctor.program.tokens import are_ids
 
 STEPS = 8
 """Batches to look at."""
@@ -55,8 +55,8 @@ def trained_targets(target: Target) -> TrainedTargets:
 
     Raises NotApplicable without tokens, NotJudged if the targets are neither in the batch nor measurable.
     """
-    if target.tokens is None and _has_labels_of_ids(target):
-        raise NotJudged("the model gets ids and labels of the same shape, and returns no logits for them")
+    if target.tokens is None and labeled(target.batch(0)) is not None:
+        return _labeled_targets(target)
     tokens = required(target.tokens)
     try:
         measurement: Measurement | None = trained(target)
@@ -132,11 +132,19 @@ def _masked(target: Target, batch: TrainedBatch) -> TrainedBatch:
     return TrainedBatch(batch.x[:n], None if batch.y is None else batch.y[:n], trained, few)
 
 
-def _has_labels_of_ids(target: Target) -> bool:
-    """Return whether the batch has ids [B, T] and `labels` [B, T] for them."""
-    integers = [(path, t) for path, t in tensors_in(target.batch(0)) if are_ids(t)]
-    labels = [t for path, t in integers if path[-1:] and path[-1].name == "labels"]
-    return any(t is not y and t.shape == y.shape for y in labels for _, t in integers)
+def _labeled_targets(target: Target) -> TrainedTargets:
+    """Return the targets of a model that returns the log-probabilities of its labels."""
+    shift = 0
+    batches = []
+    for step in range(MEASURED_STEPS if target.varies else 1):
+        batch = target.batch(step)
+        pair = labeled(batch)
+        assert pair is not None
+        shift, counted = counted_labels(target, batch)
+        moved = shifted(pair.labels, shift)
+        trained = moved.masked_fill((moved < 0) | ~counted, target.ignored)
+        batches.append(TrainedBatch(pair.x, pair.labels, trained, batch))
+    return TrainedTargets(batches, shift, None, shift)
 
 
 def _labels_before_the_shift(batch: TrainedBatch) -> Tensor | None:

@@ -29,6 +29,7 @@ from tui_lab.core.doctor.checks.data.unrelated_rows import length_of_unrelated_r
 from tui_lab.core.doctor.checks.data.unused_ends import unused_ends, unused_share
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.measures.dependence import TOLERANCE, other_tokens
+from tui_lab.core.doctor.measures.label_log_probs import sees_only_earlier
 from tui_lab.core.doctor.measures.trained_targets import (
     AGREEMENT,
     TrainedTargets,
@@ -90,7 +91,7 @@ def _judge(target: Target, trained: TrainedTargets, x: Tensor, y: Tensor, labels
     elif not target.causal and _offset(x, y, target.ignored) == -1 and _sees_only_earlier(target):
         # A task may ask for an earlier input.
         yield replace(wrong_shift(target, trained, x, y, -2), kind="hint")
-    elif not target.causal and not (labels is None and _sees_only_earlier(target)):
+    elif not target.causal and not ((labels is None or target.tokens is None) and _sees_only_earlier(target)):
         raise NotApplicable("positions may see later ones, so their targets are no shift of the ids")
     elif (misplaced := _misplaced(target, trained, x, y, next_token(x))) is not None:
         yield misplaced
@@ -254,6 +255,8 @@ def _uncounted(target: Target, trained: TrainedTargets) -> Iterator[Finding]:
 
 def _sees_only_earlier(target: Target) -> bool:
     """Return whether the last token of the probe leaves all earlier logits as they are."""
+    if target.tokens is None:
+        return sees_only_earlier(target)
     x = target.probe.x
     changed = x.clone()
     changed[:, -1] = x[:, 0]
@@ -270,6 +273,8 @@ def _is_blind_to_own_token(target: Target) -> bool:
     As of a model that shifts its inputs itself, or that puts the states of a decision transformer (Chen et al. 2021)
     before the actions that it predicts from them.
     """
+    if target.tokens is None:
+        return False
     x = target.probe.x
     if x.shape[1] < SHORT_ROW or target.fixed_shape:
         return False

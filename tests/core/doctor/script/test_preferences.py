@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -178,3 +179,54 @@ def test_frozen_reference_is_healthy() -> None:
     assert results(trained_reference.check, frozen) == [("not applicable", "")]
     assert results(targets.check, frozen) == []
     assert results(trained_reference.check, preference()) == [("not applicable", "")]
+
+
+class ScoresLabels(nn.Module):
+    """As a model under TRL's trainers: it shifts the labels and returns their log-probabilities, and no logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = Causal()
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> Any:
+        following = labels[:, 1:]
+        log_probs = gathered(self.model(input_ids)[:, :-1], following.clamp(min=0))
+        return {"log_probs": log_probs.masked_fill(following < 0, 0.0), "entropy": torch.zeros(len(labels))}
+
+
+def of_labels(change: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = lambda ids, labels: (ids, labels)) -> Target:
+    """Return the target of DPO with such a model. change: what is wrong with its ids and labels."""
+
+    def loss(model: nn.Module, step: int) -> Tensor:
+        x, y, mask = batch(step)
+        ids = torch.cat([x, y[:, -1:]], dim=1)
+        answers = ids.masked_fill(~F.pad(mask, (1, 0)), -100)
+        ids, labels = change(ids, answers)
+        scores = model(input_ids=ids, attention_mask=(ids != PADDING).long(), labels=labels)["log_probs"].sum(1)
+        chosen, rejected = scores.chunk(2)
+        return -F.logsigmoid(0.5 * (chosen - rejected)).mean()
+
+    return examined(ScoresLabels(), loss)
+
+
+def prompts_only(ids: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    return ids, ids.masked_fill((labels >= 0) | (ids == PADDING), -100)
+
+
+def shifted_before(ids: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    return ids[:, :-1], labels[:, 1:]
+
+
+def of_other_half(ids: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    return ids.roll(PAIRS, 0), labels
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [(prompts_only, "ignored_targets"), (shifted_before, "double_shift"), (of_other_half, "swapped_rows")],
+)
+def test_labels_of_a_model_without_logits_are_judged(
+    change: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], code: str
+) -> None:
+    assert results(targets.check, of_labels()) == []
+    assert results(targets.check, of_labels(change)) == [("finding", code)]
