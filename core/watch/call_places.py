@@ -61,10 +61,10 @@ def _place(code: CodeType, last_instruction: int) -> CallPlace:
     nodes = every[scope:]
     call = nodes[-1]
     loops = [loop for node in reversed(nodes) for loop in _loops(node, nodes)]
-    given = [*call.args, *(word.value for word in call.keywords)] if isinstance(call, ast.Call) else []
+    arguments = [*call.args, *(word.value for word in call.keywords)] if isinstance(call, ast.Call) else []
     return CallPlace(
-        arguments=tuple(_names(*given)),
-        origins=tuple(_origins(given, nodes[0], first)),
+        arguments=tuple(_names(*arguments)),
+        origins=tuple(_origins(arguments, nodes[0], first)),
         results=tuple(name for node in nodes for name in _results(node, nodes)),
         variables=tuple(name.id for target, _, _ in loops for name in ast.walk(target) if isinstance(name, ast.Name)),
         loops=tuple(Loop(tuple(_names(iterated)), _trains(node)) for _, iterated, node in loops),

@@ -215,8 +215,8 @@ def code_recorder(run: Path, put: Callable[[ev.Event | Job], None]) -> CodeRecor
 def _library_folders() -> tuple[str, ...]:
     """Return the folders of Python's own modules and of this package, each with a separator at its end."""
     paths = sysconfig.get_paths()
-    own = str(Path(sys.modules[PACKAGE].__file__ or "").parent)
-    return tuple(folder + os.sep for folder in (own, paths["stdlib"], paths["platstdlib"]))
+    own_folder = str(Path(sys.modules[PACKAGE].__file__ or "").parent)
+    return tuple(folder + os.sep for folder in (own_folder, paths["stdlib"], paths["platstdlib"]))
 
 
 def _is_library(file: str, folders: tuple[str, ...]) -> bool:

@@ -144,10 +144,10 @@ def _as_given(name: str, calls: Sequence[tuple[FrameType, CallPlace, int]]) -> s
 def _in_variables(frame: FrameType, place: CallPlace) -> str:
     """Return the string in a variable of a function that names a part."""
     code = frame.f_code
-    own = (*code.co_varnames, *code.co_cellvars, *code.co_freevars, *place.variables)
+    own_names = (*code.co_varnames, *code.co_cellvars, *code.co_freevars, *place.variables)
     variables = locals_of(frame)
     for name in SPLIT_NAMES:
-        value = variables.get(name) if name in own else None
+        value = variables.get(name) if name in own_names else None
         if isinstance(value, str) and 0 < len(value) <= MAX_LENGTH:
             return value
     for names in (place.variables, (*_parameters(code), *code.co_freevars)):

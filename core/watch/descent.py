@@ -23,6 +23,6 @@ def descent_rate(change: Tensor, gradient: Tensor, rounding: float) -> float | N
         return None
     rate = -float(change.dot(gradient)) / square
     size = float(change.norm())
-    rest = float((change + rate * gradient).norm())
-    is_multiple = size > CLEAR * rounding and rest <= SAME_DIRECTION * size + rounding
+    remainder = float((change + rate * gradient).norm())
+    is_multiple = size > CLEAR * rounding and remainder <= SAME_DIRECTION * size + rounding
     return rate if is_multiple and rate else None

@@ -53,8 +53,8 @@ class AverageWatch:
             return
         self._model = model
         self._search_update = number
-        own = {id(module) for module in model.modules()}
-        modules = [obj for obj in gc.get_objects() if issubclass(type(obj), nn.Module) and id(obj) not in own]
+        own_modules = {id(module) for module in model.modules()}
+        modules = [obj for obj in gc.get_objects() if issubclass(type(obj), nn.Module) and id(obj) not in own_modules]
         averaged = {id(m) for module in modules if isinstance(module, AveragedModel) for m in module.modules()}
         structure = _structure(model)
         for module in modules:

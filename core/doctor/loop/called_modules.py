@@ -43,13 +43,13 @@ class CalledModules:
         called = list(self._called.values())
         if self.model is not None or not called:
             return self.model
-        wanted = {id(p) for p in parameters_of(optimizers)}
+        optimized = {id(p) for p in parameters_of(optimizers)}
 
         def n_owned(module: nn.Module) -> int:
-            return len(wanted & {id(p) for p in module.parameters()})
+            return len(optimized & {id(p) for p in module.parameters()})
 
         model = max(called, key=lambda module: (n_owned(module), sum(p.numel() for p in module.parameters())))
-        if len(called) > 1 and n_owned(model) < len(wanted):
+        if len(called) > 1 and n_owned(model) < len(optimized):
             whole = next(iter(candidates(optimizers)), model)
             model = max((model, whole), key=n_owned)
         self.model = model

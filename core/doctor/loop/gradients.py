@@ -177,8 +177,8 @@ class GradientBook:
             added = gradient.clone() if before is None else gradient - before
             if scale != 1.0:
                 added /= scale
-            given = self.update.given.get(key)
-            self.update.given[key] = added if given is None else given.add_(added)
+            given_before = self.update.given.get(key)
+            self.update.given[key] = added if given_before is None else given_before.add_(added)
             cycle = self._cycles[key]
             cycle.was_given = cycle.was_given or bool(added.any())
             is_kept = before is not None and self._norms_before[key] == cycle.norm_after_step

@@ -66,8 +66,9 @@ def course_text(course: LossCourse) -> str:
     i = broken[0]
     if len(broken) < len(course.values) - i:
         finite = [(n, v) for n, v in zip(course.numbers, course.values, strict=True) if math.isfinite(v)]
-        rest = replace(course, numbers=tuple(n for n, _ in finite), values=tuple(v for _, v in finite))
-        return f"{rest} ({_means_text(rest)}; {len(broken)} other{'' if len(broken) == 1 else 's'} not finite)"
+        finite_course = replace(course, numbers=tuple(n for n, _ in finite), values=tuple(v for _, v in finite))
+        others = f"{len(broken)} other{'' if len(broken) == 1 else 's'} not finite"
+        return f"{finite_course} ({_means_text(finite_course)}; {others})"
     since = f"{course.values[i]:g} from update {course.numbers[i] + 1} on"
     return f"{course.values[0]:.4g}, {since}, after {course.values[i - 1]:.4g}" if i else since
 

@@ -103,9 +103,9 @@ def _keeps_rest(parameter: Tensor, optimizer: Optimizer) -> bool:
         if value.dtype == torch.float32 and float((value.to(weight.dtype) == weight).float().mean()) > 0.99:
             return True
         is_used = (weight != 0) & (value != 0)
-        rest = (value.float() / _digit(weight))[is_used]
-        # The rest is at most half of a digit, for weights of any size and of both signs; a mean of gradients is not.
-        if len(rest) >= 8 and float(rest.abs().max()) <= 0.52 and float(rest.min()) < 0 < float(rest.max()):
+        lost = (value.float() / _digit(weight))[is_used]
+        # What is lost is at most half a digit, for weights of any size and both signs; a mean of gradients is not.
+        if len(lost) >= 8 and float(lost.abs().max()) <= 0.52 and float(lost.min()) < 0 < float(lost.max()):
             return True
     return False
 

@@ -74,8 +74,8 @@ def _holds(value: Tensor | Array, x: Tensor) -> bool:
     """Return whether x was cut from a tensor or array, or its first row is among its rows, or in a stream of ids."""
     if x.is_floating_point() and len(value) == len(x):
         return False  # All of its rows are trained on, with some of their features.
-    own, region = region_of(x), region_of(value)
-    if own is not None and region is not None and region.start <= own.start and own.stop <= region.stop:
+    x_region, region = region_of(x), region_of(value)
+    if x_region is not None and region is not None and region.start <= x_region.start and x_region.stop <= region.stop:
         return True
     rows, data = _array(x), _array(value)
     if rows is None or data is None or data.size > MAX_VALUES:

@@ -110,28 +110,28 @@ class Copies:
 
     def _object(self, value: Any) -> Any:
         """Copy an object that holds the model or an optimizer, such as a scheduler; its other attributes are shared."""
-        own = copy.copy(value)
-        self._remember(value, own)
+        copied = copy.copy(value)
+        self._remember(value, copied)
         for name, attribute in vars(value).items():
-            object.__setattr__(own, name, self._rebound(attribute))
-        if isinstance(own, torch.optim.lr_scheduler.LRScheduler):
+            object.__setattr__(copied, name, self._rebound(attribute))
+        if isinstance(copied, torch.optim.lr_scheduler.LRScheduler):
             # At its first step a scheduler warns if its optimizer's step is not the method that it wrapped.
-            own._step_count = max(2, own._step_count)
-        return own
+            copied._step_count = max(2, copied._step_count)
+        return copied
 
     def _function(self, function: types.FunctionType) -> types.FunctionType:
         cells = tuple(types.CellType() for _ in function.__closure__ or ())
         space = self._globals(function)
-        own = types.FunctionType(function.__code__, space, function.__name__, function.__defaults__, cells)
-        own.__kwdefaults__ = function.__kwdefaults__
-        own.__dict__.update(function.__dict__)
-        self._remember(function, own)
+        copied = types.FunctionType(function.__code__, space, function.__name__, function.__defaults__, cells)
+        copied.__kwdefaults__ = function.__kwdefaults__
+        copied.__dict__.update(function.__dict__)
+        self._remember(function, copied)
         for cell, original in zip(cells, function.__closure__ or (), strict=True):
             if (content := _content(original)) is not _EMPTY:
                 cell.cell_contents = self._rebound(content)
         if function.__defaults__:
-            own.__defaults__ = tuple(map(self._rebound, function.__defaults__))
-        return own
+            copied.__defaults__ = tuple(map(self._rebound, function.__defaults__))
+        return copied
 
     def _globals(self, function: types.FunctionType) -> dict[str, Any]:
         """Return the function's globals, with copies for originals."""

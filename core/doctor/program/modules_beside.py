@@ -22,15 +22,16 @@ def names_beside(target: Target) -> set[str]:
     if target.record is None or type(target.model) is not nn.ModuleList:
         return set()
     held = {id(p) for p in parameters_of(target.optimizers)}
-    given = {id(p) for p in target.record.with_gradient}
+    ids_with_gradient = {id(p) for p in target.record.with_gradient}
     names: set[str] = set()
     trained = [module for module in target.model if any(id(p) in held for p in module.parameters())]
     for number, module in enumerate(target.model):
-        own = dict(module.named_parameters())
-        if any(id(p) in held for p in own.values()):
+        parameters = dict(module.named_parameters())
+        if any(id(p) in held for p in parameters.values()):
             continue
-        if not any(id(p) in given for p in own.values()) or any(is_copy(module, other) for other in trained):
-            names |= {f"{number}.{name}" for name in own}
+        gets_gradient = any(id(p) in ids_with_gradient for p in parameters.values())
+        if not gets_gradient or any(is_copy(module, other) for other in trained):
+            names |= {f"{number}.{name}" for name in parameters}
     return names
 
 

@@ -47,9 +47,9 @@ class _Context:
         self._frames = [frame for trace in traces for frame, _ in reversed(trace)]
         files = [frame.f_code.co_filename for frame in self._frames]
         self._files = list(dict.fromkeys(file for file in files if is_user_code(file)))
-        own = [frame for frame in self._frames if is_user_code(frame.f_code.co_filename)]
+        frames_of_user = [frame for frame in self._frames if is_user_code(frame.f_code.co_filename)]
         self._lines = {id(frame): line for frame, line in next(filter(None, traces), [])}
-        self._own = own[0] if own else None
+        self._innermost = frames_of_user[0] if frames_of_user else None
 
     def line(self, *matches: Match) -> str:
         """Return the user's line that matches; else the innermost one that the error passed through."""
@@ -57,10 +57,10 @@ class _Context:
             place = only_line(self._files, match)
             if place is not None:
                 return f"{shown_file(place[0])}:{place[1]}"
-        if self._own is None:
+        if self._innermost is None:
             return ""
-        line = self._lines.get(id(self._own), self._own.f_lineno)
-        return f"{shown_file(self._own.f_code.co_filename)}:{line}"
+        line = self._lines.get(id(self._innermost), self._innermost.f_lineno)
+        return f"{shown_file(self._innermost.f_code.co_filename)}:{line}"
 
     def values(self) -> Iterator[Any]:
         """Yield the variables of all functions."""

@@ -86,9 +86,12 @@ def _scheduled_rates(optimizer: Optimizer, updates: int = MAX_SCHEDULED) -> list
     The scheduler itself is run on: the script has ended.
     """
     schedulers = [thing for thing in gc.get_objects() if issubclass(type(thing), LRScheduler)]
-    own = [s for s in schedulers if getattr(s, "optimizer", None) is optimizer and not isinstance(s, ReduceLROnPlateau)]
-    inner = {id(part) for s in own for part in getattr(s, "_schedulers", ())}  # Of SequentialLR and ChainedScheduler.
-    scheduler = next((s for s in own if id(s) not in inner), None)
+    own_schedulers = [
+        s for s in schedulers if getattr(s, "optimizer", None) is optimizer and not isinstance(s, ReduceLROnPlateau)
+    ]
+    # SequentialLR and ChainedScheduler have others inside.
+    inner = {id(part) for s in own_schedulers for part in getattr(s, "_schedulers", ())}
+    scheduler = next((s for s in own_schedulers if id(s) not in inner), None)
     if scheduler is None:
         return None
     before = [float(group["lr"]) for group in optimizer.param_groups]

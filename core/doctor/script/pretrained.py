@@ -21,9 +21,9 @@ class PretrainedModels:
 
     def has_loaded(self, model: Any) -> bool:
         """Return whether the model, or a part of it, was loaded."""
-        own = {id(p) for p in model.parameters()}
+        parameter_ids = {id(p) for p in model.parameters()}
         loaded = [each for reference in self._models if (each := reference()) is not None]
-        return any(id(p) in own for each in loaded for p in each.parameters())
+        return any(id(p) in parameter_ids for each in loaded for p in each.parameters())
 
     def _replace(self) -> None:
         kind = sys.modules[MODULE].PreTrainedModel

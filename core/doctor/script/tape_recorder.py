@@ -287,11 +287,11 @@ class TapeRecorder(TorchFunctionMode):
         last = self._number(result)
         if any(self._entries[number].in_place for number in range(last + 1)):
             return list(range(last + 1))
-        wanted = {last}
+        needed = {last}
         for number in range(last, -1, -1):
-            if number in wanted:
-                wanted |= {self._number(reference) for reference in self._entries[number].references}
-        return sorted(wanted - {-1})
+            if number in needed:
+                needed |= {self._number(reference) for reference in self._entries[number].references}
+        return sorted(needed - {-1})
 
     def _number(self, reference: Reference) -> int:
         """Return the entry that gave a tensor; -1 if it is from elsewhere."""

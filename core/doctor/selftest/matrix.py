@@ -82,30 +82,30 @@ def trials(seed: int = 0) -> Iterator[Trial]:
 
 
 def _faulty(fault: str, seed: int) -> Iterator[Trial]:
-    own = zlib.crc32(f"{seed} {fault}".encode())
+    case_seed = zlib.crc32(f"{seed} {fault}".encode())
     for preset in PRESETS:
         if preset == "reverse" or fault not in ONLY_REVERSE:
-            yield Trial(preset, fault, own % 1000, _preset(preset, own % 1000, fault))
+            yield Trial(preset, fault, case_seed % 1000, _preset(preset, case_seed % 1000, fault))
     for i, task in enumerate(("reverse", "text")):
         if task == "reverse" or fault not in ONLY_REVERSE:
-            yield Trial(f"random {task}", fault, own + i, _random(own + i, task, fault))
+            yield Trial(f"random {task}", fault, case_seed + i, _random(case_seed + i, task, fault))
     for model in REFERENCE_MODELS:
         if model.available and applies(model, fault):
-            config = _text(own, fault)
-            yield Trial(model.name, fault, own, partial(reference_target, model, config))
+            config = _text(case_seed, fault)
+            yield Trial(model.name, fault, case_seed, partial(reference_target, model, config))
 
 
 def _healthy(number: int, seed: int) -> Iterator[Trial]:
-    own = zlib.crc32(f"{seed} healthy {number}".encode())
+    case_seed = zlib.crc32(f"{seed} healthy {number}".encode())
     if number < PRESET_SEEDS:
         for preset in PRESETS:
             yield Trial(preset, None, number, _preset(preset, number, None), number)
     for task in ("reverse", "text"):
-        yield Trial(f"random {task}", None, own, _random(own, task, None), number)
+        yield Trial(f"random {task}", None, case_seed, _random(case_seed, task, None), number)
     for model in REFERENCE_MODELS:
         if model.available:
-            config = _text(own, None)
-            yield Trial(model.name, None, own, partial(reference_target, model, config), number)
+            config = _text(case_seed, None)
+            yield Trial(model.name, None, case_seed, partial(reference_target, model, config), number)
 
 
 def _preset(name: str, seed: int, fault: str | None) -> Callable[[], Target]:

@@ -112,8 +112,8 @@ def _evidence_of_sigmoid(measurement: Measurement, target: Target) -> str | None
 
 def _has_binary_targets(target: Target) -> bool:
     """Return whether the batch has a tensor, other than its first, of zeros and ones only."""
-    rest = list(tensors_of(target.probe.batch))[1:]
-    return any(bool(((t == 0) | (t == 1)).all()) for t in rest)
+    later_tensors = list(tensors_of(target.probe.batch))[1:]
+    return any(bool(((t == 0) | (t == 1)).all()) for t in later_tensors)
 
 
 def _spread(weights: Tensor) -> float:

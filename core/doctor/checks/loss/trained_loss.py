@@ -144,9 +144,9 @@ def _is_loss_scale(trace: UpdateTrace, ratio: float) -> bool:
     """Return whether the loss was multiplied by a power of two that the step does not see any more."""
     if ratio < 2 or abs(math.log2(ratio) - round(math.log2(ratio))) > 0.01:
         return False
-    received = _norm(list(trace.received.values()))
-    given = _norm([trace.given[key] for key in trace.received if key in trace.given])
-    return received <= 1.01 * given / ratio
+    received_norm = _norm(list(trace.received.values()))
+    given_norm = _norm([trace.given[key] for key in trace.received if key in trace.given])
+    return received_norm <= 1.01 * given_norm / ratio
 
 
 def _norm(gradients: Sequence[Tensor]) -> float:

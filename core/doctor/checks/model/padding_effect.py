@@ -118,9 +118,9 @@ def _added(target: Target, model: nn.Module) -> _Effect:
     alone, together = _both(model, ids, padded, mask, places)
     if alone is None or together is None or alone.dim() != 3 or together.shape[1] != padded.shape[1]:
         raise NotApplicable("the model returns no logits for each position")
-    own = together[:, k:] if causal else together[:, :n]
+    unpadded = together[:, k:] if causal else together[:, :n]
     side = "before" if causal else "after"
-    return _Effect(relative_difference(own, alone), f"{k} masked tokens {side} a row")
+    return _Effect(relative_difference(unpadded, alone), f"{k} masked tokens {side} a row")
 
 
 def _continued_places(model: nn.Module, mask: Tensor) -> dict[str, Tensor]:

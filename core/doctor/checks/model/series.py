@@ -163,9 +163,9 @@ class _Statistics(TorchFunctionMode):
             result = func(*args, **kwargs) if values is None else values
             self.values += [result] if number is None else []
             return result
-        own = (norm.mean(dim=-1, keepdim=True), norm.var(dim=-1, keepdim=True, correction=0))
-        self.values += [own] if number is None else []
-        mean, variance = values or own
+        own_statistics = (norm.mean(dim=-1, keepdim=True), norm.var(dim=-1, keepdim=True, correction=0))
+        self.values += [own_statistics] if number is None else []
+        mean, variance = values or own_statistics
         return _affine(name, ((norm - mean) / (variance + 1e-5).sqrt()).view_as(x), args, kwargs)
 
 

@@ -109,13 +109,15 @@ def _unexplained(target: Target, missing: list[str]) -> list[str]:
     A bias has none where its layer has one and it cancels in the loss: of a score that is only compared with others, as
     in a reward model or a contrastive loss, or of a potential of which only the slope counts.
     """
-    given = {id(p) for p in target.record.with_gradient} if target.record is not None else set()
+    ids_with_gradient = {id(p) for p in target.record.with_gradient} if target.record is not None else set()
     parameters = dict(target.model.named_parameters())
     unneeded = names_beside(target)
     return [
         name
         for name in missing
-        if id(parameters.get(name)) not in given and name not in unneeded and not _cancels(name, parameters, missing)
+        if id(parameters.get(name)) not in ids_with_gradient
+        and name not in unneeded
+        and not _cancels(name, parameters, missing)
     ]
 
 
@@ -183,8 +185,8 @@ def _family(name: str, model: nn.Module) -> str:
     """Return the family of a parameter; the modules that a script calls, in a list of ours, are no experts."""
     if type(model) is not nn.ModuleList:
         return family_of(name)
-    number, _, rest = name.partition(".")
-    family = family_of(rest)
+    number, _, name_in_module = name.partition(".")
+    family = family_of(name_in_module)
     return f"{number}.{family}" if family else ""
 
 

@@ -182,10 +182,10 @@ def _trials(target: Target, constant: float | None) -> list[Trial]:
     if n < MIN_TRIAL_UPDATES or (target.varies and _repeats_soon(target)):
         return []
     start = _try(target, 1.0, 0)
-    own = _try(target, 1.0, n)
-    if own.loss < CLEARLY_LOWER * (start.loss if constant is None else constant):
+    own_trial = _try(target, 1.0, n)
+    if own_trial.loss < CLEARLY_LOWER * (start.loss if constant is None else constant):
         return []
-    return [own, *(_try(target, factor, n) for factor in RATES)]
+    return [own_trial, *(_try(target, factor, n) for factor in RATES)]
 
 
 def _better(trials: Sequence[Trial], target: Target, constant: float | None) -> Trial | None:
@@ -193,14 +193,14 @@ def _better(trials: Sequence[Trial], target: Target, constant: float | None) -> 
 
     constant: as for `_trials`. Only targets that belong to their inputs let other batches fall below it.
     """
-    own, *lower = trials
-    fits_others = [t for t in lower if not target.varies or t.other < GENERALIZES * _or_infinite(own.other)]
-    learned = [trial for trial in fits_others if trial.loss < CLEARLY_LOWER * _or_infinite(own.loss)]
+    own_trial, *lower = trials
+    fits_others = [t for t in lower if not target.varies or t.other < GENERALIZES * _or_infinite(own_trial.other)]
+    learned = [trial for trial in fits_others if trial.loss < CLEARLY_LOWER * _or_infinite(own_trial.loss)]
     if not learned and constant is not None and _by_heart(trials) is not None:
         learned = [
             trial
             for trial in fits_others
-            if trial.loss < SLIGHTLY_LOWER * _or_infinite(own.loss) and trial.other < GENERALIZES * constant
+            if trial.loss < SLIGHTLY_LOWER * _or_infinite(own_trial.loss) and trial.other < GENERALIZES * constant
         ]
     return min(learned, key=lambda trial: trial.loss) if learned else None
 
@@ -216,15 +216,15 @@ def _table(trials: Sequence[Trial]) -> tuple[str, ...]:
 
 
 def _rate_too_high(course: LossCourse, constant: float | None, trials: Sequence[Trial], better: Trial) -> Finding:
-    own = trials[0]
+    own_trial = trials[0]
     return Finding(
         code="lr_too_high",
-        title=f"The learning rate {own.lr:g} is too high: the loss "
+        title=f"The learning rate {own_trial.lr:g} is too high: the loss "
         + ("does not fall with it" if constant is None else "stays at that of a model that ignores its input")
         + f"; with {better.lr:g}, it falls.",
-        evidence=f"{_course(course, constant)}; {own.n} updates on {N_BATCHES} of its batches reach {better.loss:.4g} "
-        f"with {better.lr:g}, and {own.loss:.4g} with {own.lr:g}; of other batches {better.other:.4g} and "
-        f"{own.other:.4g}",
+        evidence=f"{_course(course, constant)}; {own_trial.n} updates on {N_BATCHES} of its batches reach "
+        f"{better.loss:.4g} with {better.lr:g}, and {own_trial.loss:.4g} with {own_trial.lr:g}; "
+        f"of other batches {better.other:.4g} and {own_trial.other:.4g}",
         why="Steps this large overshoot every minimum.",
         fix=f"Try {better.lr:g}, then halve or double it.",
         drawing=_table(trials),

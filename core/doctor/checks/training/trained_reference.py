@@ -60,8 +60,8 @@ def _readings(target: Target, modules: Collection[nn.Module]) -> dict[nn.Module,
     try:
         with target.evaluating(), torch.enable_grad():
             loss = target.loss(target.batch(0))
-            found = {module: _logits(called) for module, called in outputs.items()}
-            logits = {module: tensor for module, tensor in found.items() if tensor is not None}
+            last_logits = {module: _logits(called) for module, called in outputs.items()}
+            logits = {module: tensor for module, tensor in last_logits.items() if tensor is not None}
             gradients = torch.autograd.grad(loss, list(logits.values()), allow_unused=True) if logits else ()
     finally:
         for handle in handles:
