@@ -1,7 +1,6 @@
 """Find the model of a script: the outermost module that owns the parameters of its optimizers and is called."""
 
 import functools
-import gc
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
@@ -9,6 +8,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from tui_lab.core.watch.script_objects import instances_of
 
 MAX_CANDIDATES = 8
 X_NAMES = ("input_ids", "idx", "x", "tokens", "inputs", "ids", "src", "input")
@@ -51,10 +52,8 @@ def candidates(optimizers: Iterable[Optimizer]) -> list[nn.Module]:
 
     A training framework wraps the model in modules that it never calls, so the caller takes the first that is called.
     """
-    wanted = {id(p) for p in parameters_of(optimizers)}
-    # By type: isinstance would ask objects for their __class__, which proxies answer with code.
-    modules = [thing for thing in gc.get_objects() if issubclass(type(thing), nn.Module)]
-    owned = [(len(wanted & _parameter_ids(module)), module) for module in modules]
+    optimized = {id(p) for p in parameters_of(optimizers)}
+    owned = [(len(optimized & _parameter_ids(module)), module) for module in instances_of(nn.Module)]
     most = max((count for count, _ in owned), default=0)
     if most == 0:
         return []

@@ -1,6 +1,5 @@
 """Finds averaged copies of a model, and whether their buffers follow those of the model."""
 
-import gc
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from tui_lab.core.doctor.loop.observed import AveragedCopy
 from tui_lab.core.watch.model_calls import is_sharded
+from tui_lab.core.watch.script_objects import instances_of
 
 SEARCH_AT = 3
 """The update after which copies are looked for; the model must have been found."""
@@ -54,7 +54,7 @@ class AverageWatch:
         self._model = model
         self._search_update = number
         own_modules = {id(module) for module in model.modules()}
-        modules = [obj for obj in gc.get_objects() if issubclass(type(obj), nn.Module) and id(obj) not in own_modules]
+        modules = [module for module in instances_of(nn.Module) if id(module) not in own_modules]
         averaged = {id(m) for module in modules if isinstance(module, AveragedModel) for m in module.modules()}
         structure = _structure(model)
         for module in modules:

@@ -1,7 +1,6 @@
 """Optimizers as they are at the start of a training, with the largest rates that their schedules reach."""
 
 import contextlib
-import gc
 import math
 import time
 from collections.abc import Collection, Sequence
@@ -14,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.script.capture import Capture
+from tui_lab.core.watch.script_objects import instances_of
 from tui_lab.core.watch.updates_by_hand import ByHand
 
 MAX_SCHEDULED = 4000
@@ -85,9 +85,10 @@ def _scheduled_rates(optimizer: Optimizer, updates: int = MAX_SCHEDULED) -> list
 
     The scheduler itself is run on: the script has ended.
     """
-    schedulers = [thing for thing in gc.get_objects() if issubclass(type(thing), LRScheduler)]
     own_schedulers = [
-        s for s in schedulers if getattr(s, "optimizer", None) is optimizer and not isinstance(s, ReduceLROnPlateau)
+        s
+        for s in instances_of(LRScheduler)
+        if getattr(s, "optimizer", None) is optimizer and not isinstance(s, ReduceLROnPlateau)
     ]
     # SequentialLR and ChainedScheduler have others inside.
     inner = {id(part) for s in own_schedulers for part in getattr(s, "_schedulers", ())}

@@ -1,6 +1,5 @@
 """Do the updates reach all parameters of the model, and are none shared by mistake? Cost: none."""
 
-import gc
 from collections.abc import Iterator, Mapping
 
 from torch import Tensor, nn
@@ -11,6 +10,7 @@ from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.program.modules_beside import names_beside
 from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.watch.model_search import parameters_of
+from tui_lab.core.watch.script_objects import instances_of
 
 
 def check(target: Target) -> Iterator[Finding]:
@@ -100,9 +100,12 @@ def _left_out(target: Target, record: LoopRecord) -> Iterator[Finding]:
 
 def _ids_in_modules() -> set[int]:
     """Return the ids of the parameters of all modules in this process."""
-    # By type: isinstance would ask objects for their __class__, which proxies answer with code.
-    modules = [thing for thing in gc.get_objects() if issubclass(type(thing), nn.Module)]
-    return {id(p) for module in modules for p in vars(module).get("_parameters", {}).values() if p is not None}
+    return {
+        id(p)
+        for module in instances_of(nn.Module)
+        for p in vars(module).get("_parameters", {}).values()
+        if p is not None
+    }
 
 
 def _replaced(missing: Mapping[str, Tensor], foreign: list[Tensor]) -> dict[str, Tensor]:
