@@ -17,13 +17,13 @@ Ids = npt.NDArray[np.int64]
 def search_windows(search: Search, dataset: TextWindows, other: TextWindows, ids: Ids) -> DuplicateCounts:
     starts = ids * dataset.stride
     windows = dataset.tokens[starts[:, None] + np.arange(dataset.length + 1)]
-    own = starts if search.is_same else None
-    copies = find_copies(other.tokens, windows, own, search.threshold, search.report)
+    own_starts = starts if search.is_same else None
+    copies = find_copies(other.tokens, windows, own_starts, search.threshold, search.report)
     order = sorted(
         (w for w, each in enumerate(copies) if each.nearest or each.n_exact),
         key=lambda w: (-copies[w].n_exact, -copies[w].n_near, w),
     )
-    chosen = _first_of_groups(order, copies, own, dataset.length, search.top)
+    chosen = _first_of_groups(order, copies, own_starts, dataset.length, search.top)
     listed = []
     tokenizer = search.task.tokenizer
     for w, example in zip(chosen, shown_examples(dataset, search.part, ids[chosen], tokenizer), strict=True):

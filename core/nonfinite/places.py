@@ -144,8 +144,8 @@ def _users_line(frames: Iterable[tuple[str, int]]) -> str:
 
     "" if the replay itself comes first.
     """
-    rest = dropwhile(lambda frame: frame[0].startswith((_HERE, _TORCH)), frames)
-    for path, number in takewhile(lambda frame: not frame[0].startswith(_DRIVERS), rest):
+    frames_outside = dropwhile(lambda frame: frame[0].startswith((_HERE, _TORCH)), frames)
+    for path, number in takewhile(lambda frame: not frame[0].startswith(_DRIVERS), frames_outside):
         is_library = path.startswith(_STDLIB) and "site-packages" not in path
         if not is_library and not path.startswith(("<", _TORCH, _OURS)):
             return f"{path}:{number}"

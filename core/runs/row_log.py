@@ -295,13 +295,13 @@ def _valid(records: Array, content: bytes, position: int, last_step: int) -> int
 
 def _is_damaged(content: bytes, valid: int) -> bool:
     """Return whether what follows the valid records is more than the beginning of one."""
-    rest = content[valid:]
-    if len(rest) < _HEADER.itemsize:
+    tail = content[valid:]
+    if len(tail) < _HEADER.itemsize:
         return False
-    header = np.frombuffer(rest, _HEADER, 1)[0]
+    header = np.frombuffer(tail, _HEADER, 1)[0]
     n = int(header["n"])
     is_header = header["magic"] == _MAGIC and 0 <= n <= _LARGEST_BATCH
-    return not is_header or len(rest) >= _HEADER.itemsize + _ROW_BYTES * n
+    return not is_header or len(tail) >= _HEADER.itemsize + _ROW_BYTES * n
 
 
 def _end_of(content: bytes, step: int) -> int:

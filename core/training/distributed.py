@@ -200,16 +200,16 @@ class DistributedGroup(ProcessGroup):
     def commands(self, waiting: cmd.CommandQueue, *, wait: bool) -> list[cmd.Command]:
         """Return the commands of rank 0, and Stop from any rank: a signal may reach one machine only."""
         is_first = self.rank == 0
-        own = _drain(waiting, wait=wait and is_first, timeout=HEARTBEAT_SECONDS)
-        data = _to_bytes(own) if is_first and own else b""
-        stop_here = not is_first and any(isinstance(command, cmd.Stop) for command in own)
+        waiting_here = _drain(waiting, wait=wait and is_first, timeout=HEARTBEAT_SECONDS)
+        data = _to_bytes(waiting_here) if is_first and waiting_here else b""
+        stop_here = not is_first and any(isinstance(command, cmd.Stop) for command in waiting_here)
         size_and_stop = torch.tensor([len(data), stop_here])
         with _translate_errors(self.rank):
             dist.all_reduce(size_and_stop, op=dist.ReduceOp.MAX)
         size, stop = size_and_stop.tolist()
         if size:
             data = self.broadcast(data)
-        received = own if is_first else _from_bytes(data) if data else []
+        received = waiting_here if is_first else _from_bytes(data) if data else []
         return [*received, cmd.Stop()] if stop else received
 
     def broadcast(self, data: bytes, source: int = 0) -> bytes:

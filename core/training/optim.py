@@ -22,7 +22,7 @@ def build_optimizers(model: nn.Module, config: OptimConfig) -> list[Optimizer]:
     if config.name == "muon":
         # Jordan et al. 2024: orthogonalized momentum for hidden matrices, AdamW for embeddings, head and vectors.
         hidden = [p for n, p in model.named_parameters() if p.dim() == 2 and n.startswith("layers.")]
-        rest = [p for n, p in model.named_parameters() if p.dim() == 2 and not n.startswith("layers.")]
+        other_matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and not n.startswith("layers.")]
         return [
             Muon(
                 hidden,
@@ -31,7 +31,7 @@ def build_optimizers(model: nn.Module, config: OptimConfig) -> list[Optimizer]:
                 weight_decay=config.weight_decay,
                 adjust_lr_fn="match_rms_adamw",
             ),
-            AdamW(_groups(rest, vectors, config), lr=config.lr, betas=config.betas, fused=True),
+            AdamW(_groups(other_matrices, vectors, config), lr=config.lr, betas=config.betas, fused=True),
         ]
     groups = _groups(matrices, vectors, config)
     match config.name:

@@ -204,11 +204,11 @@ def _called(value: Any, file: Path, name: str, arguments: dict[str, Any]) -> Any
         parameters: Mapping[str, inspect.Parameter] = inspect.signature(value).parameters
     except (TypeError, ValueError):
         parameters = {}
-    given = {key: argument for key, argument in arguments.items() if key in parameters}
-    if missing := [p for p in parameters.values() if _is_required(p) and p.name not in given]:
+    accepted = {key: argument for key, argument in arguments.items() if key in parameters}
+    if missing := [p for p in parameters.values() if _is_required(p) and p.name not in accepted]:
         raise _needs_arguments(file, name, missing)
     try:
-        return value(**given)
+        return value(**accepted)
     except (Exception, SystemExit) as error:
         raise _user_error(error, file, f"{name}()") from error
 

@@ -58,19 +58,19 @@ class CallForm:
 
         Raises ConfigError if it fails or returns no new state.
         """
-        given = x.t() if self.time_first else x
+        native_x = x.t() if self.time_first else x
         state = hidden.fresh(model, time_first=self.time_first)
-        values = {self.x: given, (hidden.place,): state}
+        values = {self.x: native_x, (hidden.place,): state}
         try:
             output = _call(model, values)
         except TypeError:
             if self.y is None:
                 raise
-            output = _call(model, {**values, self.y: given})
+            output = _call(model, {**values, self.y: native_x})
         except Exception as error:
             raise hidden.failed(model, error) from error
         output = hidden.without_state(model, output, state)
-        return _batch_first(output, given.shape) if self.time_first else output
+        return _batch_first(output, native_x.shape) if self.time_first else output
 
     def with_targets(self, model: nn.Module) -> Forward:
         """Return a function of x int64 [B, T] that gives the model x for the targets, too."""
@@ -80,9 +80,9 @@ class CallForm:
 
     def _called(self, model: nn.Module, x: Tensor, y: tuple[int | str, ...] | None = None) -> Any:
         """Call the model with x int64 [B, T], at the place y, too."""
-        given = x.t() if self.time_first else x
-        output = _call(model, {self.x: given} if y is None else {self.x: given, y: given})
-        return _batch_first(output, given.shape) if self.time_first else output
+        native_x = x.t() if self.time_first else x
+        output = _call(model, {self.x: native_x} if y is None else {self.x: native_x, y: native_x})
+        return _batch_first(output, native_x.shape) if self.time_first else output
 
 
 def call_form(args: tuple[Any, ...], kwargs: Mapping[str, Any], inputs: Inputs) -> CallForm | None:

@@ -49,5 +49,5 @@ class NonFiniteReport:
         self.on_found(self.event)
 
     def _tokenizer(self) -> Tokenizer | None:
-        given = self._log.tokenizer
-        return None if given is None else given.tokenizer()
+        reader = self._log.tokenizer
+        return None if reader is None else reader.tokenizer()

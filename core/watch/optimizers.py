@@ -71,8 +71,8 @@ def peak_rate(optimizer: Optimizer, rate: float) -> float:
     default = optimizer.defaults.get("lr")
     if default is None or len({float(each["lr"]) for each in optimizer.param_groups}) > 1:
         return rate
-    own = inspect.signature(type(optimizer)).parameters.get("lr")
-    is_given = own is None or default != own.default
+    lr_parameter = inspect.signature(type(optimizer)).parameters.get("lr")
+    is_given = lr_parameter is None or default != lr_parameter.default
     return max(rate, float(default)) if is_given else rate
 
 

@@ -66,12 +66,12 @@ def interpreter_options(command_line: Sequence[str]) -> list[str]:
     Those that make it ignore PYTHONPATH or a script's folder are left out.
     """
     options: list[str] = []
-    rest = iter(command_line[1:])
-    for argument in rest:
+    arguments = iter(command_line[1:])
+    for argument in arguments:
         if not argument.startswith("-") or argument == "-" or argument.startswith("-c"):
             break
         if argument in _WITH_VALUE:
-            options += [argument, next(rest, "")]
+            options += [argument, next(arguments, "")]
             continue
         if argument.startswith(("--", "-W", "-X")):
             options.append(argument)
@@ -110,8 +110,13 @@ def forget_shadowed_modules(loaded: Sequence[str], folder: str) -> None:
     """
     for name in {module.partition(".")[0] for module in loaded}:
         spec = importlib.machinery.PathFinder.find_spec(name, [folder])
-        own = sys.modules.get(name)
-        if spec is None or spec.origin is None or own is None or spec.origin == getattr(own, "__file__", None):
+        loaded_module = sys.modules.get(name)
+        if (
+            spec is None
+            or spec.origin is None
+            or loaded_module is None
+            or spec.origin == getattr(loaded_module, "__file__", None)
+        ):
             continue
         for module in [m for m in loaded if m.partition(".")[0] == name]:
             sys.modules.pop(module, None)

@@ -135,9 +135,9 @@ class StepValues:
         """The measurements of each layer, by measurement and layer."""
         values: ByLayer = {}
         for name, value in self.scalars.items():
-            kind, _, rest = name.partition("/")
+            kind, _, key = name.partition("/")
             if kind == "by_layer":
-                measurement, _, layer = rest.partition("/")
+                measurement, _, layer = key.partition("/")
                 values.setdefault(measurement, {})[layer] = value
         return rounded(values)
 

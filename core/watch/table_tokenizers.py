@@ -24,8 +24,8 @@ MIN_LIST = 20
 
 def of_tables(owner: Any, clock: Clock) -> ScriptTokenizer | None:
     """itos or stoi among the entries or attributes of an object, or of its `vocab`, as the fields of torchtext have."""
-    own = stored(owner)
-    for entries in (own, stored(own.get("vocab"))):
+    attributes = stored(owner)
+    for entries in (attributes, stored(attributes.get("vocab"))):
         for name in _ITOS:
             if name in entries and (table := _texts(_pairs(entries[name]))):
                 return _of_table(table, name, clock)

@@ -63,8 +63,8 @@ def continues_along_first(x: Tensor, targets: Tensor) -> bool:
 
 def _last(B: int, T: int, targets: Tensor, *, is_time_first: bool = False) -> TargetPlaces | None:
     """Return the places at the end of rows, if each has equally many, and fewer than positions."""
-    n, rest = divmod(targets.numel(), B)
-    return TargetPlaces(B, T, T - n, n, is_time_first) if rest == 0 and 0 < n < T - 1 else None
+    n, remainder = divmod(targets.numel(), B)
+    return TargetPlaces(B, T, T - n, n, is_time_first) if remainder == 0 and 0 < n < T - 1 else None
 
 
 @torch.no_grad()

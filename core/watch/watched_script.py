@@ -58,11 +58,11 @@ class WatchedScript:
 
     def is_trained(self, module: nn.Module) -> bool:
         """Return whether a module is without parameters, or shares any with the model or with the optimizers."""
-        own = {id(parameter) for parameter in module.parameters()}
+        parameter_ids = {id(parameter) for parameter in module.parameters()}
         trained = parameters_of(self.optimizers.present)
         if (model := self.finder.model) is not None:
             trained += model.parameters()
-        return not own or any(id(parameter) in own for parameter in trained)
+        return not parameter_ids or any(id(parameter) in parameter_ids for parameter in trained)
 
     def watches(self, optimizer: Optimizer) -> bool:
         """Return whether the steps of this optimizer are recorded."""

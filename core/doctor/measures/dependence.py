@@ -81,7 +81,7 @@ def dependence(target: Target) -> Dependence:
     row = int(counted.sum(dim=1).argmax())
     changed = other_tokens(x, counted)
     T = x.shape[1]
-    own = torch.zeros(T, T)
+    own_changes = torch.zeros(T, T)
     others = torch.zeros(T, T)
     with torch.no_grad():
         before = target.logits(x).float()
@@ -89,10 +89,10 @@ def dependence(target: Target) -> Dependence:
             exchanged = x.clone()
             exchanged[row, s] = changed[row, s]
             effects = (target.logits(exchanged).float() - before).nan_to_num(0.0).abs().amax(dim=-1).cpu()  # [B, T]
-            own[:, s] = effects[row]
+            own_changes[:, s] = effects[row]
             if len(x) > 1:
                 others[:, s] = effects[torch.arange(len(x)) != row].amax(dim=0)
-    return Dependence(own, others if len(x) > 1 else None, counted[row].cpu())
+    return Dependence(own_changes, others if len(x) > 1 else None, counted[row].cpu())
 
 
 def tried_positions(length: int) -> list[int]:

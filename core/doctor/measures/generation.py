@@ -42,8 +42,12 @@ def generating_methods(model: nn.Module) -> Iterator[Callable[..., Any]]:
     """Yield the methods of the user's modules that may generate tokens: first those called generate."""
     named = []
     for module in model.modules():
-        own = [cls for cls in type(module).__mro__ if not cls.__module__.startswith("torch.") and cls is not object]
-        names = dict.fromkeys(name for cls in own for name in vars(cls) if any(part in name for part in METHODS))
+        user_classes = [
+            cls for cls in type(module).__mro__ if not cls.__module__.startswith("torch.") and cls is not object
+        ]
+        names = dict.fromkeys(
+            name for cls in user_classes for name in vars(cls) if any(part in name for part in METHODS)
+        )
         if "generate" in names or "generate" in vars(module):
             names = {"generate": None, **names}
         named += [(name != "generate", name, module) for name in names if not name.startswith("_")]

@@ -24,11 +24,11 @@ def sources(target: Target) -> Iterator[Tensor]:
     """
     batch = target.probe.batch
     tokens = target.tokens
-    own = [] if tokens is None else [tokens.x(batch), *([tokens.y(batch)] if tokens.y is not None else [])]
+    own_tensors = [] if tokens is None else [tokens.x(batch), *([tokens.y(batch)] if tokens.y is not None else [])]
     rows = n_rows(inputs_of(batch))
     for tensor in tensors_of(inputs_of(batch)):
         has_rows = tensor.dim() == (3 if tensor.is_floating_point() else 2) and len(tensor) == rows
-        if has_rows and _differs_by_row(tensor) and not any(_are_parts(tensor, other) for other in own):
+        if has_rows and _differs_by_row(tensor) and not any(_are_parts(tensor, other) for other in own_tensors):
             yield tensor
 
 

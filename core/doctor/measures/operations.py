@@ -81,11 +81,11 @@ def _without_ellipsis(terms: list[str], output: str, operands: Sequence[Tensor])
 
 def _order(term: str, other: str, output: str, summed: str) -> list[int] | None:
     """Return the axes of `term` in the order: those of both operands, its own, the summed one."""
-    own = [axis for axis in term if axis != summed and axis in output and axis not in other]
-    both = [axis for axis in term if axis != summed and axis not in own]
-    if not own:
+    own_axes = [axis for axis in term if axis != summed and axis in output and axis not in other]
+    both = [axis for axis in term if axis != summed and axis not in own_axes]
+    if not own_axes:
         return None
-    return [term.index(axis) for axis in (*both, *own, summed)]
+    return [term.index(axis) for axis in (*both, *own_axes, summed)]
 
 
 def softmax_dim(args: Any, kwargs: Any, n_dims: int) -> int:

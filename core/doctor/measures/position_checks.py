@@ -69,10 +69,10 @@ class PositionChecks:
     def rotation(self, tag: Tag, factors: Tensor) -> None:
         """Record that vectors of heads are multiplied by factors that differ along another axis than the positions."""
         positions, T = tag.positions, tag.origin[1]
-        own = self._tags.of(factors)
+        factor_tag = self._tags.of(factors)
         if not tag.is_projected or positions is None or positions.dim() < 4 or factors.dim() < 2:
             return
-        if self._tags.is_weight(factors) or (own is not None and own.positions is not None):
+        if self._tags.is_weight(factors) or (factor_tag is not None and factor_tag.positions is not None):
             return
         try:
             factors = factors.expand(positions.shape)

@@ -7,8 +7,8 @@ from torch import Tensor
 def heads_differ(positions: Tensor, T: int) -> bool:
     """Return whether two heads of the first row, in positions [..., vectors], come from different positions of it."""
     groups = positions.flatten(0, -2) if positions.dim() > 1 else positions[None]
-    own = groups[(groups // max(T, 1) == groups[0, 0] // max(T, 1)).all(dim=1)].sort(dim=1).values
-    return bool((own != own[:1]).any())
+    of_first_row = groups[(groups // max(T, 1) == groups[0, 0] // max(T, 1)).all(dim=1)].sort(dim=1).values
+    return bool((of_first_row != of_first_row[:1]).any())
 
 
 def varies(values: Tensor, axis: int) -> bool:
@@ -36,7 +36,7 @@ def spread(positions: Tensor | None, result: Tensor) -> Tensor | None:
 
 def agreed(several: list[Tensor | None], result: Tensor) -> Tensor | None:
     """Return the positions that all operands of the result's shape have, or None."""
-    own = [positions for positions in several if positions is not None and positions.shape == result.shape]
-    if not own or any(not torch.equal(own[0], other) for other in own[1:]):
+    candidates = [positions for positions in several if positions is not None and positions.shape == result.shape]
+    if not candidates or any(not torch.equal(candidates[0], other) for other in candidates[1:]):
         return None
-    return own[0]
+    return candidates[0]

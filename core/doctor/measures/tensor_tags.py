@@ -137,8 +137,8 @@ def moved_softmax(func: Any, args: Any, kwargs: Any, tag: Tag) -> Softmax | None
         return softmax
 
     def moved(tensor: Tensor) -> Tensor:
-        own = {key: tensor if value is tag.tensor else value for key, value in kwargs.items()}
-        result: Tensor = func(*(tensor if value is tag.tensor else value for value in args), **own)
+        moved_kwargs = {key: tensor if value is tag.tensor else value for key, value in kwargs.items()}
+        result: Tensor = func(*(tensor if value is tag.tensor else value for value in args), **moved_kwargs)
         return result
 
     try:

@@ -217,12 +217,12 @@ def error_place(error: BaseException, script: str) -> str:
         line = f" (in: {error.text.strip()})" if error.text else ""
         return f"{shown_file(error.filename)}, line {error.lineno}: syntax error: {error.msg}{line}"
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if is_user_code(frame.filename)] or frames[-1:]
+    frames_of_user = [frame for frame in frames if is_user_code(frame.filename)] or frames[-1:]
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    if not own:
+    if not frames_of_user:
         return f"{script}: {text}"
-    line = f" (in: {own[-1].line})" if own[-1].line else ""
-    return f"{shown_file(own[-1].filename)}, line {own[-1].lineno}: {text}{line}"
+    line = f" (in: {frames_of_user[-1].line})" if frames_of_user[-1].line else ""
+    return f"{shown_file(frames_of_user[-1].filename)}, line {frames_of_user[-1].lineno}: {text}{line}"
 
 
 def candidates() -> list[str]:
@@ -234,10 +234,10 @@ def candidates() -> list[str]:
     module: Any = torch.nn.Module
     names: list[str] = []
     for name, value in main.items():
-        own = getattr(value, "__module__", "") == "__main__"
-        is_model = isinstance(value, module) or (isinstance(value, type) and issubclass(value, module) and own)
+        is_of_script = getattr(value, "__module__", "") == "__main__"
+        is_model = isinstance(value, module) or (isinstance(value, type) and issubclass(value, module) and is_of_script)
         is_case = type(value).__name__ == "Case"
-        if not name.startswith("_") and (is_model or is_case or (_is_function(value) and own)):
+        if not name.startswith("_") and (is_model or is_case or (_is_function(value) and is_of_script)):
             names.append(name)
     return names
 

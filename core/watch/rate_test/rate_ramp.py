@@ -72,8 +72,8 @@ class RateRamp(Steering):
 
     def _ratio(self, group: dict[str, Any]) -> float:
         """Return the rate of a group relative to that of the first one; 1 where a rate is 0, as before a warm-up."""
-        own = nominal_rate(group)
-        return own / self._script_rate if own and self._script_rate else 1.0
+        rate = nominal_rate(group)
+        return rate / self._script_rate if rate and self._script_rate else 1.0
 
 
 def _like(own: Any, rate: float) -> Any:

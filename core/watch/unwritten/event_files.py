@@ -30,8 +30,8 @@ def _redirect(module: str, folder: str, note: Callable[[Any], None], numbers: "i
     def begin(writer: Any, logdir: Any, *args: Any, **kwargs: Any) -> None:
         if not str(logdir).startswith(folder):  # SummaryWriter makes a further writer below its own for add_hparams.
             note(logdir)
-        own = os.path.join(folder, f"events-{next(numbers)}")
-        os.makedirs(own, exist_ok=True)
-        original(writer, own, *args, **kwargs)
+        new_folder = os.path.join(folder, f"events-{next(numbers)}")
+        os.makedirs(new_folder, exist_ok=True)
+        original(writer, new_folder, *args, **kwargs)
 
     kind.__init__ = begin

@@ -44,8 +44,9 @@ class ScriptRuns:
 
     def _paths(self) -> list[Path]:
         """Return the folders of all runs."""
-        own = self._folder.glob(f"*/{runs.CONFIG}")
-        return [path.absolute() for path in (*(run.path for run in runs.list_runs()), *(file.parent for file in own))]
+        listed = [run.path for run in runs.list_runs()]
+        of_lesson = [file.parent for file in self._folder.glob(f"*/{runs.CONFIG}")]
+        return [path.absolute() for path in (*listed, *of_lesson)]
 
 
 def begin_terminal(progress: Progress) -> ScriptRuns | None:

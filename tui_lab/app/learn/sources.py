@@ -82,8 +82,8 @@ def lesson_source(progress: Progress, clock: Callable[[], float]) -> LessonSourc
 
 def _is_unfinished(progress: Progress, run: Run) -> bool:
     """Return whether the stage where the student is has started the run, and still waits for it."""
-    own = progress.run_of(progress.stage.id)
-    return own is not None and own.path == run.path and not progress.of(progress.stage.id).complete
+    stage_run = progress.run_of(progress.stage.id)
+    return stage_run is not None and stage_run.path == run.path and not progress.of(progress.stage.id).complete
 
 
 def _source_of_run(run: Run, clock: Callable[[], float], *, is_unfinished: bool) -> Source:

@@ -173,13 +173,15 @@ def _choice_verdict(guide: Guide, question: Question, chosen: int) -> Iterator[T
 
 def _number_verdict(guide: Guide, guess: float) -> Text:
     right = guide.right_number
-    own = f"Your guess: {short_number(guess)}"
+    guess_text = f"Your guess: {short_number(guess)}"
     if right is None or guide.done.right is None:
-        return Text(own)
+        return Text(guess_text)
     mark = Text("✓ ", RIGHT) if guide.done.right else Text("✗ ", WRONG)
     question = guide.stage.question
     kind = "measured" if question is not None and question.measured is not None else "right"
-    return Text.assemble(mark, own, f" · {kind}: ", (short_number(right), BOLD), _of_mean(guide, question, right))
+    return Text.assemble(
+        mark, guess_text, f" · {kind}: ", (short_number(right), BOLD), _of_mean(guide, question, right)
+    )
 
 
 def _of_mean(guide: Guide, question: Question | None, mean: float) -> str:

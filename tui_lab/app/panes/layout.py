@@ -82,11 +82,11 @@ def plan(name: Name, size: Size) -> Part:
         case "curves":
             return row(config, column(Leaf(LOSS, 3), Stack((BATCH, GENERATION, *notes), None, share=2)))
         case "data":
-            rest = Stack((CONFIG, GENERATION, *notes), GENERATION, share=3)
-            return row(Leaf(BATCH, 5), column(Leaf(LOSS, 2), rest, share=4))
+            side_column = Stack((CONFIG, GENERATION, *notes), GENERATION, share=3)
+            return row(Leaf(BATCH, 5), column(Leaf(LOSS, 2), side_column, share=4))
         case "text":
-            rest = Stack((CONFIG, BATCH, *notes), BATCH, share=3)
-            return row(Leaf(GENERATION, 5), column(Leaf(LOSS, 2), rest, share=4))
+            side_column = Stack((CONFIG, BATCH, *notes), BATCH, share=3)
+            return row(Leaf(GENERATION, 5), column(Leaf(LOSS, 2), side_column, share=4))
 
 
 class PaneLayout:
@@ -164,11 +164,11 @@ class PaneLayout:
         if first is None:
             return []
         numbers = self._existing(stack)
-        wanted = [first, *(number for number in numbers if number in self.with_content and number != first)]
+        by_priority = [first, *(number for number in numbers if number in self.with_content and number != first)]
         n_open = 1
-        while n_open < len(wanted) and lines - (len(numbers) - n_open - 1) >= stack.min_lines * (n_open + 1):
+        while n_open < len(by_priority) and lines - (len(numbers) - n_open - 1) >= stack.min_lines * (n_open + 1):
             n_open += 1
-        return wanted[:n_open]
+        return by_priority[:n_open]
 
     def _existing(self, stack: Stack) -> list[int]:
         return [number for number in stack.numbers if number in self._numbers]

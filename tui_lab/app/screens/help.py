@@ -30,8 +30,8 @@ LIVE_SETTINGS = {
 def page(name: str, *, is_script: bool = False) -> str:
     """Return a page of help/ in Markdown; for the run of a script, its own page if there is one."""
     folder = importlib.resources.files("tui_lab.app") / "help"
-    own = folder / f"script_{name}.md"
-    return (own if is_script and own.is_file() else folder / f"{name}.md").read_text("utf-8")
+    script_page_file = folder / f"script_{name}.md"
+    return (script_page_file if is_script and script_page_file.is_file() else folder / f"{name}.md").read_text("utf-8")
 
 
 def script_page(config: ScriptConfig) -> str:

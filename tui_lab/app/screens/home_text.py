@@ -55,7 +55,7 @@ class ListedRun:
 
         now: POSIX seconds. longest_name: characters of the longest name of the list.
         """
-        rest = [
+        columns = [
             (f"{self.state:<{STATE_WIDTH}}", 3),
             (f"{self.steps:>{STEPS_WIDTH - 1},} ", 1),
             (f" {self.loss:<{LOSS_WIDTH - 1}}", 2),
@@ -63,12 +63,12 @@ class ListedRun:
             (f"{ago(self.created, now):>{DATE_WIDTH}}", 2),
         ]
         for rank in (0, 1):
-            if width - sum(len(text) for text, _ in rest) < LEAST_NAME_WIDTH:
-                rest = [part for part in rest if part[1] != rank]
-        room = width - sum(len(text) for text, _ in rest)
+            if width - sum(len(text) for text, _ in columns) < LEAST_NAME_WIDTH:
+                columns = [part for part in columns if part[1] != rank]
+        room = width - sum(len(text) for text, _ in columns)
         n_name = max(LEAST_NAME_WIDTH, min(max(NAME_WIDTH, longest_name + 4), room))
         name = f"  {short_name(self.path.name, n_name - 4)}".ljust(n_name)
-        return Text.assemble((name, "bold"), *(text for text, _ in rest), no_wrap=True)
+        return Text.assemble((name, "bold"), *(text for text, _ in columns), no_wrap=True)
 
 
 def listed_run(run: Run) -> ListedRun:

@@ -276,15 +276,15 @@ class Replay:
         reader.close()
         if self._played:
             step = self._played[-1].step
-            rest = [
+            remaining = [
                 event
                 for event in self._opened.events
                 if event.step > step or (event.step == step and event not in self._played)
             ]
         else:
-            rest = [event for event in self._opened.events if event.step > self._from_step]
-        self._played = rest[-1:]
-        return rest
+            remaining = [event for event in self._opened.events if event.step > self._from_step]
+        self._played = remaining[-1:]
+        return remaining
 
     def _take(self, event: ev.Event, reader: ReadAhead) -> ev.Event:
         if self._played and self._played[-1].step != event.step:

@@ -81,8 +81,8 @@ def _compare(target: Target, batch: Batch) -> Iterator[Finding]:
     if findings:
         yield from findings
         return
-    given = [trace.given.get(id(p)) for p in trial.model.parameters()]
-    cosine, ratio = cosine_and_ratio(given, true_gradients)
+    gradients = [trace.given.get(id(p)) for p in trial.model.parameters()]
+    cosine, ratio = cosine_and_ratio(gradients, true_gradients)
     if not math.isfinite(cosine):
         raise NotJudged("the stated loss or the update gives no finite gradient")
     yield from _judge(target, trace, cosine, ratio)

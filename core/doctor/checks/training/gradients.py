@@ -175,8 +175,8 @@ def _unchosen(trial: Target, missing: list[str]) -> list[str]:
     sizes = _input_sizes(trial)
     routed = []
     for name in candidates:
-        given = {sizes.get(sibling.rpartition(".")[0], 0) for sibling in siblings[families[name]]}
-        if "expert" in name.lower() or len(given - {0}) > 1:
+        input_sizes = {sizes.get(sibling.rpartition(".")[0], 0) for sibling in siblings[families[name]]}
+        if "expert" in name.lower() or len(input_sizes - {0}) > 1:
             routed.append(name)
     return routed
 
