@@ -1,4 +1,4 @@
-"""Measures the gradients and weights of a loop: what backward gives, what the step receives, what moves."""
+"""Measures the gradients of a loop: what backward gives, what the step receives, and which weights it then changes."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,12 +10,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from tui_lab.core.doctor.loop.layer_rates import LayerRates
-from tui_lab.core.watch.model_calls import is_sharded
+from tui_lab.core.doctor.loop.loop_parameters import LoopParameters
+from tui_lab.core.doctor.loop.norms import dense, dots, norms, total
+from tui_lab.core.doctor.loop.weight_changes import WeightChanges
 from tui_lab.core.watch.model_search import parameters_of
-
-MAX_ELEMENTS = 2**24
-"""Elements of all parameters that are copied to compare them; the largest parameters beyond it are not compared."""
-
 
 ROUNDING = 1e-6
 """Of the largest gradient of a step, that of a parameter whose gradients cancel, such as a bias before batch
@@ -61,99 +59,83 @@ class UpdateGradients:
     not_finite: tuple[str, ...] = ()
 
 
-class GradientBook:
+class LoopGradients:
     """Call `watch` with the parameters as they become known, then the other methods as the loop runs."""
 
     def __init__(self) -> None:
-        self._parameters: dict[int, tuple[str, Tensor]] = {}
-        self._compared: dict[int, Tensor] = {}
+        self._parameters = LoopParameters()
+        self._changes = WeightChanges(self._parameters)
         self._cycles: dict[int, Cycle] = {}
         self._norms_before: dict[int, float] = {}
         self._gradients_before: dict[int, Tensor] = {}
-        self._weights_before: dict[int, Tensor] = {}
         self._kept_gradients: dict[int, Tensor] = {}
         """As they were after a backward pass, for an update by hand."""
         self._layer_rates = LayerRates()
-        self._unmoved: dict[int, str] = {}
-        self._first_weights: dict[int, Tensor] | None = {}
-        """Those at the first backward pass; None once an optimizer has stepped."""
-        self.moves_by_hand = False
-        """Whether most weights changed between backward passes without a step of any optimizer."""
         self.update = UpdateGradients()
 
     def watch(self, named: Iterable[tuple[str, Tensor]]) -> None:
         """Add parameters; one that is there already gets the new name if it has none."""
-        new = [(name, p) for name, p in named if not self._parameters.get(id(p), ("", p))[0]]
-        if not new:
+        if not self._parameters.add(named):
             return
-        self._parameters |= {id(parameter): (name, parameter) for name, parameter in new}
-        trainable = [p for _, p in self._parameters.values() if p.requires_grad and not is_sharded(p)]
-        n_left = MAX_ELEMENTS
-        self._compared = {}
-        for parameter in sorted(trainable, key=lambda p: p.numel()):
-            n_left -= parameter.numel()
-            if n_left >= 0:
-                self._compared[id(parameter)] = parameter
-                if id(parameter) not in self._unmoved and id(parameter) not in self._cycles:
-                    self._unmoved[id(parameter)] = self.name_of(parameter)
-                self._cycles.setdefault(id(parameter), Cycle())
+        for key in self._parameters.compared:
+            if key not in self._cycles:
+                self._changes.unmoved.setdefault(key)
+                self._cycles[key] = Cycle()
 
     def replace(self, pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
         """The loop has put new tensors in the place of parameters."""
-        tables: list[dict[int, Any]] = [self._parameters, self._compared, self._cycles, self._unmoved]
-        tables += [self._weights_before, self._kept_gradients, self.update.given]
+        tables: list[dict[int, Any]] = [self._cycles, self._kept_gradients, self.update.given]
         for old, new in pairs:
             for table in tables:
                 if id(old) in table:
                     table[id(new)] = table.pop(id(old))
+            self._parameters.replace(old, new)
+            self._changes.replace(old, new)
             self._layer_rates.replace(id(old), id(new))
-            if id(new) in self._parameters:
-                self._parameters[id(new)] = self._parameters[id(new)][0], new
-            if id(new) in self._compared:
-                self._compared[id(new)] = new
 
-    def name_of(self, parameter: Tensor) -> str:
-        """Return the parameter's name, or its shape if it belongs to no known module."""
-        name = self._parameters.get(id(parameter), ("", parameter))[0]
-        return name or f"a tensor {list(parameter.shape)} of no module"
+    @property
+    def moves_by_hand(self) -> bool:
+        """Whether most weights changed between backward passes without a step of any optimizer."""
+        return self._changes.moves_by_hand
 
     @property
     def never_cleared(self) -> tuple[str, ...]:
         """Names of parameters whose gradients were kept and added to in at least two updates, and never cleared."""
         kept = [key for key, cycle in self._cycles.items() if cycle.n_kept >= 2 and not cycle.n_cleared]
-        return tuple(self.name_of(self._parameters[key][1]) for key in kept)
+        return self._parameters.names(kept)
 
     @property
     def unmoved(self) -> tuple[str, ...]:
         """Names of trainable parameters that no step changed."""
-        return tuple(self.name_of(self._parameters[key][1]) for key in self._unmoved)
+        return self._parameters.names(self._changes.unmoved)
 
     @property
     def unmoved_with_gradient(self) -> tuple[str, ...]:
         """Names of parameters that had a gradient at two steps or more, and that no step changed."""
-        keys = [key for key in self._unmoved if self._cycles[key].n_received >= 2]
-        return tuple(self.name_of(self._parameters[key][1]) for key in keys)
+        keys = [key for key in self._changes.unmoved if self._cycles[key].n_received >= 2]
+        return self._parameters.names(keys)
 
     @property
     def with_gradient(self) -> tuple[Tensor, ...]:
         """The parameters that any backward call gave a gradient other than zero."""
-        return tuple(self._parameters[key][1] for key, cycle in self._cycles.items() if cycle.was_given)
+        return self._parameters.tensors(key for key, cycle in self._cycles.items() if cycle.was_given)
 
     @property
     def left_out(self) -> tuple[str, ...]:
         """Names of parameters that no update by hand changed, though at least two should have."""
-        keys = [key for key in self._unmoved if self._cycles[key].n_left_out >= 2]
-        return tuple(self.name_of(self._parameters[key][1]) for key in keys)
+        keys = [key for key in self._changes.unmoved if self._cycles[key].n_left_out >= 2]
+        return self._parameters.names(keys)
 
     @property
     def rates_by_hand(self) -> tuple[tuple[Tensor, float], ...]:
         """The highest rate of each parameter in updates by hand; empty if their ratios changed, or are not known."""
-        return tuple((self._parameters[key][1], rate) for key, rate in self._layer_rates.highest.items())
+        highest = self._layer_rates.highest
+        return tuple(zip(self._parameters.tensors(highest), highest.values(), strict=True))
 
     def before_backward(self) -> None:
         """Note the gradients that are there before a backward pass."""
-        self._look_for_moves()
-        present = {key: p.grad for key, p in self._compared.items() if p.grad is not None}
+        self._changes.before_backward()
+        present = {key: p.grad for key, p in self._parameters.compared.items() if p.grad is not None}
         self._norms_before = dict(zip(present, norms(list(present.values())), strict=True))
         nonzero = {key: present[key] for key, norm in self._norms_before.items() if norm > 0}
         for key, cycle in self._cycles.items():
@@ -165,14 +147,14 @@ class GradientBook:
         elif update.given and not any(key in nonzero for key in update.given):
             update.restarts += any(bool(gradient.any()) for gradient in update.given.values())
             update.given.clear()
-        self._gradients_before = {key: _dense(gradient).clone() for key, gradient in nonzero.items()}
+        self._gradients_before = {key: dense(gradient).clone() for key, gradient in nonzero.items()}
 
     def after_backward(self, scale: float) -> None:
         """Add what the backward pass gave, divided by the loss scale."""
-        for key, parameter in self._compared.items():
+        for key, parameter in self._parameters.compared.items():
             if parameter.grad is None:
                 continue
-            gradient = _dense(parameter.grad)
+            gradient = dense(parameter.grad)
             before = self._gradients_before.get(key)
             added = gradient.clone() if before is None else gradient - before
             if scale != 1.0:
@@ -188,9 +170,7 @@ class GradientBook:
 
     def before_step(self, optimizer: Optimizer, *, has_closure: bool) -> None:
         """Compare what backward gave with what the step receives, and note the weights."""
-        self._first_weights = None
-        self.moves_by_hand = False
-        self._weights_before = {key: p.detach().clone() for key, p in self._compared.items()}
+        self._changes.before_step()
         if not has_closure:
             self._receive_of(optimizer)
 
@@ -203,9 +183,8 @@ class GradientBook:
 
     def keep(self) -> None:
         """Keep the weights as they were before an update by hand, and the latest gradients that are not zero."""
-        if not self._weights_before:
-            self._weights_before = {key: p.detach().clone() for key, p in self._compared.items()}
-        present = {key: _dense(p.grad) for key, p in self._compared.items() if p.grad is not None}
+        self._changes.keep()
+        present = {key: dense(p.grad) for key, p in self._parameters.compared.items() if p.grad is not None}
         self._kept_gradients |= {key: gradient.clone() for key, gradient in present.items() if bool(gradient.any())}
 
     def updated_by_hand(self, rate: float | None) -> tuple[float, ...]:
@@ -213,11 +192,11 @@ class GradientBook:
 
         rate: of plain gradient descent with one rate, if it was.
         """
-        self._first_weights = None
+        self._changes.updated_by_hand()
         self.keep()
         used = self._used_by_hand()
-        weights = self._weights_before
-        rates = self._layer_rates.add({key: (weights[key], self._compared[key], used[key]) for key in used})
+        weights = self._changes.before
+        rates = self._layer_rates.add({key: (weights[key], self._parameters.compared[key], used[key]) for key in used})
         received = self._receive(weights, used, scale=None)
         changed = self._measure_changes()
         least = _least_rate(changed, received) if rate is None else rate
@@ -227,29 +206,22 @@ class GradientBook:
                 is_due = not torch.equal(weights[key], weights[key] - least * used[key])
                 self._cycles[key].n_left_out += is_due
             self._cycles[key].n_received += is_due
-        self._end_cycles([self._compared[key] for key in changed])
+        self._end_cycles([self._parameters.compared[key] for key in changed])
         self._kept_gradients = {}
         return rates
 
     def _used_by_hand(self) -> dict[int, Tensor]:
         """Return the new gradients that an update by hand used: the loop may have cleared them since."""
-        known = self._weights_before.keys() & self._kept_gradients.keys() & self._compared.keys()
+        known = self._changes.before.keys() & self._kept_gradients.keys() & self._parameters.compared.keys()
         new = [key for key, given in self.update.given.items() if key in known and bool(given.any())]
         return {key: self._kept_gradients[key] for key in new}
 
     def _measure_changes(self) -> dict[int, float]:
         """Note how the weights differ from those before the step; return the norm of each change that is not zero."""
-        keys = [key for key in self._weights_before if key in self._compared]
-        now = [self._compared[key].detach() for key in keys]
-        before = [self._weights_before[key] for key in keys]
-        changes = norms([a - b for a, b in zip(now, before, strict=True)])
-        changed = {key: change for key, change in zip(keys, changes, strict=True) if change != 0}
+        changed, norms_before = self._changes.measure()
         self.update.moved |= changed.keys()
-        self.update.change = total((self.update.change, *changes))
-        self.update.weights = total(norms(before))
-        for key in changed:
-            self._unmoved.pop(key, None)
-        self._weights_before = {}
+        self.update.change = total((self.update.change, *changed.values()))
+        self.update.weights = total(norms_before)
         return changed
 
     def end_update(self) -> UpdateGradients:
@@ -261,25 +233,11 @@ class GradientBook:
     @property
     def n_trainable(self) -> int:
         """The number of tensors that are compared."""
-        return len(self._compared)
-
-    def _look_for_moves(self) -> None:
-        """Compare the weights with those at the first backward pass, until most of them have changed."""
-        before = self._first_weights
-        if before is None or self.moves_by_hand:
-            return
-        if not before:
-            self._first_weights = {key: p.detach().clone() for key, p in self._compared.items()}
-            return
-        pairs = [(self._compared[key].detach(), weight) for key, weight in before.items() if key in self._compared]
-        changed = sum(now.shape != weight.shape or not torch.equal(now, weight) for now, weight in pairs)
-        self.moves_by_hand = 2 * changed > len(pairs)
-        if self.moves_by_hand:
-            self._first_weights = None
+        return len(self._parameters.compared)
 
     def _receive_of(self, optimizer: Optimizer) -> None:
-        held = {id(p): p for p in parameters_of([optimizer]) if id(p) in self._compared}
-        gradients = {key: _dense(p.grad) for key, p in held.items() if p.grad is not None}
+        held = {id(p): p for p in parameters_of([optimizer]) if id(p) in self._parameters.compared}
+        gradients = {key: dense(p.grad) for key, p in held.items() if p.grad is not None}
         scale = getattr(optimizer, "grad_scale", None)  # A fused optimizer divides by GradScaler's factor itself.
         rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
         received = self._receive(held, gradients, scale)
@@ -303,7 +261,7 @@ class GradientBook:
         both = [key for key in given if key in gradients]
         update.dot += sum(dots([given[key] for key in both], [gradients[key] for key in both])) / float(scale or 1.0)
         infinite = [key for key, norm in received_norms.items() if not norm < float("inf")]
-        update.not_finite += tuple(self.name_of(self._parameters[key][1]) for key in infinite)
+        update.not_finite += self._parameters.names(infinite)
         return received_norms
 
     def _end_cycles(self, parameters: Sequence[Tensor]) -> None:
@@ -329,28 +287,3 @@ def _least_rate(changes: Mapping[int, float], gradients: Mapping[int, float]) ->
     """
     ratios = [changes[key] / norm for key, norm in gradients.items() if norm > 0 and key in changes]
     return min(filter(math.isfinite, ratios), default=None)
-
-
-def norms(tensors: Sequence[Tensor]) -> list[float]:
-    """Return the norm of each tensor."""
-    if not tensors:
-        return []
-    each = torch._foreach_norm([_dense(t.detach()) for t in tensors])
-    if len({(n.dtype, n.device) for n in each}) > 1:
-        return [float(n) for n in each]
-    together: list[float] = torch.stack(each).double().tolist()  # One copy from the device.
-    return together
-
-
-def dots(first: Sequence[Tensor], second: Sequence[Tensor]) -> list[float]:
-    """Return the scalar product of each pair."""
-    return [float((a.detach().double() * b.detach().double()).sum()) for a, b in zip(first, second, strict=True)]
-
-
-def total(values: Iterable[float]) -> float:
-    """Return the norm of a vector whose parts have these norms."""
-    return float(sum(value * value for value in values) ** 0.5)
-
-
-def _dense(tensor: Tensor) -> Tensor:
-    return tensor.to_dense() if tensor.layout != torch.strided else tensor

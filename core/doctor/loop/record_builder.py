@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from tui_lab.core.doctor.loop.call_capture import CallCapture
 from tui_lab.core.doctor.loop.called_modules import CalledModules
 from tui_lab.core.doctor.loop.draft import Draft, Loaders
-from tui_lab.core.doctor.loop.gradients import GradientBook
+from tui_lab.core.doctor.loop.gradients import LoopGradients
 from tui_lab.core.doctor.loop.hooks import FURTHER_CRITERIA
 from tui_lab.core.doctor.loop.known_optimizers import KnownOptimizers
 from tui_lab.core.doctor.loop.lines import user_line
@@ -42,11 +42,11 @@ class RecordBuilder(ObservedHooks):
         self._on_update = on_update
         self._measure_updates = measure_updates
         self._capture = capture
-        self._book = GradientBook()
+        self._gradients = LoopGradients()
         self._logits = LogitsGradients()
         self._rows = RowHashes()
         self.optimizers = KnownOptimizers(optimizers)
-        self._by_hand = StepsByHand(self._book, lambda: bool(self.optimizers.created))
+        self._by_hand = StepsByHand(self._gradients, lambda: bool(self.optimizers.created))
         self._step_has_closure = False
         self._call: tuple[nn.Module, Tensor | None] | None = None
         """The module that is being called, and its x."""
@@ -62,7 +62,7 @@ class RecordBuilder(ObservedHooks):
         """Of the module that is being called: hashes of its rows, and what keeps the rows."""
         self._notes: dict[str, None] = {}
         if model is not None:
-            self._book.watch(model.named_parameters())
+            self._gradients.watch(model.named_parameters())
 
     def record(self, *, has_ended: bool = False) -> LoopRecord:
         """Return what was recorded so far. has_ended: whether the loop has run to its own end."""
@@ -75,17 +75,17 @@ class RecordBuilder(ObservedHooks):
             updates=tuple(self._updates),
             remaining=tuple(self._draft.events),
             measurements=tuple(self._logits.measurements),
-            never_cleared=self._book.never_cleared,
-            unmoved=self._book.unmoved if self._updates else (),
-            unmoved_with_gradient=self._book.unmoved_with_gradient,
-            with_gradient=self._book.with_gradient,
+            never_cleared=self._gradients.never_cleared,
+            unmoved=self._gradients.unmoved if self._updates else (),
+            unmoved_with_gradient=self._gradients.unmoved_with_gradient,
+            with_gradient=self._gradients.with_gradient,
             evaluation_rows=frozenset(self._rows.of_evaluations),
             rows_evaluated_first=frozenset(self._rows.evaluated_first),
             rows_evaluated_later=frozenset(self._rows.evaluated_later),
             training_part_rows=frozenset(self._rows.of_training_part),
             moves_by_hand=self.moves_by_hand,
-            left_out=self._book.left_out,
-            rates_by_hand=self._book.rates_by_hand,
+            left_out=self._gradients.left_out,
+            rates_by_hand=self._gradients.rates_by_hand,
             skipped=tuple(self._skipped),
             n_rebuilt=self.optimizers.n_rebuilt,
             created_at=self.optimizers.created_at,
@@ -112,7 +112,7 @@ class RecordBuilder(ObservedHooks):
         self.close_update()
         # Without an optimizer, nothing else tells that a loop replaces a part of its model.
         if self.modules.add(module) or self.moves_by_hand:
-            self._book.watch(unwrapped(module).named_parameters())
+            self._gradients.watch(unwrapped(module).named_parameters())
         x = inputs_of(args, kwargs).x
         self._call = (module, x)
         self._draft.add("forward", training=module.training)
@@ -184,7 +184,7 @@ class RecordBuilder(ObservedHooks):
         self._by_hand.backward(loss)
         weights = [*self.optimizers.trained, *self._by_hand.parameters]
         if self.modules.is_empty and not draft.losses:
-            self._book.watch(("", p) for p in weights)
+            self._gradients.watch(("", p) for p in weights)
         unscaled = loss
         self._scale = 1.0
         if self._scaled is not None and self._scaled[1] is loss:
@@ -206,11 +206,11 @@ class RecordBuilder(ObservedHooks):
         draft.targets = None
         draft.mean = None
         self._capture.backward(loss, self._scale)
-        self._book.before_backward()
-        self.moves_by_hand = self.moves_by_hand or self._book.moves_by_hand
+        self._gradients.before_backward()
+        self.moves_by_hand = self.moves_by_hand or self._gradients.moves_by_hand
 
     def backward_done(self) -> None:
-        self._book.after_backward(self._scale)
+        self._gradients.after_backward(self._scale)
         self._by_hand.after_backward()
 
     def scaled(self, loss: Tensor, scaled_loss: Tensor, scale: Tensor | None) -> None:
@@ -226,7 +226,7 @@ class RecordBuilder(ObservedHooks):
         """The gradients were not finite, so there is no step, and they do not belong to the next one."""
         self._skipped.append(self._draft.skipped(len(self._updates)))
         self._draft = Draft()
-        self._book.end_update()
+        self._gradients.end_update()
 
     def clip_done(self, kind: str, limit: float, norm: Tensor | None) -> None:
         self._by_hand.clipped(self._draft)
@@ -253,13 +253,13 @@ class RecordBuilder(ObservedHooks):
             self.close_update()
             draft = self._draft
         if self.optimizers.add_stepped(optimizer, draft):
-            self._book.watch(("", p) for p in parameters_of([optimizer]))
+            self._gradients.watch(("", p) for p in parameters_of([optimizer]))
         self.moves_by_hand = False
         draft.lrs += [float(group["lr"]) for group in optimizer.param_groups]
         draft.is_stepping = True
         if not has_closure:
             draft.add("step")
-        self._book.before_step(optimizer, has_closure=has_closure)
+        self._gradients.before_step(optimizer, has_closure=has_closure)
         if not has_closure:
             self._observer.before_step(optimizer)
 
@@ -268,7 +268,7 @@ class RecordBuilder(ObservedHooks):
         draft = self._draft
         if has_closure:
             draft.add("step")
-        self._book.after_step(optimizer, has_closure=has_closure)
+        self._gradients.after_step(optimizer, has_closure=has_closure)
         self._observer.after_step(optimizer)
         draft.stepped_now(optimizer)
         if self._updates and set(self._updates[-1].optimizers) <= set(
@@ -290,12 +290,12 @@ class RecordBuilder(ObservedHooks):
             return
         model = self.modules.choose(self.optimizers.stepped)
         if model is not None and self.modules.add(model):
-            self._book.watch(unwrapped(model).named_parameters())
+            self._gradients.watch(unwrapped(model).named_parameters())
         self._draft = Draft(events=draft.events[draft.n_events_of_update :])
         update = draft.record(
             number=len(self._updates),
-            gradients=self._book.end_update(),
-            n_trainable=self._book.n_trainable,
+            gradients=self._gradients.end_update(),
+            n_trainable=self._gradients.n_trainable,
             optimizers=draft.numbers_of_stepped(self.optimizers.stepped),
         )
         self._updates.append(update)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from tui_lab.core.doctor.loop.draft import Draft
-from tui_lab.core.doctor.loop.gradients import GradientBook
+from tui_lab.core.doctor.loop.gradients import LoopGradients
 from tui_lab.core.watch.model_search import parameters_of
 from tui_lab.core.watch.updates_by_hand import ByHand, UpdatesByHand
 
@@ -16,9 +16,9 @@ class StepsByHand:
     book: measures the gradients and changes. has_optimizer: () → whether the loop has created an optimizer.
     """
 
-    def __init__(self, book: GradientBook, has_optimizer: Callable[[], bool]) -> None:
+    def __init__(self, gradients: LoopGradients, has_optimizer: Callable[[], bool]) -> None:
         self._updates = UpdatesByHand(has_optimizer)
-        self._book = book
+        self._gradients = gradients
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -38,12 +38,12 @@ class StepsByHand:
         """A backward pass is complete."""
         self._updates.after_backward()
         if self._updates.optimizer is not None:
-            self._book.keep()
+            self._gradients.keep()
 
     def _look_at_gradients(self) -> None:
         if self._updates.optimizer is not None:
             self._updates.look_at_gradients()
-            self._book.keep()
+            self._gradients.keep()
 
     def clipped(self, draft: Draft) -> None:
         """The gradients were clipped, before an update or after it."""
@@ -69,9 +69,9 @@ class StepsByHand:
         optimizer = self._updates.update(loss)
         if optimizer is None:
             return None
-        self._book.replace(self._updates.replaced)
+        self._gradients.replace(self._updates.replaced)
         rate = self._updates.rate
-        rates = self._book.updated_by_hand(rate)
+        rates = self._gradients.updated_by_hand(rate)
         draft.lrs += rates if rate is None or len(rates) > 1 else (rate,)
         draft.began_by_hand()
         draft.stepped_now(optimizer)
