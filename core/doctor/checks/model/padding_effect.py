@@ -1,7 +1,8 @@
 """Does padding leave the results of real tokens alone? Cost: two or three forward passes.
 
-Where a batch holds a mask, the tokens under it are exchanged. Where the model accepts `attention_mask`, padding is
-added under it. For a source that is padded without a mask, more padding is added.
+Where the script's tokenizer names the padding, its embedding is changed. Where a batch holds a mask, the tokens under
+it are exchanged. Where the model accepts `attention_mask`, padding is added under it. For a source that is padded
+without a mask, more padding is added.
 """
 
 import inspect
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tui_lab.core.doctor.checks.model.seen_padding import SeenPadding, seen_padding
 from tui_lab.core.doctor.findings import Finding, Kind, NotApplicable
 from tui_lab.core.doctor.measures.dependence import other_tokens
 from tui_lab.core.doctor.measures.differences import Precision, relative_difference
@@ -27,6 +29,10 @@ N_ADDED = 3
 
 def check(target: Target) -> Iterator[Finding]:
     with target.evaluating(), torch.no_grad(), without_dropout(), Precision() as precision:
+        seen = seen_padding(target)
+        if seen is not None and seen.relative > precision.allowed:
+            yield _not_hidden(seen)
+            return
         effect = _effect(target)
         if effect is not None and effect.relative > precision.allowed:
             yield _attended(effect)
@@ -177,6 +183,18 @@ def _longer(target: Target, source: Tensor) -> _Effect:
     if before is None or after is None or before.shape != after.shape or before.dim() < 2:
         raise NotApplicable("the outputs have no place that can be compared")
     return _Effect(relative_difference(after, before), "two more padding tokens after each row", "hint")
+
+
+def _not_hidden(seen: SeenPadding) -> Finding:
+    return Finding(
+        code="padding_attended",
+        title=f"The model attends to the padding at the {seen.side} of rows: its attention_mask does not hide it.",
+        evidence=f"with another embedding of the id {seen.token}, which the script's tokenizer has for padding alone, "
+        f"the outputs of real tokens change by {seen.relative:.2g} of their range",
+        why="Each token reads the padding as if it were text, so the results of a row depend on how much of it "
+        "there is.",
+        fix="Give the model the tokenizer's attention_mask, which is 0 at the padding.",
+    )
 
 
 def _attended(effect: _Effect) -> Finding:
