@@ -67,7 +67,8 @@ _ALL = [
         copied_targets=(
             "The target is the input at the same position, and neither the loss nor the model shifts it.",
             "The loss falls to zero fast, and generated text repeats the prompt's last token.",
-            "Every trained target equals the input at its own position.",
+            "Every trained target equals the input at its own position. A hint if most do, and the others have the "
+            "mask of a masked language model as input.",
             "Shift by one: x = tokens[:-1], y = tokens[1:].",
         ),
         swapped_rows=(
@@ -300,9 +301,10 @@ _ALL = [
         padding_attended=(
             "Padding changes the logits of real tokens, or the output of the row.",
             "Results depend on how long the other rows of a batch are.",
-            "Tokens under the mask are exchanged, or padding is added under a mask; logits of real tokens change. For "
-            "one output per row: padded rows alone, with and without their padding; the output changes by more than "
-            "0.25 of the distance between two rows.",
+            "Tokens under the mask are exchanged, or padding is added under a mask; logits of real tokens change. If "
+            "the script's tokenizer names the padding and the model takes an attention_mask: outputs of real tokens "
+            "change with the embedding of the padding. For one output per row: padded rows alone, with and without "
+            "their padding; the output changes by more than 0.25 of the distance between two rows.",
             "Give every attention the padding mask, in the form that it expects; take a recurrent layer's state at the "
             "last real token, or pack the sequences.",
         ),

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from tui_lab.core.doctor.checks.data.masked_copies import MaskedCopies
 from tui_lab.core.doctor.checks.data.swapped_rows import SwappedRows
 from tui_lab.core.doctor.checks.data.unused_ends import UnusedEnds
 from tui_lab.core.doctor.findings import Finding
@@ -41,6 +42,21 @@ def copied_targets(
         else "If the model should predict the next token, it needs a causal mask and targets that are shifted by one; "
         "if it should reconstruct its input, nothing.",
         location=_line(trained),
+        drawing=_drawn_rows(target, x, y),
+    )
+
+
+def copied_beside_masks(target: Target, x: Tensor, y: Tensor, copies: MaskedCopies) -> Finding:
+    """Return a hint on a masked language model that is trained on the ids that it sees, too."""
+    return Finding(
+        code="copied_targets",
+        kind="hint",
+        title=f"{copies.share:.0%} of the targets that count are copies of the model's own input.",
+        evidence=f"most of the other positions have the id {target.show(copies.mask)} as input, which is never a "
+        "target: the mask of a masked language model; its unmasked positions count, too",
+        why="The model sees these ids, so copying makes the loss look low and leaves little gradient for the masked "
+        "ones.",
+        fix=f"Set the targets of the positions that are not masked to {target.ignored}.",
         drawing=_drawn_rows(target, x, y),
     )
 

@@ -10,8 +10,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from tui_lab.core.doctor.checks.data.masked_copies import masked_copies
 from tui_lab.core.doctor.checks.data.swapped_rows import swapped_rows_of
 from tui_lab.core.doctor.checks.data.target_findings import (
+    copied_beside_masks,
     copied_targets,
     double_shift,
     ignored_targets,
@@ -88,16 +90,26 @@ def _judge(target: Target, trained: TrainedTargets, x: Tensor, y: Tensor, labels
         yield rows_of_others(target, trained, x, y, swapped)
     elif length := length_of_unrelated_runs(x, y, target.ignored):
         yield unrelated_rows(target, x, y, length)
-    elif not target.causal and _offset(x, y, target.ignored) == -1 and _sees_only_earlier(target):
+    else:
+        yield from _judge_in_any_order(target, trained, x, y, labels)
+    yield from _uncounted(target, trained)
+
+
+def _judge_in_any_order(
+    target: Target, trained: TrainedTargets, x: Tensor, y: Tensor, labels: Tensor | None
+) -> Iterator[Finding]:
+    """Judge targets that are not the next ids of their row."""
+    if not target.causal and _offset(x, y, target.ignored) == -1 and _sees_only_earlier(target):
         # A task may ask for an earlier input.
         yield replace(wrong_shift(target, trained, x, y, -2), kind="hint")
-    elif not target.causal and not ((labels is None or target.tokens is None) and _sees_only_earlier(target)):
-        raise NotApplicable("positions may see later ones, so their targets are no shift of the ids")
-    elif (misplaced := _misplaced(target, trained, x, y, next_token(x))) is not None:
+    elif (copies := masked_copies(x, y, target.ignored)) and not (target.causal and _sees_only_earlier(target)):
+        yield copied_beside_masks(target, x, y, copies)
+    elif target.causal or ((labels is None or target.tokens is None) and _sees_only_earlier(target)):
+        if (misplaced := _misplaced(target, trained, x, y, next_token(x))) is None:
+            raise NotJudged("Case.rule is not set, and y is not a shift of x")
         yield misplaced
     else:
-        raise NotJudged("Case.rule is not set, and y is not a shift of x")
-    yield from _uncounted(target, trained)
+        raise NotApplicable("positions may see later ones, so their targets are no shift of the ids")
 
 
 def _double_shift(

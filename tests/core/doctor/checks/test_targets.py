@@ -353,3 +353,27 @@ def test_labels_of_ids_are_not_judged_where_the_model_returns_no_logits() -> Non
     assert results(targets.check, target) == results(row_ends.check, target) == [("not judged", "")]
     scores = replace(target, batch=lambda step: {"input_ids": copied(step)[0], "labels": torch.ones(ROWS)})
     assert results(targets.check, scores) == [("not applicable", "")]
+
+
+def masked_rows(step: int, *, copies: bool, mask: bool = True) -> tuple[Tensor, Tensor]:
+    """Return rows for a masked language model, or with some wrong ids. copies: whether all ids are targets."""
+    generator = torch.Generator().manual_seed(step)
+    y = torch.randint(3, V, (ROWS, T), generator=generator)
+    hidden = torch.rand(y.shape, generator=generator) < 0.25
+    x = torch.where(hidden, 2 if mask else torch.randint(3, V, y.shape, generator=generator), y)
+    return x, y if copies else y.masked_fill(~hidden, -100)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"copies": True}, [("hint", "copied_targets")]),
+        ({"copies": False}, [("not applicable", "")]),
+        ({"copies": True, "mask": False}, [("not applicable", "")]),  # A model that corrects its input.
+    ],
+)
+def test_masked_language_model_that_is_trained_on_copies(
+    options: dict[str, bool], expected: list[tuple[str, str]]
+) -> None:
+    target = pairs_case(batches=partial(masked_rows, **options), loss=cross_entropy, causal=False)
+    assert results(targets.check, target) == expected
