@@ -50,6 +50,10 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.", autocompletion=complete_setting),
 ]
+KeptStep = Annotated[
+    int | None,
+    typer.Option(min=0, max=LAST_STEP, help="Use the kept checkpoint at or before this step; default: the newest."),
+]
 Steps = Annotated[int | None, typer.Option(help="Same as --set train.steps=N.")]
 Junit = Annotated[Path | None, typer.Option(metavar="FILE.xml", help="Write the result as a JUnit file for CI.")]
 AllowCode = Annotated[
@@ -60,6 +64,11 @@ AllowCode = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON to stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="Print only the result.")]
+
+
+class Part(StrEnum):
+    train = "train"
+    val = "val"
 
 
 class Weights(StrEnum):

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tui_lab.cli.options import LAST_STEP, AllowCode, Json, complete_run, trust_code
+from tui_lab.cli.options import AllowCode, Json, KeptStep, OneRun, Part, trust_code
 from tui_lab.cli.output import user_prints_to_stderr
 
 commands = typer.Typer()
@@ -18,15 +18,10 @@ class By(StrEnum):
     classes = "classes"
 
 
-class Part(StrEnum):
-    train = "train"
-    val = "val"
-
-
 @commands.command("examples")
 @user_prints_to_stderr()
 def examples(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or name.", autocompletion=complete_run)],
+    run: OneRun,
     by: Annotated[
         By,
         typer.Option(
@@ -35,10 +30,7 @@ def examples(
         ),
     ] = By.loss,
     part: Annotated[Part, typer.Option(help="Training or validation data.")] = Part.train,
-    step: Annotated[
-        int | None,
-        typer.Option(min=0, max=LAST_STEP, help="Use the kept checkpoint at or before this step; default: the newest."),
-    ] = None,
+    step: KeptStep = None,
     top: Annotated[int, typer.Option(min=1, max=10_000, help="How many examples to list.")] = 10,
     sample: Annotated[
         int | None,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from tui_lab.cli.options import AllowCode, GenerationPrecision, Json, Weights, complete_run, trust_code
+from tui_lab.cli.options import AllowCode, GenerationPrecision, Json, OneRun, Weights, trust_code
 from tui_lab.cli.output import user_prints_to_stderr
 
 commands = typer.Typer()
@@ -13,7 +13,7 @@ commands = typer.Typer()
 @commands.command("generate")
 @user_prints_to_stderr()
 def generate(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or name.", autocompletion=complete_run)],
+    run: OneRun,
     prompt: Annotated[str, typer.Option(help="The text to continue.")],
     max_new_tokens: Annotated[
         int | None,

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tui_lab.cli.commands.examples import Part
-from tui_lab.cli.options import LAST_STEP, AllowCode, Json, OneRun, trust_code
+from tui_lab.cli.options import AllowCode, Json, KeptStep, OneRun, Part, trust_code
 from tui_lab.cli.output import user_prints_to_stderr
 
 commands = typer.Typer()
@@ -34,10 +33,7 @@ def inside(
     example: Annotated[int | None, typer.Option(min=0, help="The number of the example; 0 by default.")] = None,
     part: Annotated[Part, typer.Option(help="Training or validation data.")] = Part.val,
     text: Annotated[str | None, typer.Option(help="A text of your own in place of an example.")] = None,
-    step: Annotated[
-        int | None,
-        typer.Option(min=0, max=LAST_STEP, help="Use the kept checkpoint at or before this step; default: the newest."),
-    ] = None,
+    step: KeptStep = None,
     replace_by: Annotated[
         Replacement, typer.Option(help="Ablation: what takes the place of a part's output: zeros, or its mean.")
     ] = Replacement.zero,
