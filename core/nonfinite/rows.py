@@ -1,4 +1,4 @@
-"""Which rows of the batch the entries of a tensor belong to, told from the shapes that tensors have along a model."""
+"""Which rows of the batch the entries of a tensor belong to, as the shapes of tensors along a model show."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -53,7 +53,7 @@ def suspects_of(update: UpdateRows, records: Records, spike: Spike | None) -> Su
     if it is further above the typical row than when it was last drawn, unless it stood out then, too: a row that is
     merely hard to predict is not the reason. Of a spike, the rows that stand out are taken from the highest on until
     the loss of the others is within a standard deviation of the expected loss; if they are all rows that stand out and
-    the loss of the others is still high, all of them are returned, and `loss_without` tells how much they explain.
+    the loss of the others is still high, all of them are returned, and `loss_without` shows how much they explain.
     """
     typical = typical_rows(records, range(update.step - NEIGHBORING_STEPS, update.step), update.step)
     if typical is None:

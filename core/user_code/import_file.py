@@ -240,7 +240,7 @@ def _needs_arguments(file: Path, name: str, missing: list[inspect.Parameter]) ->
 
 
 def _class_of(parameter: inspect.Parameter) -> str:
-    """Return the name of a parameter's class if the user wrote it, as `config: ModelArgs` tells; or ""."""
+    """Return the name of a parameter's class if the user wrote it, as in `config: ModelArgs`; or ""."""
     annotation = parameter.annotation
     if isinstance(annotation, str):
         return annotation if annotation.isidentifier() and annotation not in vars(builtins) else ""

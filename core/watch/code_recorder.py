@@ -202,7 +202,7 @@ class CodeRecorder:
 
 
 def code_recorder(run: Path, put: Callable[[ev.Event | Job], None]) -> CodeRecorder | None:
-    """Return the recorder of this process's code; None where the user does not want it, or nothing can be told."""
+    """Return the recorder of this process's code; None where the user does not want it, or nothing is known."""
     if os.environ.get(CODE_VARIABLE, "").lower() == "off":
         return None
     try:

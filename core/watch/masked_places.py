@@ -30,7 +30,7 @@ class MaskedPlaces:
 
 @torch.no_grad()
 def masked_places(x: Tensor, targets: Tensor, arguments: Iterable[Tensor]) -> MaskedPlaces | None:
-    """Return where the targets are among ids x [B, T], if one of the arguments of the model tells that."""
+    """Return where the targets are among ids x [B, T], if one of the arguments of the model has them."""
     if targets.is_floating_point() or x.dim() != 2:
         return None
     B, T = x.shape

@@ -65,7 +65,7 @@ class LossSum:
     """The losses of the micro-batches of a step, added up where they are.
 
     A script that accumulates either divides each loss by the number of micro-batches or not. A loss that is a quotient
-    was divided; otherwise the value of its loss function for the first micro-batch tells which. Without one it is taken
+    was divided; otherwise the value of its loss function for the first micro-batch shows which. Without one it is taken
     to divide, as the mean's gradient needs.
     """
 

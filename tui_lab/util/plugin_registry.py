@@ -107,7 +107,7 @@ def _all() -> tuple[Plugin, ...]:
 
 
 def _package(entry: EntryPoint) -> tuple[str, str]:
-    """Return the name and the version of the package that has an entry point, as far as its metadata tells."""
+    """Return the name and the version of the package that has an entry point, as far as its metadata has them."""
     if entry.dist is None:
         return "an unknown package", ""
     metadata = entry.dist.metadata

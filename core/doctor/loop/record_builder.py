@@ -110,7 +110,7 @@ class RecordBuilder(ObservedHooks):
         if not any(p.requires_grad for p in module.parameters()):
             return
         self.close_update()
-        # Without an optimizer, nothing else tells that a loop replaces a part of its model.
+        # Without an optimizer, nothing else shows that a loop replaces a part of its model.
         if self.modules.add(module) or self.moves_by_hand:
             self._gradients.watch(unwrapped(module).named_parameters())
         x = inputs_of(args, kwargs).x

@@ -67,7 +67,7 @@ def examine_run(config: RunConfig, on_check: OnCheck) -> Report:
 
 
 def one_process() -> dict[str, str]:
-    """Return what torchrun tells the only process that it starts."""
+    """Return the environment variables that torchrun sets in the only process that it starts."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -13,7 +13,7 @@ PREFIX = "tui_lab"
 
 
 def n_processes() -> int:
-    """Return how many processes train, on all machines, as torchrun tells them."""
+    """Return how many processes train, on all machines, by the variables that torchrun sets."""
     size = os.environ.get("WORLD_SIZE", "")
     return max(1, int(size)) if size.isdecimal() else 1
 

@@ -1,4 +1,4 @@
-"""The strip of a lesson: the text of the stage, its question, and a bar that tells what Enter does."""
+"""The strip of a lesson: the text of the stage, its question, and a bar that says what Enter does."""
 
 from rich.text import Text
 from textual.app import ComposeResult

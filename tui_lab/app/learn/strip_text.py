@@ -1,4 +1,4 @@
-"""The text of the strip: pages that fit it, and the bar below them that tells what Enter does."""
+"""The text of the strip: pages that fit it, and the bar below them that says what Enter does."""
 
 import re
 import textwrap

@@ -49,7 +49,7 @@ training ten steps."""
 
 
 class LabMessages:
-    """Applies them to the lab's state, and tells the panes what the state does not hold."""
+    """Applies them to the lab's state, and passes on to the panes what the state does not hold."""
 
     def __init__(
         self,

@@ -289,7 +289,7 @@ def _not_falling(course: LossCourse, constant: float | None, trials: Sequence[Tr
             else ""
         ),
         drawing=_table(trials),
-        why="The model gives the same prediction for every input: it has found nothing in them that tells the targets."
+        why="The model gives the same prediction for every input: it has found nothing that predicts the targets."
         if at_constant
         else "So far, the updates have taught the model nothing.",
         fix="Check that inputs and targets are of the same rows, "
