@@ -18,6 +18,7 @@ ROWS_AT_ONCE = 2**14
 
 
 def search_rows(search: Search, ids: Ids) -> DuplicateCounts:
+    """Count and list the examples `ids` [n] of `search.dataset` whose rows occur again in `search.other`."""
     other = search.other
     hashes = _row_hashes(other, np.arange(other.n_examples, dtype=np.int64), search.report)
     order = np.argsort(hashes, kind="stable")

@@ -15,6 +15,7 @@ Ids = npt.NDArray[np.int64]
 
 
 def search_windows(search: Search, dataset: TextWindows, other: TextWindows, ids: Ids) -> DuplicateCounts:
+    """Count and list the windows `ids` [n] of a text that occur again in `other`, exactly or nearly."""
     starts = ids * dataset.stride
     windows = dataset.tokens[starts[:, None] + np.arange(dataset.length + 1)]
     own_starts = starts if search.is_same else None

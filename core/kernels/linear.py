@@ -43,6 +43,7 @@ class Kernels:
 
 
 def onednn_available() -> bool:
+    """Return whether this build of torch has oneDNN and its operator for linear maps."""
     built: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     return built and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 

@@ -35,4 +35,5 @@ def parameter_table(config: ModelConfig, n_vocab: int) -> list[ParameterRow]:
 
 
 def count_parameters(config: ModelConfig, n_vocab: int) -> int:
+    """Return the number of parameters of the built-in model."""
     return sum(row.count for row in parameter_table(config, n_vocab))

@@ -22,6 +22,7 @@ def widened(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def dtype_of(precision: Precision) -> torch.dtype:
+    """Return the dtype of the products in a precision."""
     return _DTYPES[precision]
 
 

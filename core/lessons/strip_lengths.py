@@ -11,6 +11,7 @@ ASK_LINES, REASON_LINES, CHOICE_WIDTH = 2, 3, COLUMNS - 4
 
 
 def question_length_problems(lesson: LessonFile) -> Iterator[Problem]:
+    """Yield a problem for each text of a question or choice that does not fit the strip."""
     for stage in lesson.stages:
         if stage.question is None:
             continue
@@ -26,6 +27,7 @@ def question_length_problems(lesson: LessonFile) -> Iterator[Problem]:
 
 
 def keep_length_problems(lesson: LessonFile) -> Iterator[Problem]:
+    """Yield a problem for each sentence or line of code to keep that does not fit the strip."""
     for stage in lesson.stages:
         if stage.keep is None:
             continue

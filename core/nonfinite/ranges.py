@@ -38,6 +38,7 @@ def is_finite(tensor: Tensor) -> bool:
 
 
 def all_finite(tensors: Iterable[Any]) -> bool:
+    """Return whether none of the tensors among these values has an infinite entry or NaN."""
     return all(is_finite(tensor) for tensor in tensors if has_values(tensor))
 
 
@@ -55,6 +56,7 @@ def kinds(tensor: Tensor) -> frozenset[Kind]:
 
 
 def dtype_name(dtype: torch.dtype) -> str:
+    """Return the name of a dtype without torch's prefix, such as float32."""
     return str(dtype).removeprefix("torch.")
 
 

@@ -38,6 +38,7 @@ _TABLE = _table()
 
 
 def masked(crc: int) -> int:
+    """Return a CRC as TFRecord stores it."""
     return (((crc >> 15) | (crc << 17)) + MASK) & 0xFFFFFFFF
 
 

@@ -26,9 +26,11 @@ class LossScale:
         return self.value > 1.0 and math.isfinite(loss) and not math.isfinite(grad_norm)
 
     def halved(self) -> "LossScale":
+        """Return half the scale, after an overflow."""
         return LossScale(self.value / 2)
 
     def after_step(self) -> "LossScale":
+        """Return the scale after a step without overflow: doubled after GROWTH_STEPS of them."""
         steps = self.steps + 1
         return LossScale(self.value * 2) if steps >= GROWTH_STEPS else LossScale(self.value, steps)
 

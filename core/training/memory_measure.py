@@ -97,6 +97,7 @@ def tensor_bytes(tensors: Iterable[Tensor]) -> int:
 
 
 def optimizer_state_bytes(optimizers: Sequence[Optimizer]) -> int:
+    """Return the bytes of the tensors in the optimizers' state."""
     states = [state for optimizer in optimizers for state in optimizer.state.values()]
     return tensor_bytes(value for state in states for value in state.values() if isinstance(value, Tensor))
 

@@ -42,8 +42,10 @@ def build_model(config: Config, n_vocab: int) -> Model:
 
 
 def optimizers_of(config: Config, model: torch.nn.Module) -> list[Optimizer]:
+    """Return the optimizers of a run over the parameters of its model."""
     return build_optimizers(owned_by(model, config.faults), config.optim)
 
 
 def hooks_of(config: Config) -> TrainStepHooks:
+    """Return what a step of the run does, with its planted faults."""
     return hooks_with(config.faults)

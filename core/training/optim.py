@@ -96,6 +96,7 @@ def _decay(done: int, length: int, config: OptimConfig) -> float:
 
 
 def set_lr(optimizers: list[Optimizer], lr: float) -> None:
+    """Set the learning rate of all parameter groups."""
     for group in _all_groups(optimizers):
         group["lr"] = lr
 

@@ -50,10 +50,12 @@ def dropout_seed(seed: int, step: int, rank: int = 0) -> int:
 
 
 def set_training_mode(model: nn.Module) -> None:
+    """Put the model into training mode."""
     model.train()
 
 
 def clear_gradients(optimizers: Sequence[Optimizer]) -> None:
+    """Remove the gradients of all parameters that the optimizers hold."""
     for optimizer in optimizers:
         optimizer.zero_grad(set_to_none=True)
 
@@ -108,6 +110,7 @@ def backward(
 
 
 def backward_scaled(loss: Tensor, scale: float) -> None:
+    """Compute the gradients of `loss` times `scale`."""
     (loss if scale == 1.0 else loss * scale).backward()  # type: ignore[no-untyped-call]
 
 

@@ -18,6 +18,7 @@ class Budget:
         self._spent = 0.0
 
     def allows(self) -> bool:
+        """Return whether a measurement may be taken now."""
         now = self._clock()
         if self._began is None:
             self._began = now

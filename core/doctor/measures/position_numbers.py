@@ -12,6 +12,7 @@ def heads_differ(positions: Tensor, T: int) -> bool:
 
 
 def varies(values: Tensor, axis: int) -> bool:
+    """Return whether values differ along an axis."""
     return bool((values != values.narrow(axis, 0, 1)).any())
 
 

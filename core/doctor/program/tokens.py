@@ -62,6 +62,7 @@ def _is_scalar(value: Any) -> bool:
 
 
 def are_ids(tensor: Tensor) -> bool:
+    """Return whether a tensor may hold token ids [B, T]: integers in two dimensions."""
     return tensor.dim() == 2 and not tensor.is_floating_point() and tensor.dtype is not torch.bool
 
 

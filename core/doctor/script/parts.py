@@ -222,6 +222,7 @@ class ScriptParts:
 
 
 def parts_of(capture: Capture, steps: Sequence[CapturedStep], record: LoopRecord, model: nn.Module) -> ScriptParts:
+    """Return the program of captured steps, which have the same form. model: has all modules that they call."""
     ratios = [step.targets.ratio for step in steps if step.targets is not None and step.targets.ratio is not None]
     is_plain = len(ratios) == len(steps) and all(abs(r - ratios[0]) <= SAME_RATIO * abs(ratios[0]) for r in ratios)
     reduced = steps[0].targets is not None and steps[0].targets.options.get("reduction", "mean") == "mean"

@@ -70,11 +70,13 @@ def no_context(model: nn.Module) -> None:
 
 
 def no_positions(model: nn.Module) -> None:
+    """Add nothing to the tokens in place of the positions."""
     assert isinstance(model, Transformer)
     model.W_P.register_forward_hook(_hook(torch.zeros_like))
 
 
 def tied_head(model: nn.Module) -> None:
+    """Let the head share the weights of the token embedding."""
     assert isinstance(model, Transformer)
     model.head.weight = model.W_E.weight
 
@@ -122,10 +124,12 @@ def _hook(change: Callable[[Tensor], Tensor]) -> Callable[[nn.Module, Any, Any],
 
 
 def batch_mixing(model: nn.Module) -> None:
+    """Let each row see the mean of all rows: half of it is taken off the token embeddings."""
     token_embedding(model).register_forward_hook(_hook(lambda e: e - 0.5 * e.mean(dim=0, keepdim=True)))
 
 
 def input_ignored(model: nn.Module) -> None:
+    """Multiply the token embeddings by zero."""
     token_embedding(model).register_forward_hook(_hook(lambda e: 0.0 * e))
 
 
@@ -135,24 +139,29 @@ def add_next_embedding(model: nn.Module) -> None:
 
 
 def frozen_layer(model: nn.Module) -> None:
+    """Train all layers but the last."""
     last_layer(model).requires_grad_(False)
 
 
 def unregistered_layer(model: nn.Module) -> None:
+    """Keep the layers in a plain list, so that the model does not know their parameters."""
     owner, name, layers = layer_list(model)
     del owner._modules[name]
     object.__setattr__(owner, name, list(layers))
 
 
 def detached_layer(model: nn.Module) -> None:
+    """Cut the graph after the last layer."""
     last_layer(model).register_forward_hook(_hook(Tensor.detach))
 
 
 def not_finite(model: nn.Module) -> None:
+    """Divide the output of the last layer by zero."""
     last_layer(model).register_forward_hook(_hook(lambda h: h / 0.0))
 
 
 def unseeded_noise(model: nn.Module) -> None:
+    """Add noise to the token embeddings that no seed of the run repeats."""
     generator = torch.Generator()
     generator.seed()
 
@@ -164,6 +173,7 @@ def unseeded_noise(model: nn.Module) -> None:
 
 @torch.no_grad()
 def large_init(model: nn.Module) -> None:
+    """Multiply all weights by LARGE."""
     for parameter in model.parameters():
         if parameter.dim() >= 2:
             parameter.mul_(LARGE)

@@ -20,10 +20,12 @@ TOO_LOW = 1e-5
 
 
 def after_softmax(logits: Tensor, y: Tensor, losses: TargetLosses | None) -> Tensor:
+    """Return the summed cross-entropy of probabilities [B, T, V] in place of logits."""
     return cross_entropy_sum(logits.softmax(dim=-1), y, losses=losses)
 
 
 def shifted_again(logits: Tensor, y: Tensor, losses: TargetLosses | None) -> Tensor:
+    """Return the summed cross-entropy of logits [B, T, V] and targets [B, T] that are shifted by one more position."""
     return cross_entropy_sum(logits[:, :-1], y[:, 1:], losses=losses)
 
 
@@ -33,6 +35,7 @@ def on_logits(criterion: Criterion) -> LossSum:
 
 
 def negative(model: Model, x: Tensor, y: Tensor, losses: TargetLosses | None = None) -> Tensor:
+    """Return the summed loss with the wrong sign."""
     if losses is None:
         return -model.loss_sum(x, y)
     positive: TargetLosses = []
@@ -42,18 +45,22 @@ def negative(model: Model, x: Tensor, y: Tensor, losses: TargetLosses | None = N
 
 
 def by_rows(targets: Tensor, rows: int) -> Tensor:
+    """Divide by the number of rows in place of that of the targets."""
     return torch.tensor(rows, device=targets.device)
 
 
 def one(targets: Tensor, rows: int) -> Tensor:
+    """Divide by nothing, so that the loss stays a sum."""
     return torch.ones((), device=targets.device)
 
 
 def set_evaluation_mode(model: nn.Module) -> None:
+    """Put the model into evaluation mode where training mode belongs."""
     model.eval()
 
 
 def keep_gradients(optimizers: Sequence[Optimizer]) -> None:
+    """Leave the gradients of the step before."""
     return None
 
 
