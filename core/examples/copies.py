@@ -142,7 +142,9 @@ def _rarest(grams: UInt64s, wanted: Wanted, counts: Ids, threshold: float) -> _R
 
     A window with a Jaccard index of at least t shares ⌈t u⌉ of them, so at least VOTES of these.
     """
-    chosen_hashes, chosen_windows, chosen_places = [], [], []
+    chosen_hashes = []
+    chosen_windows = []
+    chosen_places = []
     for w, row in enumerate(grams):
         distinct, first = np.unique(row, return_index=True)
         n = min(len(distinct), len(distinct) - math.ceil(threshold * len(distinct)) + VOTES)

@@ -15,7 +15,8 @@ Ids = npt.NDArray[np.int64]
 
 def find_duplicates(search: Search, ids: Ids) -> DuplicateCounts:
     """Look for the examples `ids`."""
-    dataset, other = search.dataset, search.other
+    dataset = search.dataset
+    other = search.other
     if isinstance(dataset, TextWindows) and isinstance(other, TextWindows):
         return search_windows(search, dataset, other, ids)
     return search_rows(search, ids)

@@ -93,9 +93,11 @@ def _open(run: Run, request: Request, report: OnProgress) -> _Opened:
     if request.weights is None:
         checkpoints(run, request.step)  # Raises RunError if there is none.
         chosen, model, _ = load_chosen(run, "last", request.step)
-        config, step = chosen.config, chosen.step
+        config = chosen.config
+        step = chosen.step
     else:
-        config, step = run.trainer_config(), request.step or 0
+        config = run.trainer_config()
+        step = request.step or 0
         model = build_model(config, run.tokenizer().n_vocab)
         ckpt.restore_model(model, ckpt.load_weights(request.weights))
         model.eval()
@@ -154,7 +156,9 @@ def _classes(run: Run, request: Request, report: OnProgress) -> Report:
 def _most_often_wrong(run: Run, request: Request, report: OnProgress) -> Report:
     paths = _spread(checkpoints(run, request.step), MOST_CHECKPOINTS)
     opened = _open(run, replace(request, targets=request.targets // len(paths)), report)
-    model, dataset, ids = opened.model, opened.dataset, opened.ids
+    model = opened.model
+    dataset = opened.dataset
+    ids = opened.ids
     counts = WrongCounts(ids, dataset.length)
     steps: list[int] = []
     for step in _restored(model, paths):

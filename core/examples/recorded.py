@@ -93,7 +93,9 @@ def _measured(batch: RecordedBatch) -> tuple[Measured, list[CellLosses]]:
     assert batch.y is not None
     assert batch.losses is not None
     n = len(batch.losses)
-    x, y, losses = batch.x[:n], batch.y[:n], batch.losses
+    x = batch.x[:n]
+    y = batch.y[:n]
+    losses = batch.losses
     top, probabilities = batch.top, batch.probabilities
     if top is None or probabilities is None or not top.shape[-1]:
         top, probabilities = np.full((*x.shape, 1), IGNORED), np.full((*x.shape, 1), math.nan, np.float32)

@@ -107,7 +107,10 @@ class _LayerProducts:
 
 
 def _norm(module: nn.LayerNorm) -> Product:
-    shape, weight, bias, eps = module.normalized_shape, module.weight, module.bias, module.eps
+    shape = module.normalized_shape
+    weight = module.weight
+    bias = module.bias
+    eps = module.eps
     return lambda x: torch.layer_norm(x, shape, weight, bias, eps)
 
 

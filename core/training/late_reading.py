@@ -90,7 +90,8 @@ class LateReading:
     def _finish(self, unread: _Unread) -> StepMetrics:
         """Wait for an update and count it."""
         trainer = self._trainer
-        update, scale = unread.update, unread.scale
+        update = unread.update
+        scale = unread.scale
         loss, grad_norm = unread.numbers.read().tolist()
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
             # The update after it, if one is queued, is skipped on the device, too.

@@ -144,7 +144,8 @@ class Batches:
                 return None
             logits = places.rows(logits)[:MAX_CELL_ROWS]
             shape = (len(logits), places.T)
-            logits, targets = logits.flatten(0, 1), places.rows(targets)[:MAX_CELL_ROWS].flatten()
+            logits = logits.flatten(0, 1)
+            targets = places.rows(targets)[:MAX_CELL_ROWS].flatten()
         return batch_cells(
             logits,
             targets,

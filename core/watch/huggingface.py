@@ -22,7 +22,8 @@ class HuggingFaceCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero:
-            model, tokenizer = kwargs["model"], kwargs.get("processing_class")
+            model = kwargs["model"]
+            tokenizer = kwargs.get("processing_class")
             self._run = watch(model, tokenizer=tokenizer, config=args, name=self._name, steps=state.max_steps)
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -84,7 +84,9 @@ def _attention_dropout(setting: Setting, rate: float = 0.25) -> Iterator[Row]:
 
 def loss(setting: Setting) -> Iterator[Row]:
     """The head and its loss in chunks, against a plain cross-entropy in float64 on the CPU."""
-    rows, d, n_vocab = setting.choose(512, 24), setting.choose(160, 16), setting.choose(50257, 4999)
+    rows = setting.choose(512, 24)
+    d = setting.choose(160, 16)
+    n_vocab = setting.choose(50257, 4999)
     generator = torch.Generator().manual_seed(0)
     h, weight, bias = (torch.randn(*size, generator=generator) for size in ((rows, d), (n_vocab, d), (n_vocab,)))
     weight *= 0.1

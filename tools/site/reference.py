@@ -103,5 +103,6 @@ def _name(option: str) -> str:
 
     The type of an argument says nothing more.
     """
-    name, kind = TYPE.sub("", option), TYPE.search(option)
+    name = TYPE.sub("", option)
+    kind = TYPE.search(option)
     return f"{name} {kind[1].upper()}" if kind and option.startswith("-") else name

@@ -67,7 +67,8 @@ def _best(sweep: Sweep, rows: Sequence[TrialRow]) -> list[tuple[str, str]]:
     """Return the figures of the best trial, or none if no trial is done."""
     if not rows or rows[0].state != "done" or rows[0].value is None:
         return []
-    best, metric = rows[0], sweep.plan.metric
+    best = rows[0]
+    metric = sweep.plan.metric
     return [
         (f"best {metric_title(metric)}", figure_text(metric, best.value)),
         ("trial", str(best.number)),

@@ -32,7 +32,8 @@ def class_line(model: "nn.Module", name: str) -> str:
     for n in range(len(parts), -1, -1):
         kind = type(model.get_submodule(".".join(parts[:n])))
         try:
-            file, (_, line) = inspect.getsourcefile(kind), inspect.getsourcelines(kind)
+            file = inspect.getsourcefile(kind)
+            _, line = inspect.getsourcelines(kind)
         except (OSError, TypeError):  # Its source is not known, such as of a class that exec() made.
             continue
         if file is not None and is_user_code(file):

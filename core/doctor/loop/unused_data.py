@@ -77,7 +77,8 @@ def _holds(value: Tensor | Array, x: Tensor) -> bool:
     x_region, region = region_of(x), region_of(value)
     if x_region is not None and region is not None and region.start <= x_region.start and x_region.stop <= region.stop:
         return True
-    rows, data = _array(x), _array(value)
+    rows = _array(x)
+    data = _array(value)
     if rows is None or data is None or data.size > MAX_VALUES:
         return False
     if data.ndim == rows.ndim and data.shape[1:] == rows.shape[1:]:

@@ -203,7 +203,8 @@ class _Recorder(TorchFunctionMode):
 
     def _weighted_mean(self, tag: Tag, aligned: Callable[[Tensor], Tensor], result: Tensor) -> None:
         weights = aligned(tag.tensor)
-        softmax, product = tag.softmax, tag.product
+        softmax = tag.softmax
+        product = tag.product
         alike = softmax is not None and softmax.output.shape == tag.tensor.shape
         scale = None
         if product is not None and product.factor is not None and tag.factor is not None:

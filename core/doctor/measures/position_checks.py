@@ -68,7 +68,8 @@ class PositionChecks:
 
     def rotation(self, tag: Tag, factors: Tensor) -> None:
         """Record that vectors of heads are multiplied by factors that differ along another axis than the positions."""
-        positions, T = tag.positions, tag.origin[1]
+        positions = tag.positions
+        T = tag.origin[1]
         factor_tag = self._tags.of(factors)
         if not tag.is_projected or positions is None or positions.dim() < 4 or factors.dim() < 2:
             return

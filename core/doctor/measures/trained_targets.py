@@ -211,7 +211,8 @@ def _shift(target: Target, measurement: Measurement | None) -> int | None:
 
 def _agreeing(measurement: Measurement, ignored: int) -> list[int]:
     """Return the shifts that agree with the trained targets; first those that also explain which positions count."""
-    y, reading = measurement.y, measurement.reading
+    y = measurement.y
+    reading = measurement.reading
     assert y is not None
     choices = [reading.targets]
     if measurement.logits.shape[2] == 2:

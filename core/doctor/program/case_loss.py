@@ -73,7 +73,8 @@ def _applied(form: Form, of_output: Callable[[Any, Batch], Tensor]) -> LossFunct
 
 def _own_loss(loss: Callable[..., Tensor], form: Form, model: nn.Module, batch: Batch) -> Loss:
     """Find out by a trial whether the loss takes (logits, y) or (model, batch)."""
-    targets, layout = form.targets, form.layout
+    targets = form.targets
+    layout = form.layout
 
     def of_output(output: Any, batch: Batch) -> Tensor:
         assert targets is not None

@@ -82,7 +82,8 @@ def _turned(drawn: BatchFunction, form: Form) -> BatchFunction:
 
 def _update(case: Case, form: Form, loss: LossFunction | None, ignored: int) -> Update:
     """Return the case's update, or that of torch's tutorials: clear gradients, forward, backward, step."""
-    own, layout = case.update, form.layout
+    own = case.update
+    layout = form.layout
     if own is not None:
         takes_batch = len(positional_parameters(own)) == 3 and "*args" not in positional_parameters(own)
 
@@ -134,7 +135,8 @@ def _dropout(case: Case) -> float | None:
 
 def _validation(case: Case, form: Form, batch: BatchFunction) -> Callable[[], tuple[int, int]] | None:
     """Compare whole rows, if they are long enough."""
-    validation, tokens = case.validation, form.tokens
+    validation = case.validation
+    tokens = form.tokens
     if validation is None or tokens is None or validation.shape[1] < MIN_VALIDATION_TOKENS:
         return None
 

@@ -61,7 +61,8 @@ def with_value(value: Any, path: Path, new: Any) -> Any:
     """Return a shallow copy of a value with `new` at `path`."""
     if not path:
         return new
-    key, rest = path[0], path[1:]
+    key = path[0]
+    rest = path[1:]
     if key.kind == "attribute":
         changed = copy.copy(value)
         object.__setattr__(changed, key.name, with_value(getattr(value, key.name), rest, new))

@@ -198,7 +198,8 @@ class Capture(CallCapture):
 
     def backward(self, loss: Tensor, scale: float = 1.0) -> None:
         """Backpropagation of `loss` begins; a GradScaler multiplied it by `scale`."""
-        tape, self._is_open = self._tape, False
+        tape = self._tape
+        self._is_open = False
         if tape is None or self.is_complete:
             return
         try:

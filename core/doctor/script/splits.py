@@ -26,10 +26,12 @@ def row_constants(tape: Tape, rows: int) -> dict[int, Tensor]:
 
 def splits_into_rows(step: CapturedStep, modules: Sequence[nn.Module]) -> bool:
     """Return whether the loss of a batch is the mean, a weighted mean or the sum of those of its halves."""
-    tape, call = step.tape, step.call
+    tape = step.tape
+    call = step.call
     if tape is None or call is None or (step.form is not None and step.form.time_first):
         return False
-    module, arguments = modules[step.module], step.inputs[call]
+    module = modules[step.module]
+    arguments = step.inputs[call]
     rows = n_rows(arguments)
     constants = row_constants(tape, rows)
     training = [part for part in module.modules() if part.training]

@@ -240,6 +240,7 @@ def _agreement(x: Tensor, y: Tensor, k: int) -> float:
     """Return the fraction of the counted targets y[t] that are x[t + k]."""
     if x.shape != y.shape or x.shape[1] <= k:
         return 0.0
-    later, compared = x[:, k:], y[:, : y.shape[1] - k]
+    later = x[:, k:]
+    compared = y[:, : y.shape[1] - k]
     counted = compared >= 0
     return float((later == compared)[counted].float().mean()) if bool(counted.any()) else 0.0

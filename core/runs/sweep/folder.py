@@ -185,7 +185,8 @@ class Sweep:
         return [self.row(number) for number in range(len(self.plan.points))]
 
     def row(self, number: int) -> TrialRow:
-        result, folder = self.result(number), self.folder(number)
+        result = self.result(number)
+        folder = self.folder(number)
         state: State = result.state if result else self._unfinished(number, folder)
         return TrialRow(number, self.plan.points[number], state, folder, result)
 

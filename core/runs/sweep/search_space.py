@@ -139,7 +139,9 @@ def _range(key: str, text: str) -> RangeAxis:
 
 def split(text: str) -> list[str]:
     """Split `text` at the commas outside brackets and quotes."""
-    parts, depth, quote = [""], 0, ""
+    parts = [""]
+    depth = 0
+    quote = ""
     for character in text:
         if quote:
             quote = "" if character == quote else quote

@@ -98,7 +98,8 @@ class Study:
 
     def tell(self, number: int, result: Result) -> None:
         """Record the end of a trial in the study, unless it is recorded already."""
-        state, value = _STATES.get(result.state), result.value
+        state = _STATES.get(result.state)
+        value = result.value
         if state is None and (value is None or not math.isfinite(value)):
             state = TrialState.FAIL
         with self.guard:

@@ -30,7 +30,8 @@ class FaultyLoader(Loader):
         if "constant_batch" in self.faults:
             ids = np.zeros_like(ids)
         if "shuffle_every_step" in self.faults:
-            n, steps = self.dataset.n_examples, range(first, last + 1)
+            n = self.dataset.n_examples
+            steps = range(first, last + 1)
             generators = (np.random.default_rng(hash_key(self.seed, step)) for step in steps)
             ids = np.concatenate([draw.integers(0, n, self.drawn) for draw in generators])
         return ids

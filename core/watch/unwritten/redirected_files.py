@@ -70,7 +70,8 @@ class RedirectedFiles:
 
     def _is_of_user(self, path: Any) -> bool:
         """Return whether a path is that of a file which was there before, or of one that has a copy."""
-        place, key = _place(path), _key(path)
+        place = _place(path)
+        key = _key(path)
         if place in self._hidden or key in self._copies:
             return True
         return os.path.isfile(key) and not key.startswith(SYSTEM) and not self._is_own(place)

@@ -261,7 +261,8 @@ def row_name(batch: RecordedBatch, row: int, n_shown: int) -> str:
         name += f"; class {_class_text(batch, int(batch.row_classes[row]))}"
     if batch.history is None or row >= len(batch.history.last_step):
         return name
-    last_step, times = int(batch.history.last_step[row]), int(batch.history.times[row])
+    last_step = int(batch.history.last_step[row])
+    times = int(batch.history.times[row])
     return f"{name}; " + ("new" if last_step < 0 else f"used {times:,} times, before at step {last_step + 1:,}")
 
 

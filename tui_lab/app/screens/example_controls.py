@@ -68,7 +68,8 @@ class ExampleControls:
             source = ScriptInside(lab.source.send, Path(lab.state.ready.path))
             replayed = False
             if reason := why_no_model(lab.source, lab.state):
-                rows, why_not = None, ONLY_LAYERS.format(reason)
+                rows = None
+                why_not = ONLY_LAYERS.format(reason)
         lab.app.push_screen(
             InsideScreen(
                 lab.state,

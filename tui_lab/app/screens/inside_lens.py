@@ -63,7 +63,8 @@ class LensView(InsideView):
         return Text(f"target likeliest at {int(is_first[-1].sum())} of {n_targets}{before}")
 
     def make_grid(self, ramp: Ramp, width: int) -> CellGrid:
-        lens, example = self.lens, self.example
+        lens = self.lens
+        example = self.example
         assert lens is not None and example is not None
         T = lens.ranks.shape[1]
         names = example.names()
@@ -97,7 +98,8 @@ class LensView(InsideView):
         return lens.probabilities[:, :, 0]
 
     def selection(self) -> Text:
-        lens, example = self.lens, self.example
+        lens = self.lens
+        example = self.example
         assert lens is not None and example is not None
         place, t = self.cursor
         name = layer_titles(lens.places)[place]

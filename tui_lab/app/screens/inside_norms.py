@@ -45,7 +45,8 @@ class NormsView(InsideView):
         norms = self.norms
         assert norms is not None
         places = layer_titles(norms.places)
-        names, rows = [places[0]], [norms.stream[0]]
+        names = [places[0]]
+        rows = [norms.stream[0]]
         for i, name in enumerate(places[1:]):
             if np.isfinite(norms.attention[i]).any():
                 names += [f"{name} + attn", f"{name} + ff"]

@@ -91,7 +91,9 @@ class InspectedInside:
             result = look_at(model, look, rows.x, rows.y, row, n_vocab=model.n_vocab, how=request.how)
             return Inside(look, request.step, row, rows, result)
 
-        look, rows, row = request.look, request.rows, request.row
+        look = request.look
+        rows = request.rows
+        row = request.row
         if look not in self._inspectors:
             self._inspectors[look] = Inspector(self._send, share=SHARE)
         key = (rows.step, row, request.how if look == "ablation" else "", request.weights)

@@ -50,7 +50,8 @@ def shared_items(training: LoaderUse, validation: LoaderUse) -> SharedItems | No
     digests = [item_digest(validation.dataset[i]) for i in ours[:MAX_VALIDATION]]
     if None in digests or digests[:4] != [item_digest(validation.dataset[i]) for i in ours[:4]]:
         raise NotJudged("items of the validation data set are random, or not made of tensors, arrays and numbers")
-    base, base_of_training = _in_base(validation, ours), _in_base(training, theirs)
+    base = _in_base(validation, ours)
+    base_of_training = _in_base(training, theirs)
     if base[0] is base_of_training[0]:
         n_shared = len(set(base[1]) & set(base_of_training[1]))
         return SharedItems(len(ours), n_shared, "they have the same indices in one data set") if n_shared else None

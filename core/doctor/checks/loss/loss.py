@@ -103,7 +103,8 @@ def _judge_gradient(target: Target, measurement: Measurement) -> Iterator[Findin
 
 def _is_scrambled(target: Target, measurement: Measurement) -> bool:
     """Return whether the gradient is that of the cross-entropy of logits that were reshaped, not transposed."""
-    y, shape = measurement.y, measurement.logits.shape
+    y = measurement.y
+    shape = measurement.logits.shape
     if measurement.reading.form != "other" or y is None or shape[1] == 1 or shape.numel() > MAX_RESHAPED:
         return False
     logits = measurement.logits.float().requires_grad_()

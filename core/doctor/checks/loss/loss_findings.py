@@ -58,7 +58,8 @@ def _is_linear(measurement: Measurement) -> bool:
 
 def _scale_mistake(measurement: Measurement, total: float, close: str) -> tuple[FindingCode, str] | None:
     reading = measurement.reading
-    n, rows = measurement.n_counted, measurement.n_rows
+    n = measurement.n_counted
+    rows = measurement.n_rows
     flipped = _is_flipped(measurement)
     if reading.ascent or flipped:
         return "gradient_ascent", f"{close} is that of −cross_entropy: a step makes the targets less likely"
@@ -81,7 +82,8 @@ def _is(value: float, expected: float) -> bool:
 
 def _is_flipped(measurement: Measurement) -> bool:
     """Return whether of two classes the gradient raises the one that is not the target."""
-    y, reading = measurement.y, measurement.reading
+    y = measurement.y
+    reading = measurement.reading
     if y is None or measurement.logits.shape[-1] != 2 or not bool(reading.counted.any()):
         return False
     return float((reading.targets == 1 - y)[reading.counted].float().mean()) > 0.98

@@ -135,7 +135,8 @@ def _mask_after_softmax(number: int, call: AttentionCall, sums: Tensor, zeroed: 
 
 
 def _scale(number: int, call: AttentionCall, target: Target) -> Finding | None:
-    scale, d = call.scale, call.d_head
+    scale = call.scale
+    d = call.d_head
     if scale is None or d is None or d < MIN_KEYS or call.softmax is None:
         return None
     right = default_scale(d)
@@ -176,7 +177,8 @@ def _compensated(call: AttentionCall) -> bool:
 
 def _score_scale(number: int, call: AttentionCall, kind: str) -> Finding:
     assert call.scale is not None and call.d_head is not None
-    d, scale = call.d_head, call.scale
+    d = call.d_head
+    scale = call.scale
     if _close(scale, 1.0):
         title, fix = "are not divided by √d_head", "Divide q kᵀ by √d_head once."
     elif scale > 1:

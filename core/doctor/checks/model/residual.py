@@ -172,7 +172,8 @@ def _ends(block: _Block) -> list[str] | None:
 
 def _reached(output: Tensor, leaf: Tensor) -> set[Any] | None:
     """Return the nodes that additions, norms and scalings lead to from the output; None if the leaf is one of them."""
-    stack, visited = [output.grad_fn], set()
+    stack = [output.grad_fn]
+    visited = set()
     while stack:
         node = stack.pop()
         if node is None or node in visited:

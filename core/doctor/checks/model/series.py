@@ -91,7 +91,8 @@ def _judged(target: Target, series: _Series) -> Iterator[Finding]:
 
 def _effects(target: Target, series: _Series, statistics: "_Statistics | None") -> tuple[float, float]:
     """Return how much outputs change with later and with earlier inputs, as fractions of the largest change."""
-    x, length = series.x, series.x.shape[series.x_axis]
+    x = series.x
+    length = series.x.shape[series.x_axis]
     generator = torch.Generator().manual_seed(target.seed)
     later, earlier, largest = 0.0, 0.0, 1e-30
     before = _with(target, series, x, statistics)
@@ -139,7 +140,9 @@ class _Statistics(TorchFunctionMode):
     def without(self, number: int | None) -> "_Statistics":
         """Return one that computes those of one call again."""
         other = _Statistics()
-        other.names, other.lines, other.values = self.names, self.lines, self.values
+        other.names = self.names
+        other.lines = self.lines
+        other.values = self.values
         other.computed = self.computed if number is None else frozenset({number})
         return other
 
@@ -150,7 +153,8 @@ class _Statistics(TorchFunctionMode):
             return func(*args, **kwargs)
         x = args[0] if args else kwargs["input"]
         norm = _grouped(name, x, args, kwargs) if name in _AFFINE else None
-        number, values = self._next, None
+        number = self._next
+        values = None
         if number is not None:
             self._next = number + 1
             values = self.values[number] if number < len(self.values) and number not in self.computed else None
