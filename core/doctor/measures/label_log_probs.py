@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tui_lab.core.doctor.findings import NotJudged
+from tui_lab.core.doctor.measures.loss_calls import calls_of_loss
 from tui_lab.core.doctor.program.batch import Batch, with_tensor
 from tui_lab.core.doctor.program.nested import tensors_in, tensors_of
 from tui_lab.core.doctor.program.target import Target
@@ -50,14 +51,9 @@ def counted_labels(target: Target, batch: Batch) -> tuple[int, Tensor]:
     pair = labeled(batch)
     if pair is None:
         raise NotJudged("it is not known which tensor holds the ids of the labels")
-    outputs: list[Tensor] = []
-    handle = target.model.register_forward_hook(lambda module, args, output: outputs.extend(_values(output, pair)))
-    try:
-        with target.evaluating(), torch.enable_grad():
-            loss = target.loss(batch)
-            gradients = torch.autograd.grad(loss, outputs, allow_unused=True) if outputs else ()
-    finally:
-        handle.remove()
+    measured = calls_of_loss(target, batch, [target.model])
+    outputs = [values for call in measured.calls for values in _values(call.output, pair)]
+    gradients = torch.autograd.grad(measured.loss, outputs, allow_unused=True) if outputs else ()
     used = [(values, gradient) for values, gradient in zip(outputs, gradients, strict=True) if gradient is not None]
     if len(used) != 1:
         raise NotJudged("the model gets ids and labels of the same shape, and returns no logits for them")

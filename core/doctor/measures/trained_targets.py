@@ -8,8 +8,9 @@ from torch import Tensor
 
 from tui_lab.core.doctor.findings import NotApplicable, NotJudged
 from tui_lab.core.doctor.measures.label_log_probs import counted_labels, labeled
+from tui_lab.core.doctor.measures.loss_calls import trained_calls
 from tui_lab.core.doctor.measures.loss_gradient import Measurement, measured_loss, trained
-from tui_lab.core.doctor.program.batch import Batch, first_rows, with_tensor
+from tui_lab.core.doctor.program.batch import Batch, first_rows, has_several_calls, with_tensor
 from tui_lab.core.doctor.program.nested import tensors_of
 from tui_lab.core.doctor.program.once import once_per_target
 from tui_lab.core.doctor.program.target import Target, required, targets_of
@@ -57,6 +58,8 @@ def trained_targets(target: Target) -> TrainedTargets:
     """
     if target.tokens is None and labeled(target.batch(0)) is not None:
         return _labeled_targets(target)
+    if target.tokens is None and (of_calls := _targets_of_calls(target)):
+        return TrainedTargets(of_calls, None, None)
     tokens = required(target.tokens)
     try:
         measurement: Measurement | None = trained(target)
@@ -145,6 +148,30 @@ def _labeled_targets(target: Target) -> TrainedTargets:
         trained = moved.masked_fill((moved < 0) | ~counted, target.ignored)
         batches.append(TrainedBatch(pair.x, pair.labels, trained, batch))
     return TrainedTargets(batches, shift, None, shift)
+
+
+def _targets_of_calls(target: Target) -> list[TrainedBatch]:
+    """Return the targets of a loss of several calls of models over tokens; none for another program.
+
+    Such as DPO, with a call for the chosen and one for the rejected rows. Those of one length are one batch.
+    """
+    batches = []
+    for step in range(MEASURED_STEPS if target.varies else 1):
+        batch = target.batch(step)
+        if not has_several_calls(batch):
+            return []
+        try:
+            calls = list(trained_calls(target, batch))
+        except NotJudged:  # The loss could not be followed.
+            return []
+        rows: dict[int, list[TrainedBatch]] = {}
+        for call in calls:
+            trained = call.reading.targets.masked_fill(~call.reading.counted, target.ignored)
+            rows.setdefault(call.x.shape[1], []).append(TrainedBatch(call.x, None, trained, batch))
+        for of_length in rows.values():
+            x, trained = torch.cat([one.x for one in of_length]), torch.cat([one.trained for one in of_length])
+            batches.append(TrainedBatch(x, None, trained, batch))
+    return batches
 
 
 def _labels_before_the_shift(batch: TrainedBatch) -> Tensor | None:

@@ -18,6 +18,11 @@ def with_tensor(batch: Batch, old: Tensor, new: Tensor) -> Batch:
     return mapped(batch, lambda tensor: new if tensor is old else tensor)
 
 
+def has_several_calls(batch: Batch) -> bool:
+    """Return whether a captured batch of a script holds the arguments of several calls."""
+    return isinstance(batch, dict) and sum(str(key).startswith("call ") for key in batch) > 1
+
+
 def n_rows(batch: Batch) -> int:
     """Return the first size of the batch's first tensor that has one; 0 if there is none."""
     return next((int(tensor.shape[0]) for tensor in tensors_of(batch) if tensor.dim()), 0)

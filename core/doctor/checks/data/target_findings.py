@@ -216,13 +216,14 @@ def _line(trained: TrainedTargets) -> str:
     return "" if trained.measurement is None else trained.measurement.line
 
 
-def _drawn_rows(
-    target: Target, x: Tensor, y: Tensor, expected: Tensor | None = None, n: int = DRAWN
-) -> tuple[str, ...]:
-    """Draw the first row in columns: x, y and the expected y."""
-    rows = [("x", x[0, :DRAWN]), ("y", y[0, :DRAWN])]
+def _drawn_rows(target: Target, x: Tensor, y: Tensor, expected: Tensor | None = None) -> tuple[str, ...]:
+    """Draw the first row in columns, from its start or from where its targets begin: x, y and the expected y."""
+    counted = (y[0] != target.ignored).nonzero()[:, 0].tolist()
+    start = counted[0] - 1 if counted and counted[0] >= DRAWN else 0
+    shown = slice(start, start + DRAWN)
+    rows = [("x", x[0, shown]), ("y", y[0, shown])]
     if expected is not None:
-        rows.append(("expected", expected[0, :DRAWN]))
+        rows.append(("expected", expected[0, shown]))
 
     def show(token: int) -> str:
         return ("–" if token == target.ignored else "?" if token == UNKNOWN else target.show(token))[:9]

@@ -32,6 +32,7 @@ from tui_lab.core.doctor.checks.data.unused_ends import unused_ends, unused_shar
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.measures.dependence import TOLERANCE, other_tokens
 from tui_lab.core.doctor.measures.label_log_probs import sees_only_earlier
+from tui_lab.core.doctor.measures.loss_calls import trained_calls
 from tui_lab.core.doctor.measures.trained_targets import (
     AGREEMENT,
     TrainedTargets,
@@ -40,6 +41,7 @@ from tui_lab.core.doctor.measures.trained_targets import (
     trained_targets,
     uses_mask,
 )
+from tui_lab.core.doctor.program.batch import has_several_calls
 from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.doctor.program.target_rules import UNKNOWN, next_token
 
@@ -267,6 +269,8 @@ def _uncounted(target: Target, trained: TrainedTargets) -> Iterator[Finding]:
 
 def _sees_only_earlier(target: Target) -> bool:
     """Return whether the last token of the probe leaves all earlier logits as they are."""
+    if target.tokens is None and has_several_calls(target.batch(0)):
+        return all(call.sees_only_earlier for call in trained_calls(target, target.batch(0)))
     if target.tokens is None:
         return sees_only_earlier(target)
     x = target.probe.x

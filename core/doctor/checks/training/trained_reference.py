@@ -3,7 +3,7 @@
 Cost: one forward and backward pass of each model.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from itertools import permutations
 from typing import Any
 
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from tui_lab.core.doctor.findings import Finding, NotApplicable
-from tui_lab.core.doctor.measures.loss_forms import Reading, read
+from tui_lab.core.doctor.measures.loss_calls import calls_of_loss, reading_of
+from tui_lab.core.doctor.measures.loss_forms import Reading
 from tui_lab.core.doctor.program.modules_beside import is_copy
 from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.doctor.program.tokens import logits_in
@@ -53,42 +54,26 @@ def _shapes(module: nn.Module) -> list[tuple[str, torch.Size]]:
 
 def _readings(target: Target, modules: Collection[nn.Module]) -> dict[nn.Module, Reading]:
     """Return for each module what the loss of a batch does to its logits, if these are of targets."""
-    outputs: dict[nn.Module, list[Any]] = {module: [] for module in modules}
-    handles = [
-        module.register_forward_hook(lambda module, args, output: outputs[module].append(output)) for module in modules
-    ]
-    try:
-        with target.evaluating(), torch.enable_grad():
-            loss = target.loss(target.batch(0))
-            last_logits = {module: _logits(called) for module, called in outputs.items()}
-            logits = {module: tensor for module, tensor in last_logits.items() if tensor is not None}
-            gradients = torch.autograd.grad(loss, list(logits.values()), allow_unused=True) if logits else ()
-    finally:
-        for handle in handles:
-            handle.remove()
+    measured = calls_of_loss(target, target.batch(0), modules)
+    logits = {call.module: _logits(call.output) for call in measured.calls}
+    once = {module for module in logits if sum(call.module is module for call in measured.calls) == 1}
+    leaves = {module: tensor for module, tensor in logits.items() if tensor is not None and module in once}
+    gradients = torch.autograd.grad(measured.loss, list(leaves.values()), allow_unused=True) if leaves else ()
     readings = {
-        module: _reading(tensor, gradient) for (module, tensor), gradient in zip(logits.items(), gradients, strict=True)
+        module: reading_of(tensor, gradient)
+        for (module, tensor), gradient in zip(leaves.items(), gradients, strict=True)
+        if gradient is not None
     }
     return {module: reading for module, reading in readings.items() if reading is not None}
 
 
-def _logits(outputs: Sequence[Any]) -> Tensor | None:
-    """Return the logits of a module that was called once, if the loss may depend on them."""
-    if len(outputs) != 1:
-        return None
+def _logits(output: Any) -> Tensor | None:
+    """Return the logits of an output, if the loss may depend on them."""
     try:
-        logits = logits_in(outputs[0])
+        logits = logits_in(output)
     except ValueError:
         return None
     return logits if logits.requires_grad and logits.dim() in (2, 3) else None
-
-
-def _reading(logits: Tensor, gradient: Tensor | None) -> Reading | None:
-    if gradient is None or not bool(gradient.any()) or not bool(torch.isfinite(gradient).all()):
-        return None
-    shape = (-1, *logits.shape[-2:])  # Logits of rows [B·T, V] are one long row.
-    reading = read(logits.reshape(shape), gradient.reshape(shape))
-    return reading if reading.form in ("cross_entropy", "signed_cross_entropy") else None
 
 
 def _are_opposite(first: Reading, second: Reading) -> bool:

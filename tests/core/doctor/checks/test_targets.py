@@ -377,3 +377,13 @@ def test_masked_language_model_that_is_trained_on_copies(
 ) -> None:
     target = pairs_case(batches=partial(masked_rows, **options), loss=cross_entropy, causal=False)
     assert results(targets.check, target) == expected
+
+
+def test_drawing_begins_where_the_targets_do() -> None:
+    def copied_ends(step: int) -> tuple[Tensor, Tensor]:
+        x = torch.randint(V, (ROWS, 40), generator=torch.Generator().manual_seed(step))
+        return x, x.masked_fill(torch.arange(40) < 30, -100)
+
+    (finding,) = targets.check(pairs_case(batches=copied_ends, loss=cross_entropy))
+    x, y = (line.split()[1:] for line in finding.drawing)
+    assert x[1:] == y[1:] and "–" not in y[1:]

@@ -53,9 +53,16 @@ def negated(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def preference(
-    change: Callable[[Batch], Batch] = lambda batch: batch, log_probs: LogProbs = gathered, of: str = "dpo"
+    change: Callable[[Batch], Batch] = lambda batch: batch,
+    log_probs: LogProbs = gathered,
+    of: str = "dpo",
+    *,
+    apart: bool = False,
 ) -> Target:
-    """Return the target of a script that trains with a loss of preferences. change: what is wrong with its batches."""
+    """Return the target of a script that trains with a loss of preferences.
+
+    change: what is wrong with its batches. apart: whether it calls the model once for each half of the rows.
+    """
     model = Causal()
     reference = copy.deepcopy(model).requires_grad_(False)
 
@@ -63,7 +70,8 @@ def preference(
         x, y, mask = change(batch(step))
         with torch.no_grad():
             expected = (log_probs(reference(x), y) * mask).sum(1)
-        likelihood = (log_probs(model(x), y) * mask).sum(1)
+        logits = torch.cat([model(half) for half in x.chunk(2)]) if apart else model(x)
+        likelihood = (log_probs(logits, y) * mask).sum(1)
         if of == "answers":
             return -likelihood.sum() / mask.sum()
         if of == "rewards":
@@ -74,10 +82,11 @@ def preference(
     return examined(model, loss)
 
 
+@pytest.mark.parametrize("apart", [False, True])
 @pytest.mark.parametrize("log_probs", [gathered, selected, negated])
 @pytest.mark.parametrize("of", ["dpo", "ipo", "rewards", "answers"])
-def test_targets_of_preferences_are_read_from_the_gradient(log_probs: LogProbs, of: str) -> None:
-    target = preference(log_probs=log_probs, of=of)
+def test_targets_of_preferences_are_read_from_the_gradient(log_probs: LogProbs, of: str, *, apart: bool) -> None:
+    target = preference(log_probs=log_probs, of=of, apart=apart)
     assert results(targets.check, target) == []
 
 
@@ -116,8 +125,11 @@ def padding_counts(batch: Batch) -> Batch:
         (padding_counts, ("hint", "padding_trained")),
     ],
 )
-def test_wrong_targets_of_preferences_are_found(change: Callable[[Batch], Batch], found: tuple[str, str]) -> None:
-    assert results(targets.check, preference(change)) == [found]
+@pytest.mark.parametrize("apart", [False, True])
+def test_wrong_targets_of_preferences_are_found(
+    change: Callable[[Batch], Batch], found: tuple[str, str], *, apart: bool
+) -> None:
+    assert results(targets.check, preference(change, apart=apart)) == [found]
 
 
 def test_halves_that_are_exchanged_are_named() -> None:
