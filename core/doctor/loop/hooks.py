@@ -16,6 +16,8 @@ from tui_lab.core.doctor.loop.carried_states import RECURRENT
 from tui_lab.core.doctor.loop.self_averages import IN_PLACE, SelfAverageCalls
 from tui_lab.core.watch.hooks import Listener, TorchHooks
 
+PARTS = (torch.nn.utils.parametrize.ParametrizationList,)
+"""Modules that are called where a weight is read, as by the code that builds a model: no models."""
 FURTHER_CRITERIA = ("kl_div",)
 """Loss functions that only the observer listens to."""
 
@@ -160,7 +162,7 @@ class LoopHooks(TorchHooks):
     def _module_call(self, original: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if isinstance(module, RECURRENT) and torch.is_grad_enabled() and self.listens():
             original = functools.partial(self._recurrent, original)
-        if self._depth or not self.listens() or next(module.parameters(), None) is None:
+        if self._depth or not self.listens() or isinstance(module, PARTS) or next(module.parameters(), None) is None:
             return original(module, *args, **kwargs)
         self.tell("model_call", module, args, kwargs)
         self._depth += 1

@@ -277,5 +277,15 @@ def _is_lazy(module: nn.Module) -> bool:
 
 
 def _weights(module: nn.Module, *, copied: bool = True) -> dict[str, Tensor]:
-    named = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    """Return the parameters and buffers that a checkpoint would hold, by name.
+
+    Other buffers are caches: an attribute, which is no tensor, may tell how far they are filled.
+    """
+    caches = {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, part in module.named_modules()
+        for name in part._non_persistent_buffers_set
+    }
+    buffers = {name: buffer for name, buffer in module.named_buffers() if name not in caches}
+    named = {**dict(module.named_parameters()), **buffers}
     return {name: tensor.detach().clone() if copied else tensor for name, tensor in named.items()}

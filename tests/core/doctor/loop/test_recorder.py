@@ -215,6 +215,36 @@ def test_capture_gets_the_calls_and_losses_of_the_loop() -> None:
     assert capture.calls == [("call", 2), ("cross_entropy", 1), ("output", V), ("loss", 0)] * STEPS
 
 
+class Unit(nn.Module):
+    """Gives a weight rows of length 1."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return F.normalize(weight, dim=-1)
+
+
+def test_parametrization_that_is_called_for_its_weight_is_no_model() -> None:
+    class Capture(CallCapture):
+        def __init__(self) -> None:
+            self.called: list[type] = []
+
+        def training_call(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            self.called.append(type(model))
+
+    capture = Capture()
+    with LoopRecorder(capture=capture) as recorder:
+        linear = nn.Linear(4, 4)
+        nn.utils.parametrize.register_parametrization(linear, "weight", Unit())
+        model = nn.Sequential(linear)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(2):
+            penalty = linear.weight.abs().sum()
+            (model(torch.ones(2, 4)).sum() + penalty).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    assert capture.called == [nn.Sequential] * 2
+    assert recorder.model is model
+
+
 def test_gradient_that_is_not_finite_is_named() -> None:
     def loop() -> Trained:
         trained = Trained(model := start())
