@@ -17,8 +17,9 @@ from tui_lab.core.runs.importing.write_run import write_run
 from tui_lab.data.tokenizers import IdTokenizer
 
 CONFIG = ImportedConfig(source=SourceConfig(path="/old/metrics.csv", format="csv"), settings={"max_steps": 20})
-STARTED = ev.Started(step=0, steps=0, parameters=0, n_vocab=0, train_examples=0, val_examples=0, device="", threads=0,
-                     resumed=False)  # fmt: skip
+STARTED = ev.Started(
+    step=0, steps=0, parameters=0, n_vocab=0, train_examples=0, val_examples=0, device="", threads=0, resumed=False
+)
 
 
 async def shown(it: Lab, path: Path, *keys: str) -> str:

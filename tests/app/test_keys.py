@@ -78,8 +78,15 @@ def test_commands_sent_before_any_change_comes_back_add_up(
     assert [(change.key, change.old, change.new) for change in changes] == expected
 
 
-MAIN = {"config": "settings", "loss": "chart", "batch": "cells", "generation": "replies", "events": "log",
-        "doctor": "findings", "system": "system-page"}  # fmt: skip
+MAIN = {
+    "config": "settings",
+    "loss": "chart",
+    "batch": "cells",
+    "generation": "replies",
+    "events": "log",
+    "doctor": "findings",
+    "system": "system-page",
+}
 """The widget of each pane that takes the focus, in the order of their number keys."""
 
 

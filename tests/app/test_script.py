@@ -173,8 +173,14 @@ async def test_samples_are_counted_where_there_are_no_tokens(tmp_path: Path) -> 
 
 async def test_loss_pane_shows_the_further_measurements_of_a_script(tmp_path: Path) -> None:
     async with script_lab(tmp_path, size=(200, 50)) as it:
-        extra = {"script_lr": 3e-4, "lr/1": 1e-3, "memory_mib": 512.0, "gpu_memory_mib": 2048.0, "loss_scale": 65536.0,
-                 "skipped_steps": 2.0}  # fmt: skip
+        extra = {
+            "script_lr": 3e-4,
+            "lr/1": 1e-3,
+            "memory_mib": 512.0,
+            "gpu_memory_mib": 2048.0,
+            "loss_scale": 65536.0,
+            "skipped_steps": 2.0,
+        }
         await it.tell(
             ev.Changed(step=30, key="optim.lr_factor", old=1.0, new=8.0),
             update(31, extra=extra, seconds=0.1, data_seconds=0.012, grad_norm=None),

@@ -53,8 +53,15 @@ def answer(folder: Path, command: cmd.Command, result: Measured, *, batch_step: 
 def lens_of(T: int) -> LogitLens:
     top = np.ones((2, T, 3), np.int64)
     floats = np.full((2, T), 0.25, np.float32)
-    return LogitLens(("embedding", "h.0"), "ln_f, lm_head", top, np.full((2, T, 3), 0.25, np.float32), floats, floats,
-                     np.ones((2, T), np.int64))  # fmt: skip
+    return LogitLens(
+        ("embedding", "h.0"),
+        "ln_f, lm_head",
+        top,
+        np.full((2, T, 3), 0.25, np.float32),
+        floats,
+        floats,
+        np.ones((2, T), np.int64),
+    )
 
 
 async def test_lens_comes_from_the_process_of_the_script_with_its_rows(tmp_path: Path) -> None:

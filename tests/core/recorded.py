@@ -16,8 +16,17 @@ from tui_lab.data.tokenizers import DigitsTokenizer, IdTokenizer, TableTokenizer
 from tui_lab.util import files
 from tui_lab.util.strict_json import dumps
 
-STARTED = ev.Started(step=0, steps=8, parameters=1234, n_vocab=5, train_examples=9, val_examples=4, device="cpu",
-                     threads=1, resumed=False)  # fmt: skip
+STARTED = ev.Started(
+    step=0,
+    steps=8,
+    parameters=1234,
+    n_vocab=5,
+    train_examples=9,
+    val_examples=4,
+    device="cpu",
+    threads=1,
+    resumed=False,
+)
 
 
 def summary(**fields: Any) -> Summary:
@@ -28,8 +37,18 @@ def summary(**fields: Any) -> Summary:
 def update(step: int, loss: float | None = None, **more: Any) -> ev.StepDone:
     """Step `step`, in half a second; its loss falls with the steps unless given. more: further fields."""
     value = 2.0 / step if loss is None else loss
-    return ev.StepDone(step=step, loss=value, loss_ema=value, lr=0.01, grad_norm=1.0, epoch=0, tokens=20 * step,
-                       seconds=0.5, tokens_per_s=40.0, **more)  # fmt: skip
+    return ev.StepDone(
+        step=step,
+        loss=value,
+        loss_ema=value,
+        lr=0.01,
+        grad_norm=1.0,
+        epoch=0,
+        tokens=20 * step,
+        seconds=0.5,
+        tokens_per_s=40.0,
+        **more,
+    )
 
 
 def evaluated(
@@ -51,8 +70,9 @@ def story(steps: int = 8) -> Iterator[ev.Event]:
     yield ev.Stopped(step=steps, reason="done")
 
 
-def recorded(path: Path, events: Iterable[ev.Event] | None = None, *, config: Config | None = None,
-             summary: bool = True) -> Run:  # fmt: skip
+def recorded(
+    path: Path, events: Iterable[ev.Event] | None = None, *, config: Config | None = None, summary: bool = True
+) -> Run:
     """A run folder in `path` with `events`, by default `story()`. summary: whether it has one."""
     run = runs.create("recorded", config or tiny(), DigitsTokenizer(5), path)
     summarizer = summarize(run.record(story() if events is None else events))
@@ -62,8 +82,17 @@ def recorded(path: Path, events: Iterable[ev.Event] | None = None, *, config: Co
 
 
 Ending = Literal["done", "stopped", "failed", "running"]
-SCRIPT_STARTED = ev.Started(step=0, steps=0, parameters=4321, n_vocab=3, train_examples=0, val_examples=0, device="cpu",
-                            threads=1, resumed=False)  # fmt: skip
+SCRIPT_STARTED = ev.Started(
+    step=0,
+    steps=0,
+    parameters=4321,
+    n_vocab=3,
+    train_examples=0,
+    val_examples=0,
+    device="cpu",
+    threads=1,
+    resumed=False,
+)
 """Of a script whose number of steps is not known."""
 JUST_LAUNCHED = ScriptConfig(command=("train.py", "--batch_size=12"), folder="/home/user/project")
 """What is known of a script before its first optimizer step."""
@@ -84,9 +113,18 @@ def script_config(unit: Unit = "tokens", **captured: bool | int | float | str) -
 def script_step(step: int) -> ev.StepDone:
     """Step `step` of a script; the gradient norm is measured at every second one."""
     loss = 2.0 / step
-    return ev.StepDone(step=step, loss=loss, loss_ema=loss, lr=0.01, grad_norm=None if step % 2 else 1.0, epoch=0,
-                       tokens=96 * step, seconds=0.5, tokens_per_s=192.0,
-                       extra={"script_lr": 0.01, "lr/1": 0.001, "memory_mib": 300.5})  # fmt: skip
+    return ev.StepDone(
+        step=step,
+        loss=loss,
+        loss_ema=loss,
+        lr=0.01,
+        grad_norm=None if step % 2 else 1.0,
+        epoch=0,
+        tokens=96 * step,
+        seconds=0.5,
+        tokens_per_s=192.0,
+        extra={"script_lr": 0.01, "lr/1": 0.001, "memory_mib": 300.5},
+    )
 
 
 def script_story(steps: int = 8, ending: Ending = "done", unit: Unit = "tokens") -> Iterator[ev.Event]:
@@ -105,8 +143,15 @@ def script_story(steps: int = 8, ending: Ending = "done", unit: Unit = "tokens")
         yield ev.Failed(step=steps, message="ValueError: no more data", details=details)
 
 
-def recorded_script(path: Path, *, started: bool = True, ending: Ending = "done", unit: Unit = "tokens",
-                    config: ScriptConfig | None = None, events: Iterable[ev.Event] | None = None) -> Run:  # fmt: skip
+def recorded_script(
+    path: Path,
+    *,
+    started: bool = True,
+    ending: Ending = "done",
+    unit: Unit = "tokens",
+    config: ScriptConfig | None = None,
+    events: Iterable[ev.Event] | None = None,
+) -> Run:
     """A run folder in `path` as the recorder of a script leaves it, by default with `script_story(ending=ending)`.
 
     started: whether the script made an optimizer step. Where it did not, an ending of "running" means that there is no

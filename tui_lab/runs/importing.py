@@ -74,8 +74,14 @@ def _format(form: str | None, path: Path) -> Format:
         return format_of(path)
     known = next((one for one in FORMATS if one == form), None)
     if known is None:
-        raise ConfigError.of("unknown_name", "unknown format", key="--format", value=form, allowed=", ".join(FORMATS),
-                             suggestion=nearest(form, FORMATS))  # fmt: skip
+        raise ConfigError.of(
+            "unknown_name",
+            "unknown format",
+            key="--format",
+            value=form,
+            allowed=", ".join(FORMATS),
+            suggestion=nearest(form, FORMATS),
+        )
     return known
 
 

@@ -138,12 +138,24 @@ def _check_given(names: Iterable[str], given: Mapping[str, str]) -> None:
     problems = []
     for value, name in given.items():
         if value not in VALUES:
-            problem = Problem(code="unknown_name", message="no value of a run", key="--column", value=value,
-                              allowed=", ".join(VALUES), suggestion=nearest(value, VALUES))  # fmt: skip
+            problem = Problem(
+                code="unknown_name",
+                message="no value of a run",
+                key="--column",
+                value=value,
+                allowed=", ".join(VALUES),
+                suggestion=nearest(value, VALUES),
+            )
             problems.append(problem)
         elif name not in names:
-            problem = Problem(code="unknown_name", message="no column of the source", key=f"--column {value}",
-                              value=name, allowed=_listed(names), suggestion=nearest(name, names))  # fmt: skip
+            problem = Problem(
+                code="unknown_name",
+                message="no column of the source",
+                key=f"--column {value}",
+                value=name,
+                allowed=_listed(names),
+                suggestion=nearest(name, names),
+            )
             problems.append(problem)
     if problems:
         raise ConfigError(problems)

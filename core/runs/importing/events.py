@@ -22,9 +22,17 @@ def events_of(source: Source) -> Iterator[ev.Event]:
     are NaN; tokens, seconds and the size of the model are 0.
     """
     yield ev.Started(
-        step=0, steps=source.planned_steps, parameters=0, n_vocab=0, train_examples=0, val_examples=0, device="",
-        threads=0, resumed=False, time=source.created,
-    )  # fmt: skip
+        step=0,
+        steps=source.planned_steps,
+        parameters=0,
+        n_vocab=0,
+        train_examples=0,
+        val_examples=0,
+        device="",
+        threads=0,
+        resumed=False,
+        time=source.created,
+    )
     builder = _Builder(source.columns, source.has_interval_means)
     last_step = 0
     for row in _joined(source):

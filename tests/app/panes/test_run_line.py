@@ -36,8 +36,10 @@ def test_seek_bar_shows_the_position_and_marks_where_a_click_goes_to_them(width:
 
 
 def test_seek_bar_keeps_its_length_while_it_plays() -> None:
-    bars = [SeekBar().text(FakePlayback(position=step, speed=speed), 100, ALL_KEYS).plain for step, speed in
-            ((0, 1.0), (399, 0.25), (400, math.inf))]  # fmt: skip
+    bars = [
+        SeekBar().text(FakePlayback(position=step, speed=speed), 100, ALL_KEYS).plain
+        for step, speed in ((0, 1.0), (399, 0.25), (400, math.inf))
+    ]
     ends = {max(line.rfind("─"), line.rfind(POSITION), line.rfind(EVALUATION)) for line in bars}
     assert len(ends) == 1
 

@@ -31,9 +31,17 @@ def test_step_after_which_the_run_pauses(commands: tuple[cmd.Command, ...], paus
     assert pause_after(*commands, paused=paused).step == step
 
 
-@pytest.mark.parametrize("ending", [ev.Paused(step=10), ev.Paused(step=11), ev.Resumed(step=12),
-                                    ev.Stopped(step=11, reason="done"), ev.Failed(step=11, message="no"),
-                                    update(12 + LOST_AFTER)])  # fmt: skip
+@pytest.mark.parametrize(
+    "ending",
+    [
+        ev.Paused(step=10),
+        ev.Paused(step=11),
+        ev.Resumed(step=12),
+        ev.Stopped(step=11, reason="done"),
+        ev.Failed(step=11, message="no"),
+        update(12 + LOST_AFTER),
+    ],
+)
 def test_request_ends_when_it_is_answered_or_lost(ending: ev.Event) -> None:
     pause = pause_after(cmd.Pause())
     for event in (update(11), update(200), ev.Saved(step=11, path="a"), ev.Warned(step=0, message="slow")):

@@ -44,5 +44,14 @@ def trained(losses: Array, lr: float = 0.01) -> Course:
 
 
 def step(number: int, loss: float, lr: float = 0.01) -> ev.StepDone:
-    return ev.StepDone(step=number, loss=loss, loss_ema=loss, lr=lr, grad_norm=1.0, epoch=0, tokens=64 * number,
-                       seconds=0.01, tokens_per_s=6400.0)  # fmt: skip
+    return ev.StepDone(
+        step=number,
+        loss=loss,
+        loss_ema=loss,
+        lr=lr,
+        grad_norm=1.0,
+        epoch=0,
+        tokens=64 * number,
+        seconds=0.01,
+        tokens_per_s=6400.0,
+    )

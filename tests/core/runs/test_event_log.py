@@ -19,8 +19,18 @@ from tui_lab.util.errors import RunError
 
 
 def update(step: int, loss: float = 1.0, ratio: float | None = None) -> ev.StepDone:
-    return ev.StepDone(step=step, loss=loss, loss_ema=loss, lr=0.1, grad_norm=1.0, epoch=0, tokens=step, seconds=0.5,
-                       tokens_per_s=2.0, update_ratio=ratio)  # fmt: skip
+    return ev.StepDone(
+        step=step,
+        loss=loss,
+        loss_ema=loss,
+        lr=0.1,
+        grad_norm=1.0,
+        epoch=0,
+        tokens=step,
+        seconds=0.5,
+        tokens_per_s=2.0,
+        update_ratio=ratio,
+    )
 
 
 def evaluated(step: int, loss: float = 1.0) -> ev.Evaluated:
@@ -159,8 +169,10 @@ def test_failed_write_of_the_downsampled_log_leaves_no_old_one(tmp_path: Path, m
 def test_newest_logged_texts_and_every_value_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(downsampled_log, "MOST_CHARACTERS", 1000)
     log = DownsampledLog()
-    logged = [ev.Logged(step=step, values={"accuracy": 0.5} if step % 2 else {}, texts={"sample": "x" * 100})
-              for step in range(1, 31)]  # fmt: skip
+    logged = [
+        ev.Logged(step=step, values={"accuracy": 0.5} if step % 2 else {}, texts={"sample": "x" * 100})
+        for step in range(1, 31)
+    ]
     for event in logged:
         log.add(event)
     kept = [event for event in log.events() if isinstance(event, ev.Logged)]

@@ -233,8 +233,9 @@ def test_csv_of_a_script_has_its_further_measurements_and_what_it_logged(tmp_pat
 
 def test_json_of_a_script_has_its_config_and_every_event(tmp_path: Path) -> None:
     run = recorded_script(tmp_path / "a", config=script_config(best_loss=math.inf), ending="failed")
-    export.to_json({"a": run, "launched": recorded_script(tmp_path / "b", started=False, ending="running")},
-                   tmp_path / "all.json")  # fmt: skip
+    export.to_json(
+        {"a": run, "launched": recorded_script(tmp_path / "b", started=False, ending="running")}, tmp_path / "all.json"
+    )
     first, second = json.loads((tmp_path / "all.json").read_text("utf-8"))["runs"]
     assert [ev.from_json(event) for event in first["events"]] == list(script_story(ending="failed"))
     assert (first["config"]["kind"], first["config"]["settings"]["best_loss"]) == ("script", "Infinity")
@@ -251,8 +252,19 @@ def test_event_file_of_a_script_has_what_it_measured_and_logged(tmp_path: Path, 
         summary = message[5]
         assert isinstance(summary, bytes)
         tags |= {tag for _, value in fields(summary) if isinstance(value, bytes) for tag in [dict(fields(value))[1]]}
-    expected = {"config", "loss/train", "optim/lr/1", "optim/script_lr", "memory/memory_mib", "optim/grad_norm",
-                "logged/accuracy", "logged/sample", "changes", "failure", f"speed/{unit}_per_s"}  # fmt: skip
+    expected = {
+        "config",
+        "loss/train",
+        "optim/lr/1",
+        "optim/script_lr",
+        "memory/memory_mib",
+        "optim/grad_norm",
+        "logged/accuracy",
+        "logged/sample",
+        "changes",
+        "failure",
+        f"speed/{unit}_per_s",
+    }
     assert expected <= {tag.decode() for tag in tags if isinstance(tag, bytes)}
     assert [message.get(2, 0) for message in messages[1:]] == sorted(message.get(2, 0) for message in messages[1:])
 

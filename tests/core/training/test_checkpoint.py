@@ -299,7 +299,9 @@ def test_optimizer_state_is_restored_to_its_own_parameters() -> None:
     again = ckpt.optimizer_tensors(other.optimizers)
     assert again.keys() == kept.keys() and all(torch.equal(again[name], kept[name]) for name in kept)
     for ours, theirs in zip(one.optimizers, other.optimizers, strict=True):
-        parameters = [zip(a["params"], b["params"], strict=True)
-                      for a, b in zip(ours.param_groups, theirs.param_groups, strict=True)]  # fmt: skip
+        parameters = [
+            zip(a["params"], b["params"], strict=True)
+            for a, b in zip(ours.param_groups, theirs.param_groups, strict=True)
+        ]
         for p, q in itertools.chain.from_iterable(parameters):
             assert {n: v.shape for n, v in ours.state[p].items()} == {n: v.shape for n, v in theirs.state[q].items()}

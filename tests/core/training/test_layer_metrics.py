@@ -43,8 +43,9 @@ def test_measurements_by_layer_of_a_step() -> None:
     training = trainer(TWO_LAYERS, "train.steps=1", "optim.grad_clip=0.01")
     batch = training.loader.batch(0)
     before = {name: p.detach().double().clone() for name, p in training.model.named_parameters()}
-    loss = F.cross_entropy(training.model(torch.from_numpy(batch.x)).flatten(0, 1), torch.from_numpy(batch.y).flatten(),
-                           ignore_index=-1)  # fmt: skip
+    loss = F.cross_entropy(
+        training.model(torch.from_numpy(batch.x)).flatten(0, 1), torch.from_numpy(batch.y).flatten(), ignore_index=-1
+    )
     loss.backward()  # type: ignore[no-untyped-call]
     gradients = {name: p.grad.double() for name, p in training.model.named_parameters() if p.grad is not None}
     training.model.zero_grad()

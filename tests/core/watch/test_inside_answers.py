@@ -110,8 +110,11 @@ def test_training_is_bit_identical_and_nothing_stays_on_the_model(tmp_path: Path
     assert torch.equal(rng, torch.get_rng_state())
     ours, theirs = watched.state_dict(), alone.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs), "weights, and the buffer that counts calls"
-    assert all(torch.equal(p.grad, q.grad) for p, q in zip(watched.parameters(), alone.parameters(), strict=True)
-               if p.grad is not None and q.grad is not None)  # fmt: skip
+    assert all(
+        torch.equal(p.grad, q.grad)
+        for p, q in zip(watched.parameters(), alone.parameters(), strict=True)
+        if p.grad is not None and q.grad is not None
+    )
     assert all(module.training for module in watched.modules())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in watched.modules())
 

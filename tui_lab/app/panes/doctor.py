@@ -136,8 +136,13 @@ class DoctorPane(Pane):
         if state.is_script and self._health == NOT_CHECKED:
             self._health = NEVER_CHECKED if is_imported(state.config) else MONITORED
         drawn = (
-            self._health, self._diagnosed, tuple(state.noticed), self._shows_randomness, self._sources, self.can_steer,
-        )  # fmt: skip
+            self._health,
+            self._diagnosed,
+            tuple(state.noticed),
+            self._shows_randomness,
+            self._sources,
+            self.can_steer,
+        )
         if drawn != self._drawn:
             self._drawn = drawn
             self.redraw()

@@ -103,9 +103,17 @@ class LossPane(Pane):
         self._state = state
         logged = tuple(state.logged.values())
         drawn = (
-            state.step, state.phase, len(state.changes), state.evaluated, state.restored, self.size, self.floor, logged,
-            len(state.spikes.recorded), len(self.overlays),
-        )  # fmt: skip
+            state.step,
+            state.phase,
+            len(state.changes),
+            state.evaluated,
+            state.restored,
+            self.size,
+            self.floor,
+            logged,
+            len(state.spikes.recorded),
+            len(self.overlays),
+        )
         if drawn != self._drawn:
             self._drawn = drawn
             self.redraw()
