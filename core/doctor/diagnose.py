@@ -14,10 +14,20 @@ from typing import Any
 
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.doctor.findings import Report, report_from_json
+from tui_lab.core.doctor.findings import SO_FAR, Report, report_from_json
 from tui_lab.core.user_code.import_file import is_user_code
 from tui_lab.util.child import child_environment, python_module
 from tui_lab.util.errors import ConfigError, Problem, RunError
+
+
+class Interrupted(KeyboardInterrupt):
+    """An examination was interrupted. report: so far; None before the first check. doing: what was done last."""
+
+    def __init__(self, report: Report | None, doing: str) -> None:
+        super().__init__(doing)
+        self.report = report
+        self.doing = doing
+
 
 OnCheck = Callable[[str], None]
 """Called with the name of each check before it runs."""
@@ -154,6 +164,8 @@ def last_value(out: Path, key: str) -> Any:
     """Return the last value of `key` among the lines, or None."""
     value = None
     for line in out.read_text("utf-8").splitlines():
+        if key != SO_FAR and line.startswith(f'{{"{SO_FAR}"'):  # A long line, of which there are many.
+            continue
         try:
             value = json.loads(line).get(key, value)
         except ValueError:  # The process was killed while it wrote this line.

@@ -38,6 +38,11 @@ FindingCode = Literal[
 ]  # fmt: skip
 """Stable, for tests and scripts."""
 
+NOT_RUN = "not run: the examination ended before"
+"""Why a check has no result where the examination was interrupted."""
+SO_FAR = "so_far"
+"""The key of the line that an examining process writes after each check, with the report so far."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
@@ -118,7 +123,8 @@ class Report:
     findings, hints: the most fundamental cause first. seconds: the time that each check took.
     examined: what of the program was examined, in words. not_examined: what was not, each with a way to change that.
     not_written: names of the files that the script would have written. without_updates: why no update of a script was
-    recorded, so that only its parts were examined; empty if some were.
+    recorded, so that only its parts were examined; empty if some were. updates: how many of a script were examined;
+    None for anything else. interrupted: why the examination ended before all checks were run; empty if it did not.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -131,12 +137,14 @@ class Report:
     not_examined: tuple[str, ...] = ()
     not_written: tuple[str, ...] = ()
     without_updates: str = ""
+    updates: int | None = None
+    interrupted: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def healthy(self) -> bool:
-        """Whether there is no finding and no check crashed."""
-        return not self.findings and not self.crashed
+        """Whether there is no finding, no check crashed, and the examination was not interrupted."""
+        return not (self.findings or self.crashed or self.interrupted)
 
     @property
     def crashes(self) -> dict[str, list[str]]:
@@ -171,6 +179,8 @@ class Report:
             "not_examined": list(self.not_examined),
             "not_written": list(self.not_written),
             "without_updates": self.without_updates,
+            "updates": self.updates,
+            "interrupted": self.interrupted,
             "seconds": {name: round(seconds, 4) for name, seconds in self.seconds.items()},
         }
 
@@ -188,6 +198,8 @@ def report_from_json(record: dict[str, Any]) -> Report:
         not_examined=tuple(record["not_examined"]),
         not_written=tuple(record["not_written"]),
         without_updates=record.get("without_updates", ""),
+        updates=record.get("updates"),
+        interrupted=record.get("interrupted", ""),
         seconds=dict(record["seconds"]),
     )
 

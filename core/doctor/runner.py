@@ -2,12 +2,13 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from tui_lab.core.doctor.catalog import CATALOG
 from tui_lab.core.doctor.checks.registry import CHECKS, Check
 from tui_lab.core.doctor.findings import (
+    NOT_RUN,
     CallFailed,
     Crashed,
     Finding,
@@ -29,10 +30,16 @@ NOT_COMPARABLE: tuple[FindingCode, ...] = ("nondeterministic", "weights_change_i
 UNTRAINABLE_DATA: tuple[FindingCode, ...] = ("wrong_vocab", "ignored_targets")
 """Findings about the data after which nothing can be learned."""
 NO_TIME = "the time limit was near; --timeout SECONDS sets it"
+OnResult = Callable[[Report], None]
+"""Gets the report so far after each check, in which the other checks are not judged."""
 
 
 def examine(
-    target: Target, *, on_check: Callable[[str], None] = lambda name: None, deadline: float = math.inf
+    target: Target,
+    *,
+    on_check: Callable[[str], None] = lambda name: None,
+    on_result: OnResult | None = None,
+    deadline: float = math.inf,
 ) -> Report:
     """Run every check; `on_check` receives each one's name before it runs.
 
@@ -42,12 +49,15 @@ def examine(
     that raises is reported as crashed, except for a ConfigError (such as a batch of the wrong shape), which is raised.
     """
     with unchanged_program(target) as update_state:
-        return _examine(of_accepted_shape(replace(target, update_state=update_state)), on_check, deadline)
+        return _examine(of_accepted_shape(replace(target, update_state=update_state)), on_check, on_result, deadline)
 
 
-def _examine(target: Target, on_check: Callable[[str], None], deadline: float) -> Report:
+def _examine(target: Target, on_check: Callable[[str], None], on_result: OnResult | None, deadline: float) -> Report:
     results = _Results()
-    for check in with_plugins(CHECKS):
+    checks = with_plugins(CHECKS)
+    for number, check in enumerate(checks):
+        if on_result is not None:
+            on_result(results.report(target, [later.name for later in checks[number:]]))
         if cause := results.cause_against(check):
             results.not_judged.append(_waiting(check.name, cause))
             continue
@@ -126,20 +136,24 @@ class _Results:
                 return
             self.crashed.append(Crashed(check.name, type(error).__name__, str(error)))
 
-    def report(self, target: Target) -> Report:
-        """Return the report on `target`, without findings that are only consequences of others."""
+    def report(self, target: Target, not_run: Sequence[str] = ()) -> Report:
+        """Return the report on `target`, without findings that are only consequences of others.
+
+        not_run: the checks that have not been run yet.
+        """
         self._name_shown_causes()
+        not_judged = (*self.not_judged, *(Unchecked(name, NOT_RUN) for name in not_run))
         codes = {finding.code for finding in self.findings}
         consequences = {code for finding in self.findings for code in finding.explains}
         return Report(
             findings=tuple(finding for finding in self.findings if finding.code not in consequences),
             hints=tuple(hint for hint in self.hints if hint.code not in consequences | codes),
             passed=tuple(self.passed),
-            not_judged=tuple(self.not_judged),
+            not_judged=not_judged,
             not_applicable=tuple(self.not_applicable),
             crashed=tuple(self.crashed),
             examined=(*target.recognized, *self.passed),
-            not_examined=(*target.unseen, *reason_lines(self.not_judged)),
+            not_examined=(*target.unseen, *reason_lines(not_judged)),
             seconds=self.seconds,
         )
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,13 @@ from typing import Any
 import pytest
 
 from tests.command_line import RunCli
-from tui_lab.cli.script_doctor import _Progress
-from tui_lab.core.doctor.script.process import Limits
+from tui_lab.cli import script_doctor
+from tui_lab.cli.script_doctor import BEFORE_CHECKS, _Progress
+from tui_lab.core.doctor.diagnose import Interrupted
+from tui_lab.core.doctor.findings import NOT_RUN, Report, report_from_json
+from tui_lab.core.doctor.script.process import Limits, examine_script
 from tui_lab.core.watch.script_process import Target
+from tui_lab.util.exit_codes import INTERRUPTED
 
 LOOP = """
 import sys
@@ -83,6 +88,7 @@ def test_healthy_script_is_stopped_and_changes_no_file(tmp_path: Path, run_with_
     write(tmp_path, f"try:\n{body}finally:\n    open('best.pt', 'wb').write(b'half')\n")
     done = run_with_child("doctor", "train.py", *SHORT, "--json", "--", "--lr", "3")
     report: dict[str, Any] = json.loads(done.out)
+    assert report["updates"] == 12 and not report["interrupted"]
     assert done.code == 0 and report["healthy"] and {"loss", "causality", "overfit"} <= set(report["passed"])
     assert "12 updates" in report["examined"][0] and not report["without_updates"]
     assert "arguments ['--lr', '3']" in done.err
@@ -283,7 +289,7 @@ def test_only_warnings_and_lines_of_the_script_are_shown(tmp_path: Path, run_wit
 
 @pytest.mark.parametrize("stages", [["running the script", "examining"], ["examining"]])
 def test_stages_that_were_missed_are_said(stages: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    progress = _Progress(Target("train.py"), Limits())
+    progress = _Progress(Target("train.py"), Limits(), lambda check: None)
     for stage in stages:
         progress(stage)
         progress(stage)
@@ -292,7 +298,7 @@ def test_stages_that_were_missed_are_said(stages: list[str], capsys: pytest.Capt
 
 
 def test_stage_after_a_progress_bar_has_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = _Progress(Target("train.py"), Limits())
+    progress = _Progress(Target("train.py"), Limits(), lambda check: None)
     progress("running the script")
     sys.stderr.write("\r49/50 steps")
     progress("examining")
@@ -310,3 +316,46 @@ def test_cause_of_an_error_is_reported_instead_of_the_error(tmp_path: Path, run_
     report = json.loads(done.out)
     assert done.code == 1 and "does not require grad" in report["not_examined"][0]
     assert [(f["code"], f["location"]) for f in report["findings"]] == [("frozen_parameters", f"train.py:{line + 1}")]
+
+
+def test_what_was_found_before_an_interruption_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was not run is not judged, and the report is not healthy."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, QUICK_LOOP)
+
+    def interrupt(stage: str) -> None:
+        if stage not in (*BEFORE_CHECKS, "examining") and not stage.startswith("update "):
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as caught:
+        examine_script(Target("train.py"), Limits(updates=4), interrupt, quiet=True)
+    report = caught.value.report
+    assert report is not None and report.interrupted and not report.healthy and report.updates == 4
+    assert {check.check for check in report.not_judged if check.reason == NOT_RUN} > {"overfit", "loss progress"}
+    assert "overfit" not in report.passed and report_from_json(report.to_json()) == report
+
+
+@pytest.mark.parametrize("so_far", [None, Report(interrupted="interrupted", passed=("forward",))])
+@pytest.mark.parametrize("is_json", [False, True])
+def test_an_interruption_ends_with_what_is_known(
+    so_far: Report | None, is_json: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_cli: RunCli
+) -> None:
+    def interrupted(*args: object, **kwargs: object) -> Report:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError
+
+    def examine(*args: object, **kwargs: object) -> Report:
+        try:
+            return interrupted()
+        except KeyboardInterrupt:
+            raise Interrupted(so_far, "forward") from None
+
+    monkeypatch.setattr(script_doctor, "examine_script", examine)
+    write(tmp_path, "")
+    done = run_cli("doctor", "train.py", *(["--json"] if is_json else []))
+    assert done.code == INTERRUPTED and "no problems" not in done.out
+    if is_json:
+        record = json.loads(done.out)
+        assert record["codes"] == ["interrupted"] if so_far is None else record["interrupted"]
+    else:
+        assert ("forward" in done.out) is (so_far is not None)

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from tui_lab.cli.output import console, stdout, write_json
 from tui_lab.core.doctor.catalog import CATALOG, Entry
-from tui_lab.core.doctor.findings import Finding, Report
+from tui_lab.core.doctor.findings import NOT_RUN, Finding, Report
 from tui_lab.runs.coverage_table import coverage_table
 from tui_lab.util.errors import ConfigError, nearest
 from tui_lab.util.escape import printable
@@ -24,7 +24,7 @@ def exit_code(report: Report) -> int:
     """Return the exit code that the report stands for."""
     if report.findings:
         return NOT_MET
-    return NOT_JUDGED if report.crashed else DONE
+    return NOT_JUDGED if report.crashed or report.interrupted else DONE
 
 
 Name = TypeVar("Name", bound=str)
@@ -100,6 +100,11 @@ def _explain_code(entry: Entry, *, as_json: bool) -> None:
 def show(report: Report, source: str) -> None:
     """Print the report on `source`: first the checks that crashed, since without them it is not complete."""
     out = console()
+    if report.interrupted:
+        n_run = len(report.seconds)
+        n_checks = n_run + len([check for check in report.not_judged if check.reason == NOT_RUN])
+        text = f"{printable(source)}: {report.interrupted}: {n_run} of {n_checks} checks were run"
+        out.print(Text(text, style="bold red"))
     if report.crashed:
         out.print(Text(report.crash_count, style="bold red"))
         for error, checks in report.crashes.items():
@@ -119,6 +124,10 @@ def _show_verdict(out: "Console", report: Report, source: str) -> None:
         verdict = f"no findings, {n} hint{'' if n == 1 else 's'}" if n else "no problems found"
         if report.without_updates:
             verdict += f" in its parts; its loop was not examined: {report.without_updates}"
+        elif report.updates is not None:
+            verdict += f" in {report.updates:,} update{'' if report.updates == 1 else 's'}"
+        if n_unjudged := len(report.not_judged):
+            verdict += f"; {n_unjudged} check{'' if n_unjudged == 1 else 's'} not judged"
         style = "bold yellow" if report.without_updates else "bold green"
         out.print(Text(f"{printable(source)}: {verdict}", style=style))
     out.print(coverage_table(report))

@@ -6,6 +6,7 @@ from typing import Self
 
 from tui_lab.cli import doctor, junit, result_file, sarif
 from tui_lab.cli.output import say, write_json
+from tui_lab.core.doctor.diagnose import Interrupted
 from tui_lab.core.doctor.findings import Report
 from tui_lab.util.errors import LabError
 
@@ -30,8 +31,18 @@ class DoctorOutput:
     ) -> None:
         if isinstance(error, LabError):
             self._write_error(error)
+        elif isinstance(error, Interrupted) and error.report is not None:
+            say("")
+            self.write(error.report, self._source)
         elif isinstance(error, KeyboardInterrupt):
-            say("doctor: interrupted; there is no report")
+            self._write_interrupted(error)
+
+    def _write_interrupted(self, error: KeyboardInterrupt) -> None:
+        """Say that no check was run to its end."""
+        doing = f" ({error.doing})" if isinstance(error, Interrupted) else ""
+        say(f"doctor: interrupted{doing}; no check was run to its end, so there is no report")
+        if self._as_json:
+            write_json({"source": self._source, "error": f"interrupted{doing}", "codes": ["interrupted"]})
 
     def _write_error(self, error: LabError) -> None:
         """Write why there is no report, where a report was asked for as a file or as JSON."""

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from tui_lab.cli.check_progress import CheckProgress
 from tui_lab.cli.output import say
 from tui_lab.cli.script_argument import script_named, script_of
+from tui_lab.cli.signals import interrupt_on_signals
 from tui_lab.core.config import settings
-from tui_lab.core.doctor.diagnose import NAME_SECONDS, examine_source
+from tui_lab.core.doctor.diagnose import NAME_SECONDS, OnCheck, examine_source
 from tui_lab.core.doctor.findings import Finding, Report
 from tui_lab.core.doctor.script.process import Limits, examine_script
 from tui_lab.core.runs import folder as runs
@@ -18,23 +20,35 @@ from tui_lab.util.errors import ConfigError, LabError
 
 
 def examine_any(
-    source: str | None, arguments: Sequence[str], module: str | None, overrides: Sequence[str], limits: Limits
+    source: str | None,
+    arguments: Sequence[str],
+    module: str | None,
+    overrides: Sequence[str],
+    limits: Limits,
+    *,
+    is_quiet: bool,
 ) -> tuple[str, Report]:
-    """Examine what the command line names; return its name, too. Raises a LabError."""
+    """Examine what the command line names; return its name, too. Raises a LabError, and KeyboardInterrupt at a signal.
+
+    is_quiet: whether it does not show which check runs.
+    """
     script = script_of("doctor", source, arguments, module)
-    if script is None:
-        return examine_other(source, overrides, limits.timeout)
-    return script.script, examine(script, overrides, limits)
+    with interrupt_on_signals(), CheckProgress(is_shown=not is_quiet) as progress:
+        if script is None:
+            return examine_other(source, overrides, limits.timeout, progress.show)
+        return script.script, examine(script, overrides, limits, progress.show)
 
 
-def examine(target: Target, overrides: Sequence[str], limits: Limits) -> Report:
-    """Examine a script; say on stderr what is being done. Raises ConfigError."""
+def examine(target: Target, overrides: Sequence[str], limits: Limits, on_check: OnCheck) -> Report:
+    """Examine a script; say on stderr what is being done. Raises ConfigError, and Interrupted."""
     if overrides:
         raise ConfigError.of("conflict", "needs a preset or config: a script has no settings", key="--set")
-    return examine_script(target, limits, _Progress(target, limits))
+    return examine_script(target, limits, _Progress(target, limits, on_check))
 
 
-def examine_other(source: str | None, overrides: Sequence[str], timeout: float | None) -> tuple[str, Report]:
+def examine_other(
+    source: str | None, overrides: Sequence[str], timeout: float | None, on_check: OnCheck
+) -> tuple[str, Report]:
     """Examine a preset, config, run or FILE.py:NAME; return its name, too. Raises a LabError.
 
     The first finding is what the record of a run says. With overrides it is about another run.
@@ -43,7 +57,7 @@ def examine_other(source: str | None, overrides: Sequence[str], timeout: float |
         raise ConfigError.of("missing", "name a PRESET, CONFIG, RUN, SCRIPT.py or FILE.py:NAME", key="doctor")
     finding = None if overrides else _recorded_finding(source)
     try:
-        report = examine_source(source, overrides, NAME_SECONDS if timeout is None else timeout)
+        report = examine_source(source, overrides, NAME_SECONDS if timeout is None else timeout, on_check)
         return source, report if finding is None else with_recorded(report, finding)
     except LabError as error:
         if finding is not None:
@@ -63,12 +77,17 @@ def _recorded_finding(source: str) -> Finding | None:
     return None
 
 
-class _Progress:
-    """Says the stages of an examination, each once; of the updates, some."""
+BEFORE_CHECKS = ("starting", "running the script")
 
-    def __init__(self, target: Target, limits: Limits) -> None:
+
+class _Progress:
+    """Says the stages of an examination, each once, and passes the names of the checks on."""
+
+    def __init__(self, target: Target, limits: Limits, on_check: OnCheck) -> None:
+        self._on_check = on_check
         self._name = target.script
         self._stage = ""
+        self._is_examining = False
         self._limits = limits
 
     def __call__(self, stage: str) -> None:
@@ -79,6 +98,11 @@ class _Progress:
         if is_first:
             updates = "some updates" if self._limits.updates is None else f"{self._limits.updates} updates"
             say(f"doctor: running {self._name} for {updates}; it changes no existing file")
-        if stage == "examining":
+        if stage in BEFORE_CHECKS or stage.startswith("update "):
+            return
+        if not self._is_examining:
             say("")  # The script may have left a progress bar without a line end.
             say("doctor: examining what it did")
+            self._is_examining = True
+        if stage != "examining":
+            self._on_check(stage)

@@ -63,6 +63,17 @@ def stop_on_signals(stop: Callable[[], object] = lambda: None) -> Iterator[Inter
             signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP and hung_up else handler)
 
 
+@contextmanager
+def interrupt_on_signals() -> Iterator[None]:
+    """Raise KeyboardInterrupt at SIGINT, SIGTERM and SIGHUP inside the block, so that its cleanup runs."""
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with stop_on_signals(interrupt):
+        yield
+
+
 def discard_output_of_closed_terminal() -> None:
     """Send stdout and stderr to /dev/null where they are a terminal that was closed: a write would raise OSError."""
     for descriptor in OUTPUTS:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
+from tui_lab.core.doctor.findings import SO_FAR
 from tui_lab.core.doctor.loop.lines import shown_file, user_line
 from tui_lab.core.doctor.script.pretrained import PretrainedModels
 from tui_lab.core.user_code.missing_resource import missing_resource
@@ -75,6 +76,7 @@ class Child:
             self._pretrained,
         )
         self._examination.on_complete = self._complete
+        self._examination.on_result = lambda report: self._lines.write(**{SO_FAR: report.to_json()})
         self._examination.begin()
 
     def _progress(self, doing: str) -> None:

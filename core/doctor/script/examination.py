@@ -52,6 +52,8 @@ class Examination(CallCapture):
         pretrained: PretrainedModels | None = None,
     ) -> None:
         self.on_complete: Callable[[], None] = lambda: None
+        self.on_result: Callable[[Report], None] = lambda report: None
+        """Gets the report so far after each check."""
         self._script = script
         self._updates, self._max_updates = updates
         self._seconds = seconds
@@ -214,7 +216,13 @@ class Examination(CallCapture):
         model = whole_model(training.capture, recorder.model, optimizers)
         is_trained = trained or self._loads.trained or self._pretrained.has_loaded(model)
         target = target_from_script(training.capture, record, model, optimizers, trained=is_trained)
-        report = examine(target, on_check=self._progress, deadline=self._last_check)
+        n_updates = len(record.updates)
+
+        def result(so_far: Report) -> None:
+            self.on_result(replace(so_far, not_written=tuple(self._unwritten), updates=n_updates))
+
+        report = examine(target, on_check=self._progress, on_result=result, deadline=self._last_check)
+        report = replace(report, updates=n_updates)
         waited = record.has_ended or self._n_backwards > MAX_BACKWARDS
         has_stepped = bool(record.updates or record.skipped) or record.moves_by_hand
         if waited and not has_stepped and not any(finding.code == "no_step" for finding in report.findings):

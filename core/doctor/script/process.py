@@ -11,8 +11,15 @@ from typing import Any
 
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import ImportedConfig, RunConfig
-from tui_lab.core.doctor.diagnose import Command, OnCheck, examine_config_in_child, last_value, run_child
-from tui_lab.core.doctor.findings import Report, report_from_json
+from tui_lab.core.doctor.diagnose import (
+    Command,
+    Interrupted,
+    OnCheck,
+    examine_config_in_child,
+    last_value,
+    run_child,
+)
+from tui_lab.core.doctor.findings import SO_FAR, Report, report_from_json
 from tui_lab.core.user_code.missing_resource import next_step
 from tui_lab.core.watch.script_process import Target, environment
 from tui_lab.util.errors import ConfigError
@@ -88,7 +95,8 @@ def examine_script(
 
     folder: the current folder of the script; None: ours. variables: further ones of its environment. Its output goes to
     our stderr, or nowhere if `quiet`.
-    Raises ConfigError if the script cannot be examined: it fails, makes no step, or does not end in time.
+    Raises ConfigError if the script cannot be examined: it fails, makes no step, or does not end in time, and
+    Interrupted for a KeyboardInterrupt.
     """
     if folder is not None and not os.path.isdir(folder):
         raise ConfigError.of("not_found", "the script's folder does not exist", value=folder)
@@ -98,7 +106,13 @@ def examine_script(
         out.touch()
         command = _command(target, limits, out, folder)
         command.environment.update(variables or {})
-        code = run_child(command, out, limits.timeout or TIMEOUT, on_check, quiet=quiet)
+        try:
+            code = run_child(command, out, limits.timeout or TIMEOUT, on_check, quiet=quiet)
+        except KeyboardInterrupt as interrupt:
+            so_far = _so_far(out, "the examination was interrupted")
+            raise Interrupted(so_far, last_value(out, "check") or "starting") from interrupt
+        if code is None and (so_far := _so_far(out, _over_time(limits))) is not None:
+            return so_far
         report = last_value(out, "report")
         if report is None:
             raise _problem(target, limits, code, out)
@@ -107,6 +121,16 @@ def examine_script(
     if error and not result.findings and not result.crashed:
         raise ConfigError.of("user_code", str(error), value=target.script)
     return result
+
+
+def _so_far(out: Path, reason: str) -> Report | None:
+    """Return the report after the last check that was run to its end; None before the first one."""
+    record = last_value(out, SO_FAR)
+    return None if record is None else replace(report_from_json(record), interrupted=reason)
+
+
+def _over_time(limits: Limits) -> str:
+    return f"did not finish within {limits.timeout:g} s"
 
 
 def _command(target: Target, limits: Limits, out: Path, folder: str | None) -> Command:
@@ -137,7 +161,7 @@ def _problem(target: Target, limits: Limits, code: int | None, out: Path) -> Con
     """Return why there is no report."""
     stage = last_value(out, "check") or "starting"
     if code is None:
-        limit = f"did not finish within {limits.timeout:g} s (last stage: {stage}); --timeout SECONDS sets the limit"
+        limit = f"{_over_time(limits)} (last stage: {stage}); --timeout SECONDS sets the limit"
         return ConfigError.of("user_code", limit, value=target.script)
     no_steps = last_value(out, "no_steps")
     if no_steps is None:

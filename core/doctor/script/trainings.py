@@ -77,5 +77,7 @@ def joined(first: Report, last: Report) -> Report:
         examined=last.examined,
         not_examined=last.not_examined,
         without_updates=last.without_updates,
+        updates=last.updates,
+        interrupted=last.interrupted,
         seconds={name: first.seconds.get(name, 0.0) + last.seconds.get(name, 0.0) for name in last.seconds},
     )

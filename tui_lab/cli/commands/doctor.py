@@ -92,8 +92,8 @@ def doctor(
     if self_test:
         raise typer.Exit(implementation.self_test(seed, as_json=json))
     with DoctorOutput(module or source or "", junit, sarif, as_json=json) as output:
-        limits = Limits(updates, seconds, timeout)
-        name, report = script_doctor.examine_any(source, arguments or [], module, sets or [], limits)
+        named = (source, arguments or [], module, sets or [])
+        name, report = script_doctor.examine_any(*named, Limits(updates, seconds, timeout), is_quiet=json)
     output.write(report, name)
     raise typer.Exit(implementation.exit_code(report))
 
