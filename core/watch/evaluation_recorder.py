@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from tui_lab.core.watch.data_parts import DataPart, data_part
+from tui_lab.core.watch.data_parts import DataPart, data_part, is_validation
 from tui_lab.core.watch.evaluations import Evaluation, EvaluationCall, Evaluations
 from tui_lab.core.watch.loss_means import BatchLoss, Numbers
 from tui_lab.core.watch.model_search import inputs_of, loss_of
@@ -16,6 +16,37 @@ from tui_lab.core.watch.same_memory import SameMemory
 from tui_lab.core.watch.script_config import user_namespaces
 from tui_lab.core.watch.script_numbers import numbers_in, variables_in
 from tui_lab.core.watch.trainer_losses import TrainerLosses
+
+
+class WithoutLoss:
+    """Notices evaluations of a validation part in which no loss was seen, as one that the script computes itself."""
+
+    def __init__(self) -> None:
+        self._part = ""
+        self._n = 0
+        self._is_off = False
+
+    def called(self, part: DataPart) -> None:
+        """The model is called for a part of the data."""
+        if is_validation(part.name):
+            self._part = part.name
+
+    def has_loss(self) -> None:
+        """A validation loss is known, so that none is missing."""
+        self._is_off = True
+
+    def finish(self) -> Evaluation | None:
+        """End an evaluation without a loss. Return a warning at the second one: before it, text may be generated."""
+        part, self._part = self._part, ""
+        self._n += bool(part)
+        if self._is_off or not part or self._n < 2:
+            return None
+        self._is_off = True
+        warning = (
+            f"no validation loss is recorded: on its {part} data, the script computes no loss that is known, such as "
+            "F.cross_entropy or F.mse_loss. run.log(val_loss=…) records one"
+        )
+        return Evaluation({}, None, examples=0, is_cross_entropy=False, warning=warning)
 
 
 class EvaluationRecorder:
@@ -30,6 +61,7 @@ class EvaluationRecorder:
         """With the number of steps after which each took place."""
         self._has_own_loss = False
         """Whether the script has logged a validation loss since the latest loss that was seen."""
+        self._without_loss = WithoutLoss()
         self._reported: tuple[int, float] | None = None
         """The latest validation loss of a Trainer, after the number of steps."""
 
@@ -60,7 +92,9 @@ class EvaluationRecorder:
         """The model is called."""
         x = inputs_of(args, kwargs).x
         n_rows = int(x.shape[0]) if x is not None and x.dim() else 1
-        self._call = EvaluationCall(data_part(sys._getframe(1)), is_running=True, n_rows=n_rows)
+        part = data_part(sys._getframe(1))
+        self._call = EvaluationCall(part, is_running=True, n_rows=n_rows)
+        self._without_loss.called(part)
         self._has_called = True
         self._has_own_loss = False
 
@@ -96,6 +130,9 @@ class EvaluationRecorder:
     def finish(self, n_steps: int) -> None:
         """End the evaluation, if there is one; it took place after `n_steps` steps. Waits for its losses."""
         evaluation = self._evaluations.finish(_results_in_script(sys._getframe()))
+        if self._has_own_loss or evaluation is not None:
+            self._without_loss.has_loss()
+        evaluation = evaluation or self._without_loss.finish()
         if evaluation is not None:
             self._finished.append((n_steps, evaluation))
 
@@ -108,6 +145,7 @@ class EvaluationRecorder:
 
         They count instead of those that were seen, which may be others than that of a Trainer's own loss function.
         """
+        self._without_loss.has_loss()
         val_loss = losses.val_loss
         observed = self._evaluations.finish(lambda: [] if val_loss is None else [val_loss])
         if self._has_own_loss:
@@ -134,7 +172,8 @@ class EvaluationRecorder:
         None if there is none.
         """
         self._has_own_loss = True
-        at_step = [evaluation for at, evaluation in self._finished if at == n_steps]
+        self._without_loss.has_loss()
+        at_step = [evaluation for at, evaluation in self._finished if at == n_steps and evaluation.losses]
         self._finished = [pair for pair in self._finished if pair[0] != n_steps]
         if not at_step:
             return None

@@ -325,3 +325,35 @@ def test_loss_counts_after_a_further_trained_part(run: tui_lab.WatchedRun) -> No
         with torch.no_grad():
             val_loss = F.cross_entropy(head(body(x)), y).item()
     assert evaluations(run)[-1].val_loss == pytest.approx(val_loss, rel=1e-6)
+
+
+def evaluations_with(run: tui_lab.WatchedRun, loss: Callable[[Tensor, Tensor], Tensor], n: int) -> list[ev.Event]:
+    """Evaluate `n` times on data that is called val, with this loss of the logits, and return all events."""
+    model = LossInside()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    x = torch.arange(6).reshape(2, 3)
+    for _ in range(n):
+        step(model, optimizer, x)
+        val_data = [x]
+        with torch.no_grad():
+            for rows in val_data:
+                loss(model(rows)[0], rows)
+    step(model, optimizer, x)
+    return closed_events(run)
+
+
+def own_loss(logits: Tensor, y: Tensor) -> Tensor:
+    return -logits.log_softmax(dim=-1).gather(-1, y[..., None]).mean()
+
+
+def test_evaluation_without_a_known_loss_is_a_warning_once(run: tui_lab.WatchedRun) -> None:
+    events = evaluations_with(run, own_loss, 4)
+    assert not [event for event in events if isinstance(event, ev.Evaluated)]
+    (warning,) = (event for event in events if isinstance(event, ev.Warned))
+    assert "val_loss" in warning.message
+
+
+def test_evaluation_with_a_known_loss_is_no_warning(run: tui_lab.WatchedRun) -> None:
+    events = evaluations_with(run, lambda logits, y: F.cross_entropy(logits.flatten(0, 1), y.flatten()), 4)
+    assert len([event for event in events if isinstance(event, ev.Evaluated)]) == 4
+    assert not [event for event in events if isinstance(event, ev.Warned)]
