@@ -54,10 +54,10 @@ class Target:
         """The name of the run."""
         return self.script.rpartition(".")[2] if self.is_module else Path(self.script).stem
 
-    @property
-    def first_folder(self) -> str:
-        """The folder that Python puts first on sys.path."""
-        return os.getcwd() if self.is_module else os.path.dirname(os.path.realpath(self.script))
+    def first_folder(self, folder: str | None = None) -> str:
+        """Return the folder that Python puts first on sys.path. folder: the script's current one; None: ours."""
+        current = folder or os.getcwd()
+        return current if self.is_module else os.path.dirname(os.path.realpath(os.path.join(current, self.script)))
 
 
 def interpreter_options(command_line: Sequence[str]) -> list[str]:

@@ -9,6 +9,9 @@ import pytest
 from tests.command_line import CliError, RunCli
 from tests.core.tiny import tiny
 from tui_lab.core.config import settings
+from tui_lab.core.config.script import ScriptConfig
+from tui_lab.core.runs import folder as runs
+from tui_lab.data.tokenizers import IdTokenizer
 
 
 @pytest.fixture
@@ -75,3 +78,24 @@ def test_range_must_rise_within_the_bounds_of_the_setting(
 
 def test_unknown_source_names_the_presets(cli_error: CliError) -> None:
     assert cli_error("lr-find", "revers").problems[0].suggestion == "reverse"
+
+
+@pytest.mark.parametrize("options", [("--set", "optim.name=sgd"), ("--initial",), ("--save", "found.toml")])
+def test_script_has_no_settings(options: tuple[str, ...], tmp_path: Path, cli_error: CliError) -> None:
+    script = tmp_path / "train.py"
+    script.touch()
+    error = cli_error("lr-find", script, *options)
+    assert (error.code, error.problems[0].key) == ("conflict", options[0])
+
+
+def test_run_of_a_notebook_has_no_script(tmp_path: Path, cli_error: CliError) -> None:
+    run = runs.create("cells", ScriptConfig(), IdTokenizer(0), tmp_path / "run")
+    assert cli_error("lr-find", run.path).code == "missing"
+
+
+def test_name_without_its_ending_suggests_the_script(
+    tmp_path: Path, cli_error: CliError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "train.py").touch()
+    monkeypatch.chdir(tmp_path)
+    assert cli_error("lr-find", "train").problems[0].suggestion == "train.py"

@@ -88,8 +88,8 @@ COMMANDS: tuple[Command, ...] = (
             "View", "run"),
     Command("examples", "E", "Examples", "Show the hardest examples, duplicates, and where the loss lies.", "View",
             "run"),
-    Command("find_rate", "F", "Find a learning rate", "Train the edited settings for a moment while the rate rises.",
-            "View", "run", not_for_scripts=ITS_MODEL),
+    Command("find_rate", "F", "Find a learning rate", "Train for a moment while the rate rises: with the edited "
+            "settings, or a script again.", "View", "run"),
     Command("inside", "I", "Look inside", "Logit lens, ablations and norms for the example in the batch pane, and "
             "each layer over time.", "View", "run"),
     Command("zoom", "z", "Zoom", "Show only this pane, or all panes.", "View"),
@@ -123,7 +123,7 @@ def why_not(command_id: str, config: RunConfig | None) -> str:
         return TRAINS_APART
     if command_id in ("dropout_down", "dropout_up") and config.model.dropout is None:
         return NO_DROPOUT
-    if command_id in ("lr_down", "lr_up") and config.optim.is_by_hand:
+    if command_id in ("lr_down", "lr_up", "find_rate") and config.optim.is_by_hand:
         return NO_OPTIMIZER
     return BY_ID[command_id].not_for_scripts
 

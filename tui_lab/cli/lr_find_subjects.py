@@ -1,24 +1,28 @@
 """What `tui-lab lr-find` tests: a preset, config or run, or a script."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tui_lab.app.rate_text import rate_number, run_command
 from tui_lab.cli.output import say
 from tui_lab.cli.progress import preparing
+from tui_lab.cli.script_argument import script_named
 from tui_lab.core.config import settings
+from tui_lab.core.config.script import ScriptConfig
+from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.unrecorded import Source, read_source, set_up_source
 from tui_lab.core.training.lr_range_test import RangeTest
 from tui_lab.core.training.lr_suggestion import default_range
 from tui_lab.core.training.range_points import RangePoints
 from tui_lab.core.training.task_factory import build_task
 from tui_lab.core.watch.rate_test.script_range_test import ScriptRangeTest
+from tui_lab.core.watch.recorded_script import RecordedScript, recorded_script
 from tui_lab.core.watch.script_process import Target
 from tui_lab.data.dataset import Task
 from tui_lab.util import files
-from tui_lab.util.errors import ConfigError
+from tui_lab.util.errors import ConfigError, LabError
 
 
 @dataclass(frozen=True)
@@ -110,11 +114,15 @@ class ScriptSubject(Subject):
     first_seed = 0
     weights = "script"
 
-    def __init__(self, target: Target, rates: Range) -> None:
-        """Raises ConfigError."""
+    def __init__(
+        self, target: Target, rates: Range, folder: str | None = None, variables: Mapping[str, str] | None = None
+    ) -> None:
+        """folder, variables: as in ScriptRangeTest. Raises ConfigError."""
         self.name = target.script
         self.optimizer = ""
         self._target = target
+        self._folder = folder
+        self._variables = variables
         self._range = rates
         if rates.low is not None or rates.high is not None:
             # What is missing is known once the script's optimizer is.
@@ -125,7 +133,10 @@ class ScriptSubject(Subject):
             say(f"lr-find: running {self.name}; it writes no checkpoint and changes no existing file")
 
     def test(self, seed: int) -> RangePoints:
-        return ScriptRangeTest(self._target, self._range.low, self._range.high, self._range.n_rates, seed)
+        rates = self._range
+        return ScriptRangeTest(
+            self._target, rates.low, rates.high, rates.n_rates, seed, folder=self._folder, variables=self._variables
+        )
 
     def ended(self, test: RangePoints) -> None:
         assert isinstance(test, ScriptRangeTest)
@@ -143,6 +154,50 @@ class ScriptSubject(Subject):
             f"the script itself has {own} in these steps; set the rate there, or try it in the app, where L and H "
             "double and halve it"
         )
+
+
+def subject_of(
+    source: str,
+    target: Target | None,
+    rates: Range,
+    overrides: Sequence[str],
+    *,
+    initial_weights: bool,
+    only_for_configs: Sequence[str],
+) -> Subject:
+    """Return what the command line names. target: a script, instead of `source`.
+
+    only_for_configs: the options that were given and that a script does not have. Raises a LabError.
+    """
+    script = _recorded(source) if target is None else RecordedScript(target)
+    if script is None:
+        return _config_subject(source, overrides, rates, initial_weights=initial_weights)
+    if only_for_configs:
+        message = "needs a preset or config: a script has no settings"
+        raise ConfigError.of("conflict", message, key=only_for_configs[0])
+    return ScriptSubject(script.target, rates, script.folder, script.variables)
+
+
+def _recorded(source: str) -> RecordedScript | None:
+    """Return the script of the run `source`; None if it is anything else. Raises ConfigError."""
+    if source in settings.presets() or settings.is_file(Path(source)):
+        return None
+    try:
+        config = runs.find(source).config()
+    except LabError:
+        return None
+    return recorded_script(config) if isinstance(config, ScriptConfig) else None
+
+
+def _config_subject(source: str, overrides: Sequence[str], rates: Range, *, initial_weights: bool) -> ConfigSubject:
+    """Return a preset, config or run of our trainer. Raises a LabError, which names the script that may be meant."""
+    try:
+        return ConfigSubject(source, overrides, rates, initial_weights=initial_weights)
+    except LabError as error:
+        if not (script := script_named(source)):
+            raise
+        message = "not a preset, config file or run"
+        raise ConfigError.of("unknown_name", message, value=source, suggestion=script) from error
 
 
 def check_range(low: float, high: float) -> None:

@@ -260,7 +260,7 @@ def begin(
     except Exception as error:
         _say(f"tui-lab: the script is not recorded: {type(error).__name__}: {error}")
     if not sys.flags.safe_path:
-        forget_shadowed_modules([name for name in sys.modules if name not in loaded_before], target.first_folder)
+        forget_shadowed_modules([name for name in sys.modules if name not in loaded_before], target.first_folder())
 
 
 def _start(target: Target, out: str | None) -> ScriptRecording:

@@ -10,7 +10,7 @@ def begin(loaded_before: set[str], script: str, is_module: bool) -> None:
     when_imported("torch", _follow)
     if not sys.flags.safe_path:
         target = Target(script, (), is_module)
-        forget_shadowed_modules([name for name in sys.modules if name not in loaded_before], target.first_folder)
+        forget_shadowed_modules([name for name in sys.modules if name not in loaded_before], target.first_folder())
 
 
 def _follow() -> None:

@@ -1,16 +1,15 @@
 """Run a script in a child process that examines it, and read its report."""
 
 import os
-import socket
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tui_lab.core.config.schema import Config
-from tui_lab.core.config.script import ImportedConfig, RunConfig
+from tui_lab.core.config.script import RunConfig
 from tui_lab.core.doctor.diagnose import (
     Command,
     Interrupted,
@@ -21,6 +20,7 @@ from tui_lab.core.doctor.diagnose import (
 )
 from tui_lab.core.doctor.findings import SO_FAR, Report, report_from_json
 from tui_lab.core.user_code.missing_resource import next_step
+from tui_lab.core.watch.recorded_script import recorded_script
 from tui_lab.core.watch.script_process import Target, environment
 from tui_lab.util.errors import ConfigError
 
@@ -48,13 +48,6 @@ class Limits:
     timeout: float | None = None
 
 
-def target_of(command: Sequence[str]) -> Target:
-    """Return the script of a recorded command: what follows `python` on its command line."""
-    if command[0] == "-m":
-        return Target(command[1], tuple(command[2:]), is_module=True)
-    return Target(command[0], tuple(command[1:]))
-
-
 def examine_run(config: RunConfig, on_check: OnCheck) -> Report:
     """Diagnose a config, or the script of a recorded run in its folder, in a child process.
 
@@ -62,24 +55,10 @@ def examine_run(config: RunConfig, on_check: OnCheck) -> Report:
     """
     if isinstance(config, Config):
         return examine_config_in_child(config, on_check)
-    if isinstance(config, ImportedConfig):
-        raise ConfigError.of("unavailable", "this run was imported from a log: there is no program to examine")
-    if not config.command or "kernel_launcher" in config.command[0]:
-        raise ConfigError.of("missing", "this run was recorded in a notebook, and has no script to run again")
-    target = target_of(config.command)
-    if not target.is_module and not os.path.exists(os.path.join(config.folder, target.script)):
-        raise ConfigError.of("not_found", f"no such file in {config.folder}", value=target.script)
-    variables = one_process() if config.train.processes > 1 else {}
-    return examine_script(target, Limits(), on_check, folder=config.folder, variables=variables, quiet=True)
-
-
-def one_process() -> dict[str, str]:
-    """Return the environment variables that torchrun sets in the only process that it starts."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    ranks = {"RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
-    return {**ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    script = recorded_script(config)
+    return examine_script(
+        script.target, Limits(), on_check, folder=script.folder, variables=script.variables, quiet=True
+    )
 
 
 def examine_script(
@@ -136,7 +115,7 @@ def _over_time(limits: Limits) -> str:
 def _command(target: Target, limits: Limits, out: Path, folder: str | None) -> Command:
     settings: dict[str, Any] = {
         "script": target.script,
-        "folder": _first_folder(target, folder),
+        "folder": target.first_folder(folder),
         "out": str(out),
         "updates": limits.updates or UPDATES,
         "max_updates": limits.updates or MAX_UPDATES,
@@ -149,12 +128,6 @@ def _command(target: Target, limits: Limits, out: Path, folder: str | None) -> C
     variables.setdefault("PYTHONHASHSEED", "0")
     variables.setdefault("WANDB_MODE", "disabled")  # These updates are no run of the user's project.
     return Command(target.command_line, variables, folder)
-
-
-def _first_folder(target: Target, folder: str | None) -> str:
-    """Return the folder that Python puts first on sys.path."""
-    current = folder or os.getcwd()
-    return current if target.is_module else os.path.dirname(os.path.realpath(os.path.join(current, target.script)))
 
 
 def _problem(target: Target, limits: Limits, code: int | None, out: Path) -> ConfigError:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ SHOWN_LINES = 20
 class ScriptRangeTest(RangePoints):
     """Runs a script unchanged but for its learning rate. It writes no checkpoint and changes no existing file.
 
-    low, high: None for those of the script's optimizer. seed: of all generators, for a script that sets none.
+    low, high: None for those of the script's optimizer. seed: of all generators, for a script that sets none. folder:
+    the current folder of the script; None: ours. variables: further ones of its environment.
     """
 
     def __init__(
@@ -34,6 +35,8 @@ class ScriptRangeTest(RangePoints):
         high: float | None = None,
         n_rates: int = N_RATES,
         seed: int = 0,
+        folder: str | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(low, high, n_rates)
         self.optimizer = ""
@@ -42,6 +45,10 @@ class ScriptRangeTest(RangePoints):
         """The rates that the script itself has in these steps."""
         self._target = target
         self._seed = seed
+        self._folder = folder
+        self._variables = variables or {}
+        self._child: subprocess.Popen[bytes] | None = None
+        self._is_stopped = False
 
     def run(self) -> Iterator[RatePoint]:
         """Run the script, and yield each point as it is measured.
@@ -53,17 +60,25 @@ class ScriptRangeTest(RangePoints):
             lines = folder / "steps.jsonl"
             lines.touch()
             with (folder / "output.log").open("wb") as output:
-                child = self._start(lines, output)
+                child = self._child = self._start(lines, output)
             try:
+                if self._is_stopped:
+                    return
                 yield from self._points(child, lines)
             finally:
                 _end(child)
-            if not self.optimizer:
+            if not self.optimizer and not self._is_stopped:
                 raise self._no_step(child.returncode, folder / "output.log")
+
+    def stop(self) -> None:
+        """End the test, from another thread than that of `run`."""
+        self._is_stopped = True
+        if self._child is not None:
+            _kill(self._child)
 
     def _start(self, lines: Path, output: Any) -> "subprocess.Popen[bytes]":
         settings = {
-            "folder": self._target.first_folder,
+            "folder": self._target.first_folder(self._folder),
             "out": str(lines),
             "seed": self._seed,
             "n_rates": self.n_rates,
@@ -78,7 +93,8 @@ class ScriptRangeTest(RangePoints):
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # So that the processes it starts are killed with it.
-            env=variables,
+            cwd=self._folder,
+            env=variables | dict(self._variables),
         )
 
     def _points(self, child: "subprocess.Popen[bytes]", lines: Path) -> Iterator[RatePoint]:
@@ -114,7 +130,11 @@ class ScriptRangeTest(RangePoints):
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:
-    """Kill the script and all that it started."""
+    """Kill the script and all that it started, and wait for its end."""
+    _kill(child)
+    child.wait()
+
+
+def _kill(child: "subprocess.Popen[bytes]") -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
-    child.wait()

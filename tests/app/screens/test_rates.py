@@ -1,30 +1,33 @@
 """The screen that finds a learning rate, over a test whose losses the test delivers."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.app.fake import Lab, lab
+from tests.app.script import script_lab
 from tests.core.tiny import tiny
 from tui_lab.app.screens.rates import RateScreen
 from tui_lab.app.session import rate_search
-from tui_lab.app.session.rate_search import ChildRateSearch, Ended, Measured, RateMessage
+from tui_lab.app.session.rate_search import ChildRateSearch, Ended, Measured, RateMessage, ScriptRateSearch
+from tui_lab.app.session.source import Role
 from tui_lab.core import commands as cmd
-from tui_lab.core.config.schema import Config
+from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.training.range_points import rates_between
 
 RATES = rates_between(1e-6, 1.0, 100)
 
 
 class FakeSearch:
-    def __init__(self, **options: object) -> None:
+    def __init__(self) -> None:
         self.started: list[int] = []
         self.items: list[RateMessage] = []
         self.closed = False
 
-    def start(self, config: Config) -> None:
-        self.started.append(config.train.seed)
+    def start(self, seed: int) -> None:
+        self.started.append(seed)
 
     def drain(self) -> Sequence[RateMessage]:
         items, self.items = self.items, []
@@ -42,7 +45,7 @@ def losses() -> list[float]:
 
 async def open_screen(it: Lab, monkeypatch: pytest.MonkeyPatch) -> tuple[RateScreen, FakeSearch]:
     search = FakeSearch()
-    monkeypatch.setattr(rate_search, "ChildRateSearch", lambda **options: search)
+    monkeypatch.setattr(rate_search, "ChildRateSearch", lambda *arguments, **options: search)
     await it.press("F")
     screen = it.pilot.app.screen
     assert isinstance(screen, RateScreen)
@@ -91,11 +94,66 @@ async def test_cursor_keys_choose_another_rate_and_n_repeats_with_the_next_seed(
         assert not [command for command in it.source.sent if isinstance(command, cmd.Set)]
 
 
+@pytest.mark.parametrize("role", ["training", "replay"])
+async def test_script_that_trains_gets_the_chosen_rate(
+    role: Role, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = FakeSearch()
+    monkeypatch.setattr(rate_search, "ScriptRateSearch", lambda *arguments, **options: search)
+    async with script_lab(tmp_path, steps=2, role=role) as it:
+        await it.press("F")
+        screen = it.pilot.app.screen
+        assert isinstance(screen, RateScreen) and search.started == [0]
+        search.items = [Measured(0, rate, loss) for rate, loss in zip(RATES, losses(), strict=True)]
+        search.items.append(Ended())
+        screen.tick()
+        suggestion = screen.rate
+        last = it.screen.state.last
+        assert suggestion is not None and last is not None
+        await it.press("enter")
+        changes = [command for command in it.source.sent if isinstance(command, cmd.Set)]
+        if role == "training":
+            assert changes == [cmd.Set("optim.lr_factor", pytest.approx(suggestion / last.lr, rel=0.005))]
+        else:  # Nothing trains.
+            assert changes == [] and it.pilot.app.screen is screen
+
+
+@pytest.mark.slow
+def test_script_of_a_run_is_measured_or_its_error_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(
+        "import torch\n"
+        "model = torch.nn.Linear(3, 1)\n"
+        "optimizer = torch.optim.Adam(model.parameters(), lr=0.1)\n"
+        "while True:\n"
+        "    optimizer.zero_grad()\n"
+        "    model(torch.ones(4, 3)).pow(2).mean().backward()\n"
+        "    optimizer.step()\n",
+        "utf-8",
+    )
+    for command, is_error in ((("train.py",), False), (("none.py",), True)):
+        search = ScriptRateSearch(ScriptConfig(command=command, folder=str(tmp_path)), one_thread=True)
+        search.start(0)
+        if search._thread is not None:
+            search._thread.join()
+        *points, end = search.drain()
+        assert isinstance(end, Ended) and bool(end.error) is is_error
+        assert bool(points) is not is_error
+
+
+@pytest.mark.slow
+def test_closing_ends_a_script_before_its_first_step(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("import time\nopen('began', 'w').close()\ntime.sleep(600)\n", "utf-8")
+    search = ScriptRateSearch(ScriptConfig(command=("train.py",), folder=str(tmp_path)), one_thread=True)
+    search.start(0)
+    search.close()  # Waits for the thread, which waits for the process.
+    assert [type(message) for message in search.drain()] == [Ended]
+
+
 @pytest.mark.slow
 def test_child_process_measures_and_an_invalid_config_is_an_error() -> None:
-    search = ChildRateSearch(one_thread=True)
     for config, is_error in ((tiny("optim.lr=0.01"), False), (tiny("train.device=mps"), True)):
-        search.start(config)
+        search = ChildRateSearch(config, one_thread=True)
+        search.start(0)
         assert search._thread is not None
         search._thread.join()
         *points, end = search.drain()

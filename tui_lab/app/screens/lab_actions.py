@@ -74,7 +74,7 @@ class LabActions:
             "fork": lambda: self.with_edited(self._forking.fork),
             "generate": lambda: self.once_open("the answer is generated", self.generate),
             "diagnose": lambda: self.once_open("the settings are diagnosed", self.diagnose),
-            "find_rate": lambda: self.with_edited(self._find_rate),
+            "find_rate": self.find_rate,
             "zoom": lab.area.zoom,
             "copy": lambda: copy(lab.app, lab.active_pane.copied()),
             "layout": lambda: lab.post_message(lab.LayoutChosen(lab.area.next_layout())),
@@ -136,13 +136,20 @@ class LabActions:
         """Pin the given sources of randomness."""
         self.with_edited(lambda config: self._doctor.pin(config, sources))
 
+    def find_rate(self) -> None:
+        """Test learning rates for the edited config, or for the script of a recorded run."""
+        script = self._lab.state.run_config
+        if isinstance(script, ScriptConfig):
+            self._find_rate_of_script(script)
+        else:
+            self.with_edited(self._find_rate)
+
     def _find_rate(self, config: Config) -> None:
         """Test learning rates for the edited config, and put the chosen one into it."""
         from tui_lab.app.screens.rates import RateScreen
         from tui_lab.app.session.rate_search import ChildRateSearch
 
         lab = self._lab
-        trains = lab.state.phase == "running" and lab.source.role == "training"
 
         def use(rate: float | None) -> None:
             if rate is not None:
@@ -151,7 +158,33 @@ class LabActions:
                 lab.config_pane.set_value("optim.lr", rate)
 
         effect = "change to" if lab.config_pane.can_steer else "set"
-        lab.app.push_screen(RateScreen(config, ChildRateSearch(one_thread=trains), effect), use)
+        search = ChildRateSearch(config, one_thread=self._trains)
+        screen = RateScreen(config.optim.name, "initial weights", search, effect, config.train.seed)
+        lab.app.push_screen(screen, use)
+
+    def _find_rate_of_script(self, config: ScriptConfig) -> None:
+        """Test learning rates for a script, from its first line on; give the chosen one to the script that trains."""
+        from tui_lab.app.screens.rates import RateScreen
+        from tui_lab.app.session.rate_search import ScriptRateSearch
+
+        lab = self._lab
+
+        def use(rate: float | None) -> None:
+            step = lab.state.last
+            if rate is None or step is None:
+                return
+            own = (step.extra or {}).get("script_lr", step.lr)  # Only a rate that is changed is recorded beside it.
+            if own > 0:
+                self.controls.set_live({"optim.lr_factor": float(f"{rate / own:.3g}")})
+
+        effect = "change to" if lab.config_pane.can_steer else ""
+        search = ScriptRateSearch(config, one_thread=self._trains)
+        lab.app.push_screen(RateScreen(config.optim.name, "the script's first steps", search, effect), use)
+
+    @property
+    def _trains(self) -> bool:
+        """Whether a run trains in this process."""
+        return self._lab.state.phase == "running" and self._lab.source.role == "training"
 
     def save_config(self, config: Config) -> None:
         """Ask for a file name, and write the config there."""

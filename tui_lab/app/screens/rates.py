@@ -25,8 +25,6 @@ from tui_lab.app.session.rate_search import Ended, Measured, RateSearch
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.widgets.keyboard_chart import KeyboardChart
 from tui_lab.app.widgets.static_text import update_text
-from tui_lab.core.config import settings
-from tui_lab.core.config.schema import Config
 from tui_lab.core.training.lr_suggestion import default_range
 from tui_lab.util.escape import printable
 
@@ -37,7 +35,7 @@ LEAST_HEIGHT_FOR_LIMITS = 28
 
 
 class RateScreen(BaseScreen[float | None], ModalScreen[float | None]):
-    """Returns the rate to use, or None. effect: what Enter does with it, for the user."""
+    """Returns the rate to use, or None. Enter uses it only where `effect` says what it does."""
 
     CSS_PATH = "rates.tcss"
     BINDINGS = named(
@@ -49,12 +47,14 @@ class RateScreen(BaseScreen[float | None], ModalScreen[float | None]):
         Binding("escape,q", "back", "Back"),
     )
 
-    def __init__(self, config: Config, search: RateSearch, effect: str) -> None:
+    def __init__(self, optimizer: str, weights: str, search: RateSearch, effect: str, first_seed: int = 0) -> None:
+        """optimizer: its name. weights: from which a test starts. effect: what Enter does; empty: nothing."""
         super().__init__()
-        self._config = config
+        self._optimizer = optimizer
+        self._weights = weights
         self._search = search
         self._effect = effect
-        self._seed = config.train.seed
+        self._seed = first_seed
         self.curves: list[RangeCurve] = []
         self.ended: Ended | None = None
         self.moved_to: float | None = None
@@ -68,7 +68,7 @@ class RateScreen(BaseScreen[float | None], ModalScreen[float | None]):
 
     def on_mount(self) -> None:
         box = self.query_one("#box")
-        box.border_title = f"Find a learning rate: {self._config.optim.name}, initial weights"
+        box.border_title = f"Find a learning rate: {self._optimizer}, {self._weights}"
         self.query_one(KeyboardChart).can_focus = False
         self._start()
         self.set_interval(SECONDS_BETWEEN_TICKS, self.tick)
@@ -90,8 +90,8 @@ class RateScreen(BaseScreen[float | None], ModalScreen[float | None]):
 
     def _start(self) -> None:
         self.ended = None
-        self._search.start(settings.changed(self._config, "train.seed", self._seed))
-        self.curves.append(RangeCurve(self._seed, *default_range(self._config.optim.name)))
+        self._search.start(self._seed)
+        self.curves.append(RangeCurve(self._seed, *default_range(self._optimizer)))
 
     def tick(self) -> None:
         """Take what was measured since the last tick, and draw it."""
@@ -111,7 +111,7 @@ class RateScreen(BaseScreen[float | None], ModalScreen[float | None]):
         chart.draw(drawing.curves, marks=drawing.marks, dots=drawing.dots, x_unit="lr", y_unit="loss", log_x=True)
         update_text(self.query_one("#result", Static), self._result(), layout=True)
         with_limits = self.app.size.height >= LEAST_HEIGHT_FOR_LIMITS and self.ended is not None
-        about = limits(self._config.optim.name) if with_limits else ""
+        about = limits(self._optimizer) if with_limits else ""
         update_text(self.query_one("#limits", Static), Text(about), layout=True)
         self._show_keys()
 
@@ -128,12 +128,13 @@ class RateScreen(BaseScreen[float | None], ModalScreen[float | None]):
         return Text("\n", no_wrap=True, overflow="ellipsis").join([Text(lines[0], "bold"), *map(Text, lines[1:])])
 
     def _show_keys(self) -> None:
-        use = "" if self.rate is None else f"Enter {self._effect} {rate_number(self.rate)} · ←→ move · "
+        use = "" if self.rate is None or not self._effect else f"Enter {self._effect} {rate_number(self.rate)} · "
+        use += "" if self.rate is None else "←→ move · "
         again = "n another seed · " if self.ended is not None else ""
         self.query_one("#box").border_subtitle = f"{use}{again}Esc back"
 
     def action_use(self) -> None:
-        if self.rate is not None:
+        if self.rate is not None and self._effect:
             self.dismiss(self.rate)
 
     def action_again(self) -> None:

@@ -1,18 +1,13 @@
 """`tui-lab lr-find`."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from tui_lab.cli.options import AllowCode, Json, Quiet, ScriptArguments, ScriptModule, Sets, complete_any, trust_code
 from tui_lab.cli.output import user_prints_to_stderr
-from tui_lab.util.errors import ConfigError, LabError
-
-if TYPE_CHECKING:
-    from tui_lab.cli.lr_find_subjects import Range, Subject
-    from tui_lab.core.watch.script_process import Target
+from tui_lab.util.errors import ConfigError
 
 commands = typer.Typer()
 
@@ -62,40 +57,20 @@ def lr_find(
     A SCRIPT.py runs unchanged but for its rate. It writes no checkpoints and changes no file.
     """
     from tui_lab.cli import lr_find as implementation
-    from tui_lab.cli.lr_find_subjects import Range
+    from tui_lab.cli.lr_find_subjects import Range, subject_of
     from tui_lab.cli.script_argument import script_of
 
     trust_code(sets, allow_code, source=source)
-    tested_range = Range(low, high, rates)
     target = script_of("lr-find", source, arguments or [], module)
-    if target is not None:
-        only_for_configs = {"--set": bool(sets), "--initial": initial, "--save": save is not None}
-        subject: Subject = _script(target, tested_range, [name for name, given in only_for_configs.items() if given])
-    elif source is None:
+    if target is None and source is None:
         raise ConfigError.of("missing", "name a PRESET, CONFIG, RUN or SCRIPT.py", key="lr-find")
-    else:
-        subject = _config(source, sets or [], tested_range, initial=initial)
+    only_for_configs = {"--set": bool(sets), "--initial": initial, "--save": save is not None}
+    subject = subject_of(
+        source or "",
+        target,
+        Range(low, high, rates),
+        sets or [],
+        initial_weights=initial,
+        only_for_configs=[name for name, is_given in only_for_configs.items() if is_given],
+    )
     raise typer.Exit(implementation.find(subject, rates, seeds, save, as_json=json, quiet=quiet))
-
-
-def _script(target: "Target", tested_range: "Range", options: Sequence[str]) -> "Subject":
-    """Return the script as a subject. options: given, and only for configs. Raises ConfigError."""
-    from tui_lab.cli.lr_find_subjects import ScriptSubject
-
-    if options:
-        raise ConfigError.of("conflict", "needs a preset or config: a script has no settings", key=options[0])
-    return ScriptSubject(target, tested_range)
-
-
-def _config(source: str, sets: Sequence[str], tested_range: "Range", *, initial: bool) -> "Subject":
-    """Return a preset, config or run as a subject. Raises a LabError, which names the script that may be meant."""
-    from tui_lab.cli.lr_find_subjects import ConfigSubject
-    from tui_lab.cli.script_argument import script_named
-
-    try:
-        return ConfigSubject(source, tuple(sets), tested_range, initial_weights=initial)
-    except LabError as error:
-        if not (script := script_named(source)):
-            raise
-        message = "not a preset, config file or run"
-        raise ConfigError.of("unknown_name", message, value=source, suggestion=script) from error
