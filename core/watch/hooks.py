@@ -1,4 +1,4 @@
-"""Hooks on torch: they tell a listener what a training script does, and change nothing of it.
+"""Hooks on torch: they notify a listener of what a training script does, and change nothing of it.
 
 Only public places of torch are replaced: functions of torch.nn.functional, torch.autograd.backward, clip_grad_norm_,
 methods of GradScaler and of the DataLoader's iterators, and torch's global hooks before and after an optimizer step.
@@ -134,7 +134,7 @@ class TorchHooks:
         return undo
 
     @property
-    def is_telling(self) -> bool:
+    def is_notifying(self) -> bool:
         """Whether the listener is at work."""
         return self._suspended > 0
 
@@ -147,7 +147,7 @@ class TorchHooks:
             return False
         return self._thread is None or self._thread == threading.get_ident()
 
-    def tell(self, hook: str, *args: Any) -> Any:
+    def notify(self, hook: str, *args: Any) -> Any:
         """Call a method of the listener, unless it failed before; return what it returns, None if it fails.
 
         What the listener itself calls is not recorded.
@@ -179,7 +179,7 @@ class TorchHooks:
                 logits = options.pop("input", None)
                 targets = options.pop("target", None)
             if isinstance(logits, Tensor) and isinstance(targets, Tensor):
-                self.tell("criterion", name, output, logits, targets, options)
+                self.notify("criterion", name, output, logits, targets, options)
         return output
 
     def _backward(self, original: Callable[..., Any], tensors: Any, *args: Any, **kwargs: Any) -> Any:
@@ -188,7 +188,7 @@ class TorchHooks:
                 self._thread = threading.get_ident()
             loss = tensors[0] if isinstance(tensors, list | tuple) and len(tensors) == 1 else tensors
             if isinstance(loss, Tensor) and loss.numel() == 1 and self.listens():
-                self.tell("backward", loss)
+                self.notify("backward", loss)
         return original(tensors, *args, **kwargs)
 
     def _clip(self, original: Callable[..., Any], parameters: Any, max_norm: float, *args: Any, **kwargs: Any) -> Any:
@@ -196,27 +196,27 @@ class TorchHooks:
             return original(parameters, max_norm, *args, **kwargs)
         limit = max_norm if self.max_norm is None else self.max_norm
         norm = original(parameters, limit, *args, **kwargs)
-        self.tell("clipped", norm, max_norm)
+        self.notify("clipped", norm, max_norm)
         return norm
 
     def _scale(self, original: Callable[..., Any], scaler: Any, outputs: Any) -> Any:
         scaled = original(scaler, outputs)
         if self.listens() and isinstance(outputs, Tensor) and scaled is not outputs:
-            self.tell("scaled", outputs, scaled, scaler._scale)
+            self.notify("scaled", outputs, scaled, scaler._scale)
         return scaled
 
     def _scaler_step(self, original: Callable[..., Any], scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
         steps = self.n_steps
         result = original(scaler, optimizer, *args, **kwargs)
         if self.listens() and self.n_steps == steps:
-            self.tell("skipped")
+            self.notify("skipped")
         return result
 
     def _next_batch(self, original: Callable[..., Any], iterator: Any) -> Any:
         started = time.perf_counter()
         batch = original(iterator)
         if self.listens():
-            self.tell("waited", time.perf_counter() - started)
+            self.notify("waited", time.perf_counter() - started)
         return batch
 
     def _jit_script(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -239,11 +239,11 @@ class TorchHooks:
             self._thread = threading.get_ident()
         self.n_steps += 1
         if self.listens():
-            self.tell("before_step", optimizer)
+            self.notify("before_step", optimizer)
 
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not torch.compiler.is_compiling() and self.listens():
-            self.tell("after_step", optimizer)
+            self.notify("after_step", optimizer)
 
 
 def counted_targets(name: str, targets: Tensor, options: dict[str, Any]) -> Tensor | int:

@@ -153,7 +153,7 @@ class Recording:
     @property
     def is_busy(self) -> bool:
         """Whether a step is being made or recorded at this moment, so that the recording cannot end in between."""
-        return (self.recorder.is_stepping or self.recorder.hooks.is_telling) and not self.boundary.is_waiting
+        return (self.recorder.is_stepping or self.recorder.hooks.is_notifying) and not self.boundary.is_waiting
 
     @property
     def has_ended(self) -> bool:

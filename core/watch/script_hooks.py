@@ -52,7 +52,7 @@ class ScriptHooks(TorchHooks):
 
     def _clip(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if self.listens():
-            self.tell("before_clip")
+            self.notify("before_clip")
         return super()._clip(original, *args, **kwargs)
 
     def _backward(self, original: Callable[..., Any], tensors: Any, *args: Any, **kwargs: Any) -> Any:
@@ -63,7 +63,7 @@ class ScriptHooks(TorchHooks):
             self._note(error)
             raise
         if self.listens():
-            self.tell("after_backward")
+            self.notify("after_backward")
         return result
 
     def _criterion(self, name: str, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -93,14 +93,14 @@ class ScriptHooks(TorchHooks):
         if self.listens():
             is_training = torch.is_grad_enabled()
             self.raised = None if is_training else self.raised
-            self.tell("training_call" if is_training else "evaluation_call", module, args, kwargs)
+            self.notify("training_call" if is_training else "evaluation_call", module, args, kwargs)
 
     def model_returned(self, module: nn.Module, output: Any) -> None:
         """The model returned `output`."""
         if self.listens():
-            self.tell("model_output", output)
+            self.notify("model_output", output)
 
     def other_called(self, module: nn.Module) -> None:
         """A further module of a class of the model is called without gradients."""
         if self.listens():
-            self.tell("evaluation_call", module, (), {})
+            self.notify("evaluation_call", module, (), {})

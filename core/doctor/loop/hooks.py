@@ -156,7 +156,7 @@ class LoopHooks(TorchHooks):
 
     def _in_place(self, name: str, original: Callable[..., Any], tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
         if self.listens() and self._self_averages.is_self_average(name, tensor, args, kwargs):
-            self.tell("averaged_with_itself", tensor)
+            self.notify("averaged_with_itself", tensor)
         return original(tensor, *args, **kwargs)
 
     def _module_call(self, original: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -164,29 +164,29 @@ class LoopHooks(TorchHooks):
             original = functools.partial(self._recurrent, original)
         if self._depth or not self.listens() or isinstance(module, PARTS) or next(module.parameters(), None) is None:
             return original(module, *args, **kwargs)
-        self.tell("model_call", module, args, kwargs)
+        self.notify("model_call", module, args, kwargs)
         self._depth += 1
         try:
             output = original(module, *args, **kwargs)
         finally:
             self._depth -= 1
-        self.tell("model_return", module, output)
+        self.notify("model_return", module, output)
         return output
 
     def _recurrent(self, original: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        self.tell("recurrent_call", module, args, kwargs)
+        self.notify("recurrent_call", module, args, kwargs)
         output = original(module, *args, **kwargs)
-        self.tell("recurrent_return", module, output)
+        self.notify("recurrent_return", module, output)
         return output
 
     def _created(self, original: Callable[..., Any], optimizer: Optimizer, *args: Any, **kwargs: Any) -> Any:
         original(optimizer, *args, **kwargs)
         if self.listens():
-            self.tell("created", optimizer)
+            self.notify("created", optimizer)
 
     def _zero_grad(self, original: Callable[..., Any], owner: Any, *args: Any, **kwargs: Any) -> Any:
         if self.listens():
-            self.tell("zero_grad", owner)
+            self.notify("zero_grad", owner)
         return original(owner, *args, **kwargs)
 
     def _criterion(self, name: str, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -195,31 +195,31 @@ class LoopHooks(TorchHooks):
             options = dict(zip(("input", "target"), args, strict=False)) | kwargs
             targets = options.pop("target", None)
             if isinstance(targets, Tensor):
-                self.tell("loss", name, output, targets, options)
+                self.notify("loss", name, output, targets, options)
         return output
 
     def _backward(self, original: Callable[..., Any], tensors: Any, *args: Any, **kwargs: Any) -> Any:
         result = super()._backward(original, tensors, *args, **kwargs)
         if self.listens():
-            self.tell("backward_done")
+            self.notify("backward_done")
         return result
 
     def _iterate(self, original: Callable[..., Any], loader: Any) -> Any:
         if self.listens():
-            self.tell("iterated", loader)
+            self.notify("iterated", loader)
         return original(loader)
 
     def _next_index(self, original: Callable[..., Any], iterator: Any) -> Any:
         indices = original(iterator)
         if self.listens():
-            self.tell("indices_drawn", iterator, indices)
+            self.notify("indices_drawn", iterator, indices)
         return indices
 
     def _next_batch(self, original: Callable[..., Any], iterator: Any) -> Any:
         batch = original(iterator)
         if self.listens():
-            self.tell("drawn")
-            self.tell("fetched", iterator, batch)
+            self.notify("drawn")
+            self.notify("fetched", iterator, batch)
         return batch
 
     def _clip(self, original: Callable[..., Any], parameters: Any, max_norm: float, *args: Any, **kwargs: Any) -> Any:
@@ -231,7 +231,7 @@ class LoopHooks(TorchHooks):
     ) -> Any:
         result = original(parameters, max_norm, total_norm, *args)
         if self.listens():
-            self.tell("clip_done", "norm", float(max_norm), total_norm)
+            self.notify("clip_done", "norm", float(max_norm), total_norm)
         return result
 
     def _clip_value(
@@ -239,13 +239,13 @@ class LoopHooks(TorchHooks):
     ) -> Any:
         result = original(parameters, clip_value, *args, **kwargs)
         if self.listens():
-            self.tell("clip_done", "value", float(clip_value), None)
+            self.notify("clip_done", "value", float(clip_value), None)
         return result
 
     def _unscale(self, original: Callable[..., Any], scaler: Any, optimizer: Any) -> Any:
         result = original(scaler, optimizer)
         if self.listens() and not self._is_scaler_stepping and scaler.is_enabled():
-            self.tell("unscaled", optimizer)
+            self.notify("unscaled", optimizer)
         return result
 
     def _scaler_step(self, original: Callable[..., Any], scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
@@ -259,7 +259,7 @@ class LoopHooks(TorchHooks):
         # A scheduler steps once when it is created, and SequentialLR steps others.
         is_first = sys._getframe(2).f_code.co_name == "_initial_step"
         if is_first and self.listens():
-            self.tell("schedule_created", scheduler)
+            self.notify("schedule_created", scheduler)
         if self._is_scheduling or is_first or not self.listens():
             return original(scheduler, *args, **kwargs)
         self._is_scheduling = True
@@ -267,12 +267,12 @@ class LoopHooks(TorchHooks):
             result = original(scheduler, *args, **kwargs)
         finally:
             self._is_scheduling = False
-        self.tell("scheduled", scheduler)
+        self.notify("scheduled", scheduler)
         return result
 
     def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not torch.compiler.is_compiling() and self.listens():
-            self.tell("step_called", any(map(callable, (*args[1:], *kwargs.values()))))
+            self.notify("step_called", any(map(callable, (*args[1:], *kwargs.values()))))
         super()._before_step(optimizer, args, kwargs)
 
 

@@ -54,10 +54,10 @@ class Observer:
             criteria=tuple(self._criteria.calls),
             loaders=self._loaders.of_each_dataset,
             carried=self._states.results,
-            averages=self._tell("averages", lambda: self._averages.results(self._n_updates)) or (),
+            averages=self._guarded("averages", lambda: self._averages.results(self._n_updates)) or (),
             schedules=tuple(ScheduleUse(s, tuple(updates), line) for s, updates, line in self._schedules.values()),
             rounding=self._rounding.results,
-            shared_rows=self._tell("rows", lambda: self._rows.results) or (),
+            shared_rows=self._guarded("rows", lambda: self._rows.results) or (),
             training_loaders=self._loaders.training,
             validation_loaders=self._loaders.validation,
             masks=tuple(self._masks.masks),
@@ -70,62 +70,62 @@ class Observer:
 
     def model_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor | None) -> None:
         values = [value for value in (*args, *kwargs.values()) if value is not x]
-        self._tell("loaders", lambda: self._loaders.called(is_training=True))
-        self._tell("repeated items", lambda: self._repeated.called(is_training=True))
-        self._tell("unused data", lambda: self._unused.called(x))
-        self._tell("masks", lambda: self._masks.called(x, [args, kwargs]))
-        self._tell("states", lambda: self._states.batch(x))
-        self._tell("states", lambda: self._states.entering(module, values))
+        self._guarded("loaders", lambda: self._loaders.called(is_training=True))
+        self._guarded("repeated items", lambda: self._repeated.called(is_training=True))
+        self._guarded("unused data", lambda: self._unused.called(x))
+        self._guarded("masks", lambda: self._masks.called(x, [args, kwargs]))
+        self._guarded("states", lambda: self._states.batch(x))
+        self._guarded("states", lambda: self._states.entering(module, values))
 
     def training_rows(self, x: Tensor | None) -> Callable[[], None]:
         """Return what to call once it is known that the model is trained on the rows of x."""
-        keep = self._tell("rows", lambda: self._rows.to_train(x))
-        return lambda: self._tell("rows", keep) if keep is not None else None
+        keep = self._guarded("rows", lambda: self._rows.to_train(x))
+        return lambda: self._guarded("rows", keep) if keep is not None else None
 
     def model_return(self, module: nn.Module, output: Any) -> None:
         values = output.values() if isinstance(output, dict) else output
         # The first is the prediction, which a loop may feed back on purpose.
         if isinstance(values, tuple | list) and len(values) > 1:
-            self._tell("states", lambda: self._states.leaving(module, values[1:], output))
+            self._guarded("states", lambda: self._states.leaving(module, values[1:], output))
 
     def recurrent_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         values = [*args[1:], kwargs.get("hx")]
-        self._tell("states", lambda: self._states.entering(module, values))
+        self._guarded("states", lambda: self._states.entering(module, values))
 
     def recurrent_return(self, module: nn.Module, output: Any) -> None:
         states = output[1:] if isinstance(module, nn.RNNBase) else (output,)
-        self._tell("states", lambda: self._states.leaving(module, states, output))
+        self._guarded("states", lambda: self._states.leaving(module, states, output))
 
     def evaluated(self, module: nn.Module) -> None:
         """A module was called without gradients."""
-        self._tell("averages", lambda: self._averages.called(module, user_line()))
+        self._guarded("averages", lambda: self._averages.called(module, user_line()))
 
     def validated(self, x: Tensor | None) -> None:
         """The model was called with x without gradients."""
-        self._tell("loaders", lambda: self._loaders.called(is_training=False))
-        self._tell("repeated items", lambda: self._repeated.called(is_training=False))
-        self._tell("rows", lambda: self._rows.evaluated(x))
+        self._guarded("loaders", lambda: self._loaders.called(is_training=False))
+        self._guarded("repeated items", lambda: self._repeated.called(is_training=False))
+        self._guarded("rows", lambda: self._rows.evaluated(x))
 
     def averaged_with_itself(self, tensor: Tensor) -> None:
         """A tensor was averaged with itself."""
-        self._tell("self averages", lambda: self._self_averages.add(tensor, user_line(), self._n_updates))
+        self._guarded("self averages", lambda: self._self_averages.add(tensor, user_line(), self._n_updates))
 
     def criterion(self, name: str, targets: Tensor, options: dict[str, Any]) -> None:
         """A loss function of torch was called with gradients. options: with its `input`."""
-        self._tell("criteria", lambda: self._criteria.add(name, user_line(), options, targets))
-        self._tell("states", lambda: self._states.targets(targets))
-        self._tell("target counts", lambda: self._targets.add(name, targets, options))
+        self._guarded("criteria", lambda: self._criteria.add(name, user_line(), options, targets))
+        self._guarded("states", lambda: self._states.targets(targets))
+        self._guarded("target counts", lambda: self._targets.add(name, targets, options))
 
     def indices_drawn(self, iterator: Any, indices: Any) -> None:
         """A DataLoader's iterator drew the indices of a batch."""
-        self._tell("repeated items", lambda: self._repeated.drawn(iterator, indices))
+        self._guarded("repeated items", lambda: self._repeated.drawn(iterator, indices))
 
     def fetched(self, iterator: Any, batch: Any) -> None:
         """A DataLoader's iterator gave a batch."""
-        self._tell("loaders", lambda: self._loaders.fetched(iterator))
-        self._tell("repeated items", lambda: self._repeated.fetched(iterator))
-        self._tell("states", lambda: self._states.fetched(shuffled=shuffles(iterator)))
-        self._tell("masks", lambda: self._masks.fetched(batch))
+        self._guarded("loaders", lambda: self._loaders.fetched(iterator))
+        self._guarded("repeated items", lambda: self._repeated.fetched(iterator))
+        self._guarded("states", lambda: self._states.fetched(shuffled=shuffles(iterator)))
+        self._guarded("masks", lambda: self._masks.fetched(batch))
 
     def schedule_created(self, scheduler: Any) -> None:
         self._schedules.setdefault(id(scheduler), (scheduler, [], user_line()))
@@ -136,22 +136,22 @@ class Observer:
         updates.append(self._n_updates + has_stepped)
 
     def before_step(self, optimizer: Optimizer) -> None:
-        self._tell("rounding", lambda: self._rounding.before_step(optimizer))
+        self._guarded("rounding", lambda: self._rounding.before_step(optimizer))
 
     def after_step(self, optimizer: Optimizer) -> None:
-        self._tell("rounding", self._rounding.after_step)
-        self._tell("idle optimizers", lambda: self._idle.stepped(optimizer))
-        self._tell("self averages", lambda: self._self_averages.stepped(optimizer))
+        self._guarded("rounding", self._rounding.after_step)
+        self._guarded("idle optimizers", lambda: self._idle.stepped(optimizer))
+        self._guarded("self averages", lambda: self._self_averages.stepped(optimizer))
 
     def update_ended(self, model: nn.Module | None) -> None:
         """An update is over."""
         self._n_updates += 1
         self._states.n_updates = self._n_updates
-        self._tell("repeated items", self._repeated.update_ended)
+        self._guarded("repeated items", self._repeated.update_ended)
         if self._n_updates == SEARCH_AT and model is not None:
-            self._tell("averages", lambda: self._averages.search(model, self._n_updates))
+            self._guarded("averages", lambda: self._averages.search(model, self._n_updates))
 
-    def _tell(self, watch: str, call: Callable[[], Any]) -> Any:
+    def _guarded(self, watch: str, call: Callable[[], Any]) -> Any:
         """Return what `call` returns; None if it raises, or if the watch has raised before."""
         if watch in self._disabled:
             return None

@@ -13,7 +13,7 @@ from tui_lab.core.watch.model_search import parameters_of
 
 
 @once_per_target
-def names_beside(target: Target) -> set[str]:
+def names_needing_no_optimizer(target: Target) -> set[str]:
     """Return the names of the parameters of all modules of a script that need no optimizer.
 
     No optimizer holds any of their parameters, and they get no gradient in the loop, or have the structure and the

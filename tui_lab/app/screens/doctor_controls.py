@@ -24,7 +24,7 @@ Notify = Callable[[str], None]
 class DoctorControls:
     """Diagnose a config, and apply fixes as live changes or by a restart.
 
-    `restart` starts a new run with a config and diagnoses it; `tell` and `warn` show a message to the user.
+    `restart` starts a new run with a config and diagnoses it; `notify` and `warn` show a message to the user.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class DoctorControls:
         controls: RunControls,
         *,
         restart: Callable[[Config], None],
-        tell: Notify,
+        notify: Notify,
         warn: Notify,
     ) -> None:
         self._doctor = doctor
@@ -43,7 +43,7 @@ class DoctorControls:
         self._state = state
         self._controls = controls
         self._restart = restart
-        self._tell = tell
+        self._notify = notify
         self._warn = warn
 
     def diagnose(self, config: RunConfig) -> None:
@@ -74,7 +74,7 @@ class DoctorControls:
         live_now = applies("live", phase=self._state.phase, role=self._source.role)
         if live_now and all(map(settings.is_live, changes)):
             self._controls.set_live(changes)
-            self._tell(f"from the next step on: {changes_text(old, new)}")
+            self._notify(f"from the next step on: {changes_text(old, new)}")
             self._doctor.start(new)
         else:
             self._restart(new)

@@ -62,7 +62,7 @@ class LabActions:
             lab.state,
             self.controls,
             restart=partial(self.restart, diagnose=True),
-            tell=lab.notify,
+            notify=lab.notify,
             warn=partial(lab.notify, severity="warning"),
         )
         self.actions: dict[str, Callable[[], object]] = {

@@ -17,7 +17,7 @@ from tui_lab.core.doctor.findings import Finding, Kind, NotJudged
 from tui_lab.core.doctor.loop.lines import class_line
 from tui_lab.core.doctor.loop.loss_course import loss_courses
 from tui_lab.core.doctor.loop.reading import some
-from tui_lab.core.doctor.program.modules_beside import names_beside
+from tui_lab.core.doctor.program.modules_beside import names_needing_no_optimizer
 from tui_lab.core.doctor.program.target import PROBE_ROWS, Target, trial_rows
 from tui_lab.core.kernels.autograd_graph import graph_leaves
 from tui_lab.core.nonfinite.ranges import all_finite
@@ -111,7 +111,7 @@ def _unexplained(target: Target, missing: list[str]) -> list[str]:
     """
     ids_with_gradient = {id(p) for p in target.record.with_gradient} if target.record is not None else set()
     parameters = dict(target.model.named_parameters())
-    unneeded = names_beside(target)
+    unneeded = names_needing_no_optimizer(target)
     return [
         name
         for name in missing

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from tui_lab.core.doctor.findings import Finding, Kind, NotJudged
 from tui_lab.core.doctor.loop.reading import OTHER_RULE, and_others, some, why_not_repeatable
 from tui_lab.core.doctor.loop.record import LoopRecord
-from tui_lab.core.doctor.program.modules_beside import names_beside
+from tui_lab.core.doctor.program.modules_beside import names_needing_no_optimizer
 from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.watch.model_search import parameters_of
 from tui_lab.core.watch.script_objects import instances_of
@@ -22,7 +22,7 @@ def check(target: Target) -> Iterator[Finding]:
     held = {id(p): p for p in parameters_of(target.optimizers)}
     owned = {id(p) for p in target.model.parameters()}
     trainable = {name: p for name, p in target.model.named_parameters() if p.requires_grad}
-    unneeded = names_beside(target)
+    unneeded = names_needing_no_optimizer(target)
     missing = {name: p for name, p in trainable.items() if id(p) not in held and name not in unneeded}
     foreign = [p for key, p in held.items() if key not in owned]
     if held and not held.keys() & owned:
