@@ -5,7 +5,7 @@ at a divergence, of fastai (Howard and Gugger 2020, "fastai: a layered API for d
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 
 from tui_lab.core.config import settings
@@ -27,7 +27,7 @@ class RangeTest(RangePoints):
         self._trainer = Trainer(replace(setup, progress=replace(setup.progress, config=config)))
         self._hooks = setup.hooks
 
-    def run(self) -> Iterator[RatePoint]:
+    def run(self) -> Generator[RatePoint]:
         for lr in [*self.rates, self.rates[-1]]:
             point = self.add(lr, self._step(lr))
             if point is not None:

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 
 from tui_lab.core.training.lr_suggestion import leaves_the_start
@@ -40,7 +40,7 @@ class RangePoints(ABC):
         self._previous: float | None = None
 
     @abstractmethod
-    def run(self) -> Iterator[RatePoint]:
+    def run(self) -> Generator[RatePoint]:
         """Train, and yield each point as it is measured."""
 
     def add(self, lr: float, loss: float) -> RatePoint | None:

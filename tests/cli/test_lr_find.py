@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from tui_lab.core.config import settings
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs import folder as runs
 from tui_lab.data.tokenizers import IdTokenizer
+from tui_lab.util.child import child_environment, python_module
 
 
 @pytest.fixture
@@ -99,3 +102,19 @@ def test_name_without_its_ending_suggests_the_script(
     (tmp_path / "train.py").touch()
     monkeypatch.chdir(tmp_path)
     assert cli_error("lr-find", "train").problems[0].suggestion == "train.py"
+
+
+@pytest.mark.slow
+def test_terminated_command_ends_the_script(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(
+        f"import os, time\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)\n", "utf-8"
+    )
+    process = subprocess.Popen(python_module("tui_lab", "lr-find", str(script)), env=child_environment())
+    pid = tmp_path / "pid"
+    while not (pid.exists() and pid.read_text("utf-8")):
+        assert process.poll() is None
+    process.terminate()
+    process.wait()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text("utf-8")), 0)

@@ -1,7 +1,7 @@
 """`tui-lab lr-find`: a learning-rate range test, drawn while it runs."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from tui_lab.app.widgets.plot import Plot
 from tui_lab.app.widgets.plot_text import plot_text
 from tui_lab.cli.lr_find_subjects import Subject
 from tui_lab.cli.output import console, say, write, write_json
+from tui_lab.cli.signals import interrupt_on_signals
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.exit_codes import DONE, NOT_MET
 
@@ -43,13 +44,14 @@ def find(subject: Subject, n_rates: int, n_seeds: int, save: Path | None, *, as_
     if save is not None and save.exists():
         raise ConfigError.of("exists", "the file exists; nothing was tested", key="--save", value=str(save))
     subject.prepare(silent=as_json or quiet)
-    if as_json:
-        curves = _test(subject, n_seeds, _write_point)
-    elif quiet:
-        curves = _test(subject, n_seeds, lambda curves: None)
-    else:
-        with _shown(n_rates) as on_point:
-            curves = _test(subject, n_seeds, on_point)
+    with interrupt_on_signals():  # So that the process of a script ends with this one.
+        if as_json:
+            curves = _test(subject, n_seeds, _write_point)
+        elif quiet:
+            curves = _test(subject, n_seeds, lambda curves: None)
+        else:
+            with _shown(n_rates) as on_point:
+                curves = _test(subject, n_seeds, on_point)
     suggestions = suggested(curves)
     if save is not None and suggestions:
         subject.save(save, suggestions[0].lr)
@@ -65,14 +67,14 @@ def _test(subject: Subject, n_seeds: int, on_point: OnPoint) -> list[RangeCurve]
     curves: list[RangeCurve] = []
     for seed in range(subject.first_seed, subject.first_seed + n_seeds):
         test = subject.test(seed)
-        points = test.run()
-        point = next(points, None)
-        curve = RangeCurve(seed, test.low or 0.0, test.high or 0.0)
-        curves.append(curve)
-        while point is not None:
-            curve.add(point.lr, point.loss)
-            on_point(curves)
+        with closing(test.run()) as points:
             point = next(points, None)
+            curve = RangeCurve(seed, test.low or 0.0, test.high or 0.0)
+            curves.append(curve)
+            while point is not None:
+                curve.add(point.lr, point.loss)
+                on_point(curves)
+                point = next(points, None)
         curve.diverged = test.diverged
         subject.ended(test)
     return curves

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ class ScriptRangeTest(RangePoints):
         self._child: subprocess.Popen[bytes] | None = None
         self._is_stopped = False
 
-    def run(self) -> Iterator[RatePoint]:
+    def run(self) -> Generator[RatePoint]:
         """Run the script, and yield each point as it is measured.
 
         Raises ConfigError if the script makes no step, or if its rate cannot be set.
