@@ -186,6 +186,17 @@ async def test_title_of_a_batch_that_is_older_than_the_pause_stands_out(
         assert any("reverse" in str(span.style) for span in title.spans) == is_old
 
 
+@pytest.mark.parametrize(("step", "losses", "is_shown"), [(29, None, True), (28, None, False), (29, 1.5, False)])
+async def test_loss_of_the_step_stands_for_those_that_were_not_measured(
+    step: int, losses: float | None, is_shown: bool, tmp_path: Path
+) -> None:
+    async with script_lab(tmp_path) as it:
+        assert it.screen.state.last is not None and it.screen.state.last.step == 30
+        measured = None if losses is None else np.full((2, 16), losses, np.float32)
+        title = batch_title(batch(step, losses=measured), it.screen.state)
+        assert (f"{it.screen.state.last.loss:.3f}" in title.plain) == is_shown
+
+
 @pytest.mark.parametrize("is_late", [False, True])
 async def test_batch_of_a_pause_is_shown_without_another_round_of_drawing(is_late: bool, tmp_path: Path) -> None:
     async with script_lab(tmp_path) as it:

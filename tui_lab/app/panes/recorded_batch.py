@@ -190,7 +190,10 @@ def no_batch_text(state: LabState) -> str:
 
 
 def batch_title(batch: RecordedBatch, state: LabState) -> Text:
-    """Return the step of a batch, counted as in the status line, how old it is, and its size."""
+    """Return the step of a batch, counted as in the status line, how old it is, and its size.
+
+    Where the losses of its tokens were not measured, the loss of its step stands for them, if it is the latest one.
+    """
     age = state.step - batch.step - 1
     is_old = state.phase == "paused" and age > 0  # The user looks at the step of the pause.
     text = age_text(age, state, following=True)
@@ -198,6 +201,8 @@ def batch_title(batch: RecordedBatch, state: LabState) -> Text:
     if batch.micro_batches > 1:
         parts.append(f"the first of {batch.micro_batches:,} micro-batches")
     parts += [f"{name} {shape}" for name, shape in (("x", batch.x_shape), ("y", batch.y_shape)) if shape]
+    if batch.losses is None and batch.x is not None and state.last is not None and state.last.step == batch.step + 1:
+        parts.append(f"loss of the step {state.last.loss:.3f}")
     return Text.assemble(
         (f"step {batch.step + 1:,}", "bold reverse" if is_old else "bold"),
         (f"  {text}" if text else "", "bold" if is_old else "italic"),
