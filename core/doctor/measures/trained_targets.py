@@ -120,10 +120,22 @@ def uses_mask(measurement: Measurement | None, shift: int, ignored: int) -> bool
     """
     if measurement is None or measurement.y is None:
         return False
-    moved = shifted(measurement.y, shift)
-    defined = (moved != UNKNOWN) & (moved != ignored)
-    counted = measurement.reading.counted
+    defined, counted = _defined(measurement, shift, ignored), measurement.reading.counted
     return bool(((defined & counted).any(dim=0) & (defined & ~counted).any(dim=0)).any())
+
+
+def leaves_out_targets(measurement: Measurement | None, shift: int, ignored: int) -> bool:
+    """Return whether the loss of any target is left out, but for those of the last position."""
+    if measurement is None or measurement.y is None:
+        return False
+    return bool((_defined(measurement, shift, ignored) & ~measurement.reading.counted)[:, :-1].any())
+
+
+def _defined(measurement: Measurement, shift: int, ignored: int) -> Tensor:
+    """Return which positions have a target that the loss function does not ignore, bool [B, T]."""
+    assert measurement.y is not None
+    moved = shifted(measurement.y, shift)
+    return (moved != UNKNOWN) & (moved != ignored)
 
 
 def _masked(target: Target, batch: TrainedBatch) -> TrainedBatch:

@@ -17,7 +17,7 @@ from tui_lab.core.doctor.checks.loss import score_loss
 from tui_lab.core.doctor.checks.loss.loss_findings import double_softmax, loss_finding, mistake_in
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.measures.loss_forms import are_probabilities
-from tui_lab.core.doctor.measures.loss_gradient import Measurement, of_update, stated
+from tui_lab.core.doctor.measures.loss_gradient import Measurement, of_update, recorded, stated
 from tui_lab.core.doctor.measures.loss_probe import close, correct_loss, faulty_losses, own_loss, sample_logits
 from tui_lab.core.doctor.measures.trained_targets import label_shift, shifted
 from tui_lab.core.doctor.program.target import Target
@@ -25,6 +25,9 @@ from tui_lab.core.doctor.program.target_rules import UNKNOWN
 
 MODEL_TOLERANCE = 2e-3
 """Relative difference on the model's own logits up to which the loss counts as a cross-entropy."""
+UNEVEN = 0.05
+"""Relative deviation of the weights of targets or rows from which they are not equal; bfloat16 rounds by 0.004."""
+SIGNED = "it makes some targets more likely and others less, as a loss of preferences or rewards does"
 MAX_RESHAPED = 2**22
 """Elements of logits that are reshaped to look for scrambled ones."""
 
@@ -90,15 +93,40 @@ def _compare(target: Target, outputs: Tensor, loss: float) -> Iterator[Finding]:
 def _judge_gradient(target: Target, measurement: Measurement) -> Iterator[Finding]:
     """Judge a loss by its gradient with respect to the model's own logits."""
     n_vocab = measurement.logits.shape[2]
-    if (mistake := mistake_in(measurement)) is not None:
+    mistake = mistake_in(measurement)
+    if mistake is not None and mistake[0] == "gradient_ascent" and (_has_signs(target) or _weighs_rows(measurement)):
+        raise NotJudged(SIGNED)
+    if mistake is not None:
         yield loss_finding(*mistake, n_vocab, measurement.line)
     elif _is_scrambled(target, measurement):
         evidence = "the gradient of the loss is that of cross_entropy(logits.reshape(B, V, T), y)"
         yield loss_finding("scrambled_logits", evidence, n_vocab, measurement.line)
     elif measurement.reading.form == "signed_cross_entropy":
-        raise NotJudged("it makes some targets more likely and others less, as a loss of preferences or rewards does")
+        raise NotJudged(SIGNED)
     elif measurement.reading.form == "other":
         raise NotJudged("it is another loss than the cross-entropy of the returned logits")
+
+
+def _has_signs(target: Target) -> bool:
+    """Return whether the loop makes some targets more likely: the probe may hold those alone that it makes less so."""
+    return any(
+        one.reading.form == "signed_cross_entropy" or (one.reading.form == "cross_entropy" and not one.reading.ascent)
+        for one in recorded(target)
+    )
+
+
+def _weighs_rows(measurement: Measurement) -> bool:
+    """Return whether rows have weights of their own, as rewards are, neither equal nor those of a mean of each row."""
+    reading = measurement.reading
+    rows = reading.weights.sum(dim=1)[reading.counted.any(dim=1)]
+    return (
+        all(
+            float(weights.std()) > UNEVEN * float(weights.mean().abs())
+            for weights in (reading.weights[reading.counted], rows)
+            if len(weights) > 1
+        )
+        and len(rows) > 1
+    )
 
 
 def _is_scrambled(target: Target, measurement: Measurement) -> bool:

@@ -18,7 +18,7 @@ from tui_lab.core.doctor.loop.reading import require_given_data
 from tui_lab.core.doctor.measures.batch_statistics import batch_statistics
 from tui_lab.core.doctor.measures.free_outputs import lowest_loss
 from tui_lab.core.doctor.measures.no_dropout import without_dropout
-from tui_lab.core.doctor.measures.trained_targets import shifted, trained_targets
+from tui_lab.core.doctor.measures.trained_targets import leaves_out_targets, shifted, trained_targets
 from tui_lab.core.doctor.program.batch import Batch
 from tui_lab.core.doctor.program.target import Target, mean_cross_entropy, required, targets_of, trial_rows
 from tui_lab.core.doctor.program.target_rules import UNKNOWN
@@ -161,7 +161,10 @@ def _measure(target: Target) -> tuple[Measure, float]:
     if target.tokens is not None and target.tokens.y is not None:
         if target.loss_function is None:
             return partial(_plain_loss, 0), _bar(target)
-        if (shift := trained_targets(target).view_shift) is not None or target.output_loss is not None:
+        trained = trained_targets(target)
+        shift = trained.view_shift
+        are_all = shift is None or not leaves_out_targets(trained.measurement, shift, target.ignored)
+        if are_all and (shift is not None or target.output_loss is not None):
             return partial(_plain_loss, shift or 0), _bar(target)
     if target.record is not None:
         require_given_data(target.record)

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from tests.core.doctor.checks.programs import Causal, results
 from tests.core.doctor.script.training import examined
 from tui_lab.core.doctor.checks.data import targets
-from tui_lab.core.doctor.checks.training import trained_reference
+from tui_lab.core.doctor.checks.loss import loss as loss_check
+from tui_lab.core.doctor.checks.training import overfit, trained_reference
 from tui_lab.core.doctor.program.target import Target
 
 V, PROMPT, ANSWER, PAIRS, PADDING = 23, 5, 12, 4, 0
@@ -74,8 +75,8 @@ def preference(
         likelihood = (log_probs(logits, y) * mask).sum(1)
         if of == "answers":
             return -likelihood.sum() / mask.sum()
-        if of == "rewards":
-            return -(likelihood * torch.linspace(-1, 1, len(x))).mean()
+        if of in ("rewards", "costs"):
+            return -(likelihood * torch.linspace(-1, 1 if of == "rewards" else -0.1, len(x))).mean()
         chosen, rejected = (likelihood - expected).chunk(2)
         return (chosen - rejected - 5).pow(2).mean() if of == "ipo" else -F.logsigmoid(0.5 * (chosen - rejected)).mean()
 
@@ -242,3 +243,12 @@ def test_labels_of_a_model_without_logits_are_judged(
 ) -> None:
     assert results(targets.check, of_labels()) == []
     assert results(targets.check, of_labels(change)) == [("finding", code)]
+
+
+@pytest.mark.parametrize("of", ["rewards", "costs"])
+def test_rewards_that_lower_the_first_rows_have_no_wrong_sign(of: str) -> None:
+    assert results(loss_check.check, preference(of=of)) == [("not judged", "")]
+
+
+def test_rows_are_memorized_by_the_targets_that_a_mask_leaves() -> None:
+    assert results(overfit.check, preference(of="answers", log_probs=negated)) == []
