@@ -13,6 +13,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from tui_lab.core.watch.frames import with_callers
+
 
 class ExitCode:
     """Remembers the code of the last call of sys.exit, exit or quit in the main thread."""
@@ -50,7 +52,5 @@ class ExitCode:
 def _frame_of_script() -> FrameType | None:
     """Return the frame of the module `__main__`, if it is running."""
     main = vars(sys.modules["__main__"])
-    frame: FrameType | None = sys._getframe()
-    while frame is not None and not (frame.f_code.co_name == "<module>" and frame.f_globals is main):
-        frame = frame.f_back
-    return frame
+    frames = with_callers(sys._getframe())
+    return next((each for each in frames if each.f_code.co_name == "<module>" and each.f_globals is main), None)
