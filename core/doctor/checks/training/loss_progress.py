@@ -53,6 +53,7 @@ text of many ids is learned more slowly than a few classes."""
 GENERALIZES = 0.97
 """Of the loss of other batches: targets that do not belong to their inputs are learned by heart at a lower rate,
 too, but then the loss of other batches rises."""
+TRAINED = "the model was trained before, so its loss need not fall soon"
 UNBOUNDED = 10.0
 """Size of the last losses, in units of the first."""
 FASTER = 2.0
@@ -83,6 +84,9 @@ def check(target: Target) -> Iterator[Finding]:
     course = _judged_course(target, courses)
     if not all(map(math.isfinite, course.values)):
         return
+    if not target.untrained:
+        yield _of_trained_model(target, course)
+        return
     if _is_unbounded(course):
         yield _unbounded(course)
         return
@@ -98,10 +102,27 @@ def check(target: Target) -> Iterator[Finding]:
     elif stays or (constant is not None and _is_plateau_unusual(target, course, trials)):
         yield _not_falling(course, constant, trials, is_of_tokens=target.tokens is not None)
     elif constant is not None:
-        raise NotJudged(
-            f"the loss, {course} over {len(course.values)} updates, rests near the {constant:.4g} of a model that "
-            "ignores its input; a healthy one may stay there for long; --updates N sets more"
-        )
+        raise _resting(course, constant)
+
+
+def _resting(course: LossCourse, constant: float) -> NotJudged:
+    return NotJudged(
+        f"the loss, {course} over {len(course.values)} updates, rests near the {constant:.4g} of a model that "
+        "ignores its input; a healthy one may stay there for long; --updates N sets more"
+    )
+
+
+def _of_trained_model(target: Target, course: LossCourse) -> Finding:
+    """Return a hint for a loss that rests at that of a constant prediction, which any trained model should pass.
+
+    Raises NotApplicable for another loss, and NotJudged for too few updates.
+    """
+    constant = _constant_level(course, target.loop)
+    if constant is None:
+        raise NotApplicable(TRAINED)
+    if not _is_plateau_unusual(target, course, ()):
+        raise _resting(course, constant)
+    return _not_falling(course, constant, (), is_of_tokens=False)
 
 
 def _is_plateau_unusual(target: Target, course: LossCourse, trials: Sequence[Trial]) -> bool:
@@ -127,11 +148,13 @@ def _judged_course(target: Target, courses: Sequence[LossCourse]) -> LossCourse:
     n_called = sum(bool(update.events_of("evaluation")) for update in record.updates)
     if n_called > MOVING_TARGETS * len(record.updates):
         raise NotApplicable("the model is called without gradients in the updates, so its targets may change with it")
-    if not target.untrained:
-        raise NotApplicable("the model was trained before, so its loss need not fall soon")
     rates = [update.highest_lr for update in record.updates]
     if rates[-1] == max(rates) > rates[0]:
-        raise NotJudged("the learning rate still rises at the end of the recorded updates")
+        raise (
+            NotJudged("the learning rate still rises at the end of the recorded updates")
+            if target.untrained
+            else NotApplicable(TRAINED)
+        )
     return courses[0]
 
 

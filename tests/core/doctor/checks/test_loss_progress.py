@@ -261,6 +261,24 @@ def test_loss_that_is_one_number_for_all_batches_is_a_hint_of_a_trained_model_to
     assert finding.location
 
 
+def test_targets_unrelated_to_the_inputs_are_a_hint_of_a_trained_model_too() -> None:
+    target = replace(trained(unrelated, lr=1e-3), untrained=False)
+    (finding,) = loss_progress.check(target)
+    assert (finding.code, finding.kind) == ("loss_not_falling", "hint")
+    few = replace(target, record=replace(target.loop, updates=target.loop.updates[:50]))
+    with pytest.raises(NotJudged):
+        list(loss_progress.check(few))
+
+
+def test_loss_of_a_trained_model_need_not_fall_from_a_low_one() -> None:
+    def low(model: nn.Module, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
+        known = 5 * F.one_hot(batch[1], 4)
+        return F.cross_entropy(model(batch[0]) * 1e-3 + known, batch[1])
+
+    with pytest.raises(NotApplicable):
+        list(loss_progress.check(replace(trained(losses=low), untrained=False)))
+
+
 def test_loss_that_has_nothing_left_to_learn_is_no_finding() -> None:
     def zero(model: nn.Module, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
         return cross_entropy(model, batch, step) * 0
