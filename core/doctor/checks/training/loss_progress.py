@@ -6,7 +6,7 @@ Cost: none if it falls; else up to 64 updates at each of four rates, of at most 
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 import torch
@@ -43,6 +43,10 @@ TRIAL_UPDATES = 64
 TRIAL_SECONDS = 3.0
 """CPU time of the updates at one rate."""
 MIN_TRIAL_UPDATES = 24
+N_TIMED = 4
+"""Updates whose time is measured."""
+CLEARLY_SLOWER = 4.0
+"""Times the longest update with which a trial fits into its time: more measurements would not change that."""
 CLEARLY_LOWER = 0.8
 """Of the loss at the loop's own rate, what a lower rate must reach in as many updates on the same batches."""
 N_BATCHES = 4
@@ -96,13 +100,19 @@ def check(target: Target) -> Iterator[Finding]:
     if constant is None and not stays and not _is_above_start(course):
         return
     level = record.observed.constant_loss if constant is not None else None
-    trials = _trials(target, level)
+    n_trial = _n_trial_updates(target)
+    untried = _why_untried(target, n_trial)
+    trials = [] if untried else _trials(target, level, n_trial)
     if trials and (better := _better(trials, target, level)):
         yield _rate_too_high(course, constant, trials, better)
     elif stays or (constant is not None and _is_plateau_unusual(target, course, trials)):
-        yield _not_falling(course, constant, trials, is_of_tokens=target.tokens is not None)
+        finding = _not_falling(course, constant, trials, is_of_tokens=target.tokens is not None)
+        untried_text = f"; no lower rates were tried: {untried}" if untried else ""
+        yield replace(finding, evidence=finding.evidence + untried_text)
     elif constant is not None:
         raise _resting(course, constant)
+    elif untried:
+        raise NotJudged(f"the loss, {course}, stays above its first value, and no lower rates were tried: {untried}")
 
 
 def _resting(course: LossCourse, constant: float) -> NotJudged:
@@ -195,15 +205,21 @@ def _is_unbounded(course: LossCourse) -> bool:
     return last < -UNBOUNDED * abs(first) and middle - last > FASTER * (first - middle)
 
 
-def _trials(target: Target, constant: float | None) -> list[Trial]:
-    """Return trials at RATES of the loop's own rate; empty if they take too long or if the own rate learns, too.
+def _why_untried(target: Target, n: int) -> str:
+    """Return why no other rates can be tried in `n` updates each; empty if they can."""
+    if n == 0:
+        return "no optimizer of torch has a rate above 0"
+    if n < MIN_TRIAL_UPDATES:
+        limit = "were recorded" if n == len(target.loop.updates) else f"take {TRIAL_SECONDS:g} s of CPU time"
+        return f"only {n} updates {limit}, and a trial needs {MIN_TRIAL_UPDATES}"
+    return "too few batches differ" if target.varies and _repeats_soon(target) else ""
+
+
+def _trials(target: Target, constant: float | None, n: int) -> list[Trial]:
+    """Return trials of `n` updates at RATES of the loop's own rate; empty if the own rate learns, too.
 
     constant: the loss of a constant prediction, if the loop's loss has come to rest there.
     """
-    rate = max(update.highest_lr for update in target.loop.updates)
-    n = _n_trial_updates(target) if rate > 0 and target.optimizers else 0
-    if n < MIN_TRIAL_UPDATES or (target.varies and _repeats_soon(target)):
-        return []
     start = _try(target, 1.0, 0)
     own_trial = _try(target, 1.0, n)
     if own_trial.loss < CLEARLY_LOWER * (start.loss if constant is None else constant):
@@ -269,13 +285,21 @@ def _repeats_soon(target: Target) -> bool:
 
 
 def _n_trial_updates(target: Target) -> int:
-    """Return how many updates a trial can make in its time."""
+    """Return how many updates a trial can make in its time; 0 if there is no rate to try.
+
+    The fastest update counts: the first one creates the optimizer's state, and on a loaded machine any may be slow.
+    """
+    if not target.optimizers or max(update.highest_lr for update in target.loop.updates) <= 0:
+        return 0
     trial = target.fresh()
-    began = time.process_time()
-    for step in range(2):
+    seconds = TRIAL_SECONDS
+    for step in range(N_TIMED):
+        began = time.process_time()
         trial.apply_update(trial.batch(step), trial.seed + step)
-    seconds = (time.process_time() - began) / 2
-    return min(TRIAL_UPDATES, len(target.loop.updates), int(TRIAL_SECONDS / max(seconds, 1e-6)))
+        seconds = min(seconds, time.process_time() - began)
+        if step and seconds > TRIAL_SECONDS / MIN_TRIAL_UPDATES * CLEARLY_SLOWER:
+            break
+    return max(1, min(TRIAL_UPDATES, len(target.loop.updates), int(TRIAL_SECONDS / max(seconds, 1e-6))))
 
 
 def _try(target: Target, factor: float, n: int) -> Trial:

@@ -146,6 +146,22 @@ def test_rate_at_which_the_loss_stays_is_too_high_if_lower_rates_learn(lr: float
     assert finding.proposal["optim.lr"] < lr
 
 
+@pytest.mark.parametrize("stays", [False, True])
+def test_rates_that_there_is_no_time_to_try_are_said(stays: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a slow machine a loss that rises is not judged, and never passed."""
+    monkeypatch.setattr(loss_progress, "TRIAL_SECONDS", 0.0)
+    monkeypatch.setattr(loss_progress, "_stays", lambda course: stays)
+    monkeypatch.setattr(loss_progress, "_constant_level", lambda course, record: None)
+    monkeypatch.setattr(loss_progress, "_is_above_start", lambda course: True)
+    target = trained(lr=1.0)
+    if stays:
+        (finding,) = found(target)
+        assert finding.code == "loss_not_falling" and "CPU time" in finding.evidence
+    else:
+        with pytest.raises(NotJudged, match="CPU time"):
+            found(target)
+
+
 def test_targets_unrelated_to_the_inputs_are_a_hint() -> None:
     (finding,) = found(trained(unrelated, lr=1e-3))
     assert (finding.code, finding.kind) == ("loss_not_falling", "hint")
