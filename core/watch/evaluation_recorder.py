@@ -1,12 +1,13 @@
 """Collects the evaluations of a script until the steps before them are recorded."""
 
 import sys
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from types import FrameType
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from tui_lab.core.watch.data_parts import DataPart, data_part, is_validation
 from tui_lab.core.watch.evaluations import Evaluation, EvaluationCall, Evaluations
@@ -62,6 +63,8 @@ class EvaluationRecorder:
         self._has_own_loss = False
         """Whether the script has logged a validation loss since the latest loss that was seen."""
         self._without_loss = WithoutLoss()
+        self._module: weakref.ref[nn.Module] | None = None
+        """The module that was called latest."""
         self._reported: tuple[int, float] | None = None
         """The latest validation loss of a Trainer, after the number of steps."""
 
@@ -88,8 +91,9 @@ class EvaluationRecorder:
             part = _part_of_loss(call.part, sys._getframe(1))
             self._evaluations.add(loss, part, _sums_in_script(sys._getframe()), is_cross_entropy=is_cross_entropy)
 
-    def called(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """The model is called."""
+    def called(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """The model, `module`, is called."""
+        self._module = weakref.ref(module)
         x = inputs_of(args, kwargs).x
         n_rows = int(x.shape[0]) if x is not None and x.dim() else 1
         part = data_part(sys._getframe(1))
@@ -121,8 +125,16 @@ class EvaluationRecorder:
         if self._has_called and not self._call.is_running and not is_trained():
             self._has_called = False
 
-    def interrupted(self) -> None:
-        """A call for training follows: a call without gradients that has not returned raised an exception."""
+    def interrupted(self, module: nn.Module) -> None:
+        """A call of `module` for training follows: a call without gradients that has not returned raised an exception.
+
+        If a part of `module` was taken for the model before, what it returned is no loss of the model.
+        """
+        evaluated = None if self._module is None else self._module()
+        if evaluated is not None and evaluated is not module:
+            self._module = None
+            if any(part is evaluated for part in module.modules()):
+                self.discard()
         if self._call.part is not None:
             self._call = EvaluationCall()
             self._has_called = False

@@ -229,7 +229,7 @@ class Recorder:
             self.evaluation_call(module, args, kwargs)
             return
         self._look_for_update()
-        self._evaluations.interrupted()
+        self._evaluations.interrupted(module)
         self._training()
         self._measurements.forward(module)
         inputs = inputs_of(args, kwargs)
@@ -249,7 +249,7 @@ class Recorder:
             return
         self._look_for_update()
         self.clock.evaluation()
-        self._evaluations.called(args, kwargs)
+        self._evaluations.called(module, args, kwargs)
 
     def model_output(self, output: Any) -> None:
         """The model returned `output`, with gradients if they are enabled."""

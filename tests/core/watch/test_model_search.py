@@ -30,7 +30,8 @@ class Policy(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.body = Body()
-        self.head = nn.Linear(4, 7)
+        self.head = nn.Linear(4, 7, bias=False)
+        self.head.weight = self.body.tokens.weight  # So the body has all parameters, too.
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(self.body(x)[0])
@@ -38,7 +39,8 @@ class Policy(nn.Module):
 
     @torch.no_grad()
     def generate(self, x: Tensor) -> Tensor:
-        """Call forward itself, so that only the parts are called as modules."""
+        """Call forward itself, so that only the parts are called as modules, and once more at another place."""
+        self.forward(x)
         return torch.cat((x, self.forward(x)[:, -1:].argmax(dim=-1)), dim=1)
 
 
