@@ -25,7 +25,9 @@ def ended() -> End:
     """`ended(code)` runs code in a process; returns its exit code and the lines that it printed."""
 
     def run(code: str) -> tuple[int, list[str]]:
-        done = subprocess.run([sys.executable, "-c", BEGIN + code], capture_output=True, check=False, text=True)
+        # Python 3.12 and later warn where a process with threads forks.
+        command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", BEGIN + code]
+        done = subprocess.run(command, capture_output=True, check=False, text=True)
         assert not done.stderr
         return done.returncode, done.stdout.splitlines()
 
