@@ -18,6 +18,14 @@ WINDOW_DECADES = 0.12
 """Standard deviation of the smoothing, in decades of the learning rate."""
 LEAST_FALL = 0.02
 """Of the loss at the start: a smaller fall may be noise, and is no basis for a suggestion."""
+FALL_OF_NOISE = 3.0
+"""Standard deviations of the smoothed losses: a smaller fall may be the lowest of many noisy values."""
+NOISY = 0.5
+"""Of the fall of the loss: where the losses of batches scatter more, a suggestion may be of their noise."""
+BEGUN = 0.1
+"""Of the fall of the loss, that has to be behind a rate where it falls fastest."""
+FIRST_PART = 8
+"""The loss at the start is that of this part of the rates: one eighth."""
 FEWEST = 10
 """Rates that a suggestion needs."""
 SLIDE_DECADES = 1.0
@@ -50,9 +58,14 @@ def smooth(rates: Sequence[float], losses: Sequence[float]) -> Floats:
     """Return the losses, each averaged with its neighbors by a Gaussian over the logarithm of the learning rate."""
     if not len(rates):
         return np.zeros(0)
+    return np.asarray(_weights(rates) @ np.asarray(losses, dtype=float))
+
+
+def _weights(rates: Sequence[float]) -> Floats:
+    """Return the weight of each loss in each mean [mean, loss]."""
     decades = np.log10(np.asarray(rates, dtype=float))
     weights = np.exp(-0.5 * ((decades[:, None] - decades[None, :]) / WINDOW_DECADES) ** 2)
-    return np.asarray(weights @ np.asarray(losses, dtype=float) / weights.sum(axis=1))
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 
 def suggestions(rates: Sequence[float], losses: Sequence[float]) -> dict[str, float]:
@@ -70,8 +83,29 @@ def suggestions(rates: Sequence[float], losses: Sequence[float]) -> dict[str, fl
 def falls(rates: Sequence[float], losses: Sequence[float]) -> bool:
     """Return whether the smoothed loss falls by more than noise."""
     loss = smooth(rates, losses)
-    first = loss[0]
-    return bool(first - loss.min() >= LEAST_FALL * abs(first))
+    noise_of_means = noise(rates, losses) * float(np.sqrt((_weights(rates) ** 2).sum(axis=1).max()))
+    least = max(LEAST_FALL * abs(loss[0]), FALL_OF_NOISE * noise_of_means)
+    return bool(_start(loss) - loss.min() >= least)
+
+
+def _start(loss: Floats) -> float:
+    """Return the loss before it falls: the mean of the first smoothed ones, since one may be high by chance."""
+    return float(loss[: max(1, len(loss) // FIRST_PART)].mean())
+
+
+def noise(rates: Sequence[float], losses: Sequence[float]) -> float:
+    """Return by how much the losses of batches scatter up to the lowest smoothed one, as a standard deviation.
+
+    It is that of differences between neighbors, divided by √2, so that a steady fall counts little.
+    """
+    until_lowest = np.asarray(losses, dtype=float)[: int(smooth(rates, losses).argmin()) + 1]
+    return float(np.std(np.diff(until_lowest)) / math.sqrt(2)) if len(until_lowest) > 2 else 0.0
+
+
+def is_noisy(rates: Sequence[float], losses: Sequence[float]) -> bool:
+    """Return whether the losses of batches scatter so much that a suggestion may be of their noise."""
+    loss = smooth(rates, losses)
+    return noise(rates, losses) > NOISY * (_start(loss) - float(loss.min()))
 
 
 def lowest(rates: Sequence[float], losses: Sequence[float]) -> tuple[float, float]:
@@ -86,9 +120,14 @@ def _minimum(decades: Floats, loss: Floats) -> float:
 
 
 def _steepest(decades: Floats, loss: Floats) -> float:
-    # Behind the minimum a fall is only the return from a rise.
-    end = max(2, int(loss.argmin()) + 1)
-    return float(decades[np.gradient(loss, decades)[:end].argmin()])
+    # Behind the minimum a fall is only the return from a rise, and before the loss has begun to fall it is noise.
+    lowest_at = int(loss.argmin())
+    start = _start(loss)
+    has_begun = start - loss[: lowest_at + 1] >= BEGUN * (start - loss[lowest_at])
+    not_begun = np.flatnonzero(~has_begun)
+    first = min(int(not_begun[-1]) + 1, lowest_at) if len(not_begun) else 0
+    end = max(first + 1, lowest_at + 1)
+    return float(decades[first + int(np.gradient(loss, decades)[first:end].argmin())])
 
 
 def _valley(decades: Floats, loss: Floats) -> float:
@@ -130,13 +169,18 @@ RULES: dict[str, Rule] = {
 
 
 def leaves_the_start(losses: Sequence[float]) -> bool:
-    """Return whether the last losses are so far above the first ones that the training has diverged."""
-    if len(losses) < 2 * RECENT:
+    """Return whether the last losses are so far above all others that the training has diverged, and not by noise."""
+    if not all(map(math.isfinite, losses[-RECENT:])):
+        return True
+    if len(losses) < FEWEST_OF_DIVERGED:
         return False
-    recent = np.mean(losses[-RECENT:])
-    return not math.isfinite(recent) or bool(recent > DIVERGED * np.mean(losses[:RECENT]))
+    recent = losses[-RECENT:]
+    is_far_above = min(recent) > DIVERGED * float(np.mean(losses[:RECENT]))
+    return is_far_above and float(np.mean(recent)) > max(losses[:-RECENT])
 
 
 RECENT = 5
-"""Losses that are averaged."""
+"""Losses that are looked at together."""
+FEWEST_OF_DIVERGED = 20
+"""Losses before which a rise may be noise."""
 DIVERGED = 1.5

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tui_lab.app.widgets.plot import Curve, Dot, Drawing
-from tui_lab.core.training.lr_suggestion import RULES, lowest, smooth, suggestions
+from tui_lab.core.training.lr_suggestion import RULES, is_noisy, lowest, smooth, suggestions
 from tui_lab.runs.numbers import short_number, without_zeros
 
 RAW, SMOOTHED, EARLIER, CHOSEN = "bright_black", "cyan", "blue", "green"
@@ -23,6 +23,11 @@ LIMITS = (
 WARMUP = (
     "The test itself rises slowly, which is a warm-up for {optimizer}: use a warm-up, or start lower, if the first "
     "steps of the run jump."
+)
+SAME_CURVES = "all seeds gave the same curve: the script sets its own seed"
+NOISE = (
+    "The losses of single batches scatter by more than half of what the loss falls, so a suggestion may be of their "
+    "noise: repeat the test with --seeds 3, more --rates, or a larger batch."
 )
 NO_FALL = "no suggestion: the loss did not fall by more than noise at any of these rates"
 
@@ -144,10 +149,21 @@ def loss_line(curve: RangeCurve) -> str:
     return f"loss {short_number(curve.smoothed[0])}, lowest {short_number(loss)} at {rate_number(rate)}{end}"
 
 
-def limits(optimizer: str) -> str:
+def limits(optimizer: str, curves: Sequence[RangeCurve]) -> str:
     """Return what the suggestion does not know."""
     uses_moments = optimizer.lower() in ("adam", "adamw", "muon")
-    return f"{LIMITS} {WARMUP.format(optimizer=optimizer)}" if uses_moments else LIMITS
+    text = f"{LIMITS} {WARMUP.format(optimizer=optimizer)}" if uses_moments else LIMITS
+    return f"{NOISE} {text}" if are_noisy(curves) else text
+
+
+def are_noisy(curves: Sequence[RangeCurve]) -> bool:
+    """Return whether the suggestion of any test may be of the noise of its losses."""
+    return any(is_noisy(curve.rates, curve.losses) for curve in curves if curve.rates)
+
+
+def are_equal(curves: Sequence[RangeCurve]) -> bool:
+    """Return whether several tests gave the same losses."""
+    return len(curves) > 1 and all(curve.losses == curves[0].losses for curve in curves)
 
 
 def run_command(source: str, overrides: Sequence[str], rate: float) -> str:

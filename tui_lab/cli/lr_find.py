@@ -12,8 +12,12 @@ from rich.text import Text
 
 from tui_lab.app.rate_text import (
     NO_FALL,
+    NOISE,
+    SAME_CURVES,
     RangeCurve,
     Suggested,
+    are_equal,
+    are_noisy,
     drawing_of,
     limits,
     loss_line,
@@ -161,10 +165,14 @@ def _print(
     for cells in result_rows(curves, suggestions):
         table.add_row(*map(Text, cells))
     console().print(table)
+    if are_equal(curves):
+        write(SAME_CURVES)
     write(loss_line(curves[-1]))
     if not suggestions:
         write(NO_FALL)
+        if are_noisy(curves):
+            say(NOISE)
         return
-    Console(stderr=True, highlight=False).print(limits(subject.optimizer), markup=False)
+    Console(stderr=True, highlight=False).print(limits(subject.optimizer, curves), markup=False)
     saved = f"saved {save}; train it with: tui-lab run {save}"
     write(subject.next_step(suggestions[0].lr) if save is None else saved)

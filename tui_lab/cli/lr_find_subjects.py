@@ -151,8 +151,8 @@ class ScriptSubject(Subject):
         high = rate_number(max(self.script_lrs))
         own = low if low == high else f"{low} to {high}"
         return (
-            f"the script itself has {own} in these steps; set the rate there, or try it in the app, where L and H "
-            "double and halve it"
+            f"the script itself has {own} in these steps; set its rate in the script, of a schedule the peak, or try "
+            "it in the app, where L and H double and halve it"
         )
 
 

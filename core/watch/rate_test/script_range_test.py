@@ -117,8 +117,10 @@ class ScriptRangeTest(RangePoints):
                         yield point
                     if self.diverged:
                         return
-        if len(self.points) < self.n_rates:
-            self.diverged = f"the script ended with {error}" if error else "the script ended"
+        n = len(self.points)
+        if n < self.n_rates:
+            how = f" with {error}" if error else ""
+            self.diverged = f"the script ended{how}; --rates {n} tests the whole range in as many updates"
 
     def _no_step(self, code: int, output: Path) -> ConfigError:
         """Return why there is no point."""

@@ -8,6 +8,7 @@ import pytest
 from tui_lab.core.training.lr_suggestion import (
     RULES,
     WINDOW_DECADES,
+    is_noisy,
     leaves_the_start,
     lowest,
     smooth,
@@ -88,6 +89,23 @@ def test_the_rules_are_in_the_order_in_which_they_are_recommended() -> None:
 
 def test_divergence_is_a_loss_far_above_the_start() -> None:
     assert not leaves_the_start([3.0] * 10 + [3.5] * 5)
-    assert leaves_the_start([3.0] * 10 + [5.0] * 5)
+    assert leaves_the_start([3.0] * 15 + [5.0] * 5)
     assert leaves_the_start([3.0] * 10 + [1.0, math.nan])
     assert not leaves_the_start([3.0, 9.0])
+
+
+def test_noise_before_the_fall_is_neither_a_divergence_nor_the_steepest_fall() -> None:
+    """As of a regression with few rows a batch, whose losses have the distribution of a mean of squares."""
+    for seed in range(50):
+        random = np.random.default_rng(seed)
+        scale = np.asarray(fall(-2.0, 0.5))
+        losses = [float(loss) for loss in scale * random.chisquare(8, len(RATES)) / 8]
+        until_fall = [loss for loss, rate in zip(losses, RATES, strict=True) if rate < 1e-2]
+        assert not any(leaves_the_start(until_fall[:n]) for n in range(len(until_fall)))
+        steepest = suggestions(RATES, losses).get("steepest", 1e-2)
+        assert 2e-4 < steepest < 0.5, seed
+
+
+def test_losses_that_scatter_as_much_as_they_fall_are_noisy() -> None:
+    assert is_noisy(RATES, fall(-3.0, -1.0, noise=2.0))
+    assert not is_noisy(RATES, fall(-3.0, -1.0, noise=0.2))

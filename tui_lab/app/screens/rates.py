@@ -11,7 +11,9 @@ from textual.widgets import Static
 from tui_lab.app.keymap import named
 from tui_lab.app.rate_text import (
     NO_FALL,
+    SAME_CURVES,
     RangeCurve,
+    are_equal,
     drawing_of,
     limits,
     loss_line,
@@ -111,7 +113,7 @@ class RateScreen(BaseScreen[float | None], ModalScreen[float | None]):
         chart.draw(drawing.curves, marks=drawing.marks, dots=drawing.dots, x_unit="lr", y_unit="loss", log_x=True)
         update_text(self.query_one("#result", Static), self._result(), layout=True)
         with_limits = self.app.size.height >= LEAST_HEIGHT_FOR_LIMITS and self.ended is not None
-        about = limits(self._optimizer) if with_limits else ""
+        about = limits(self._optimizer, self.curves) if with_limits else ""
         update_text(self.query_one("#limits", Static), Text(about), layout=True)
         self._show_keys()
 
@@ -124,7 +126,7 @@ class RateScreen(BaseScreen[float | None], ModalScreen[float | None]):
         rows = result_rows(self.curves, suggested(self.curves))
         widths = [max((len(row[i]) for row in rows), default=0) for i in range(4)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width) for row in rows]
-        lines = [*(lines or [NO_FALL]), loss_line(self.curves[-1])]
+        lines = [*(lines or [NO_FALL]), SAME_CURVES if are_equal(self.curves) else loss_line(self.curves[-1])]
         return Text("\n", no_wrap=True, overflow="ellipsis").join([Text(lines[0], "bold"), *map(Text, lines[1:])])
 
     def _show_keys(self) -> None:

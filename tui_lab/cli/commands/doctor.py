@@ -76,7 +76,8 @@ def doctor(
 ) -> None:
     """Find why a model does not learn. Exit 1 if something is found, 4 if a check crashed.
 
-    A SCRIPT.py runs unchanged for some updates, which are examined. It writes no checkpoints and changes no file.
+    A SCRIPT.py runs unchanged for some updates, which are examined. It writes no checkpoint and changes no existing
+    file.
     """
     from tui_lab.cli import doctor as implementation
     from tui_lab.cli import script_doctor

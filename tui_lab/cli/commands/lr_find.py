@@ -54,7 +54,7 @@ def lr_find(
 ) -> None:
     """Find a learning rate: train for a moment while it rises, and see where the loss falls and where it diverges.
 
-    A SCRIPT.py runs unchanged but for its rate. It writes no checkpoints and changes no file.
+    A SCRIPT.py runs unchanged but for its rate. It writes no checkpoint and changes no existing file.
     """
     from tui_lab.cli import lr_find as implementation
     from tui_lab.cli.lr_find_subjects import Range, subject_of

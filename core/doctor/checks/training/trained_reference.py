@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tui_lab.core.doctor.findings import Finding, NotApplicable
+from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.measures.loss_calls import calls_of_loss, reading_of
 from tui_lab.core.doctor.measures.loss_forms import Reading
 from tui_lab.core.doctor.program.modules_beside import is_copy
@@ -32,9 +32,11 @@ def check(target: Target) -> Iterator[Finding]:
         raise NotApplicable("no second model of the same kind is trained")
     readings = _readings(target, {module for pair in pairs for module in pair})
     for model, reference in pairs:
-        if model in readings and reference in readings and _are_opposite(readings[model], readings[reference]):
+        if _are_opposite_calls(readings[model], readings[reference]):
             yield _finding(target, model, reference, counts[reference])
             return
+    if not all(readings.values()):
+        raise NotJudged("it is not known which targets each of the models is trained on")
 
 
 def _is_reference(model: nn.Module, other: nn.Module) -> bool:
@@ -52,19 +54,25 @@ def _shapes(module: nn.Module) -> list[tuple[str, torch.Size]]:
     return [(name, parameter.shape) for name, parameter in module.named_parameters()]
 
 
-def _readings(target: Target, modules: Collection[nn.Module]) -> dict[nn.Module, Reading]:
-    """Return for each module what the loss of a batch does to its logits, if these are of targets."""
+def _readings(target: Target, modules: Collection[nn.Module]) -> dict[nn.Module, list[Reading]]:
+    """Return for each module what the loss of a batch does to the logits of its calls, in their order.
+
+    Empty for a module if the loss does not show the targets of each of its calls.
+    """
     measured = calls_of_loss(target, target.batch(0), modules)
-    logits = {call.module: _logits(call.output) for call in measured.calls}
-    once = {module for module in logits if sum(call.module is module for call in measured.calls) == 1}
-    leaves = {module: tensor for module, tensor in logits.items() if tensor is not None and module in once}
-    gradients = torch.autograd.grad(measured.loss, list(leaves.values()), allow_unused=True) if leaves else ()
-    readings = {
-        module: reading_of(tensor, gradient)
-        for (module, tensor), gradient in zip(leaves.items(), gradients, strict=True)
-        if gradient is not None
+    logits = [(call.module, _logits(call.output)) for call in measured.calls]
+    leaves = [tensor for _, tensor in logits if tensor is not None]
+    gradients = iter(torch.autograd.grad(measured.loss, leaves, allow_unused=True) if leaves else ())
+    readings: dict[nn.Module, list[Reading | None]] = {module: [] for module in modules}
+    for module, tensor in logits:
+        if tensor is None or (gradient := next(gradients)) is None:
+            readings[module].append(None)
+        else:
+            readings[module].append(reading_of(tensor, gradient))
+    return {
+        module: [reading for reading in each if reading is not None] if all(each) else []
+        for module, each in readings.items()
     }
-    return {module: reading for module, reading in readings.items() if reading is not None}
 
 
 def _logits(output: Any) -> Tensor | None:
@@ -74,6 +82,11 @@ def _logits(output: Any) -> Tensor | None:
     except ValueError:
         return None
     return logits if logits.requires_grad and logits.dim() in (2, 3) else None
+
+
+def _are_opposite_calls(first: list[Reading], second: list[Reading]) -> bool:
+    """Return whether two models are called equally often, and the loss does the opposite to them in each call."""
+    return bool(first) and len(first) == len(second) and all(map(_are_opposite, first, second))
 
 
 def _are_opposite(first: Reading, second: Reading) -> bool:

@@ -161,7 +161,9 @@ def compared(change: Callable[[Scored], object] = lambda models: None, *, of: st
     def loss(models: nn.Module, step: int) -> Tensor:
         assert isinstance(models, Scored)
         x, y, mask = batch(step)
-        first, second = (gathered(model(x), y) for model in (models.model, models.reference))
+        parts = x.chunk(2) if of == "dpo, halves" else (x,)
+        outputs = (torch.cat([model(part) for part in parts]) for model in (models.model, models.reference))
+        first, second = (gathered(output, y) for output in outputs)
         if of == "two models":
             return -((first + second) * mask).sum()
         if of == "difference of logits":
@@ -182,9 +184,15 @@ def test_reference_that_the_optimizer_holds_is_found() -> None:
     assert results(trained_reference.check, compared()) == [("hint", "trained_reference")]
 
 
-@pytest.mark.parametrize("of", ["two models", "difference of logits"])
-def test_two_models_that_are_meant_to_be_trained_are_no_references(of: str) -> None:
-    assert results(trained_reference.check, compared(evaluated, of=of)) == []
+def test_two_models_that_are_meant_to_be_trained_are_no_references() -> None:
+    assert results(trained_reference.check, compared(evaluated, of="two models")) == []
+    # The loss does not show which targets each of them is trained on.
+    difference = compared(evaluated, of="difference of logits")
+    assert results(trained_reference.check, difference) == [("not judged", "")]
+
+
+def test_reference_that_is_called_for_each_half_is_found() -> None:
+    assert results(trained_reference.check, compared(evaluated, of="dpo, halves")) == [("finding", "trained_reference")]
 
 
 def test_frozen_reference_is_healthy() -> None:
