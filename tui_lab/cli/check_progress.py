@@ -34,7 +34,8 @@ class CheckProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if self._is_shown:  # Rich would print an empty line where there is no terminal.
+            self._bar.stop()
 
     def show(self, check: str) -> None:
         """A check begins."""
