@@ -1,8 +1,6 @@
 """Diagnose a preset, a config, a run or user code; user code always runs in a child process."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -14,9 +12,9 @@ from typing import Any
 
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.doctor.findings import SO_FAR, Report, report_from_json
+from tui_lab.core.doctor.findings import Report, report_from_json
 from tui_lab.core.user_code.import_file import is_user_code
-from tui_lab.util.child import child_environment, python_module
+from tui_lab.util.child import ONE_THREAD, child_environment, kill_group, python_module
 from tui_lab.util.errors import ConfigError, Problem, RunError
 
 
@@ -36,8 +34,6 @@ NAME_SECONDS = 60.0
 CONFIG_SECONDS = 300.0
 """The time limit for a config in a child process."""
 POLL_SECONDS = 0.2
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-"""For a child that runs during training: the threads of two processes would wait for each other."""
 
 
 def _ignore(check: str) -> None:
@@ -149,25 +145,17 @@ def run_child(command: Command, out: Path, timeout: float, on_check: OnCheck, *,
                 on_check(last_value(out, "check") or "starting")
         return None
     finally:
-        _kill(child)
-
-
-def _kill(child: "subprocess.Popen[bytes]") -> None:
-    try:
-        os.killpg(child.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        child.kill()
-    child.wait()
+        kill_group(child)
+        child.wait()
 
 
 def last_value(out: Path, key: str) -> Any:
     """Return the last value of `key` among the lines, or None."""
-    value = None
-    for line in out.read_text("utf-8").splitlines():
-        if key != SO_FAR and line.startswith(f'{{"{SO_FAR}"'):  # A long line, of which there are many.
-            continue
+    for line in reversed(out.read_text("utf-8").splitlines()):
         try:
-            value = json.loads(line).get(key, value)
+            record = json.loads(line)
         except ValueError:  # The process was killed while it wrote this line.
             continue
-    return value
+        if key in record:
+            return record[key]
+    return None

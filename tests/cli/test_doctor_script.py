@@ -12,6 +12,7 @@ import pytest
 from tests.command_line import RunCli
 from tui_lab.cli import script_doctor
 from tui_lab.cli.script_doctor import BEFORE_CHECKS, _Progress
+from tui_lab.core.doctor import diagnose
 from tui_lab.core.doctor.diagnose import Interrupted
 from tui_lab.core.doctor.findings import NOT_RUN, Report, report_from_json
 from tui_lab.core.doctor.script.process import Limits, examine_script
@@ -320,6 +321,7 @@ def test_cause_of_an_error_is_reported_instead_of_the_error(tmp_path: Path, run_
 
 def test_what_was_found_before_an_interruption_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was not run is not judged, and the report is not healthy."""
+    monkeypatch.setattr(diagnose, "POLL_SECONDS", 0.01)  # The interruption comes during one of the first checks.
     monkeypatch.chdir(tmp_path)
     write(tmp_path, QUICK_LOOP)
 

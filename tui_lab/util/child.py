@@ -6,8 +6,13 @@ of the library that a child imports. `-P` prevents this, and PYTHONPATH must not
 
 import os
 import shlex
+import signal
+import subprocess
 import sys
 from pathlib import Path
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+"""For a child that runs during training: the threads of two processes would wait for each other."""
 
 
 def python_module(module: str, *arguments: str) -> list[str]:
@@ -18,6 +23,14 @@ def python_module(module: str, *arguments: str) -> list[str]:
 def child_environment(**changes: str) -> dict[str, str]:
     """Return this process's environment with `changes`, and with PYTHONPATH freed of the current folder."""
     return {**os.environ, "PYTHONPATH": _python_path(os.environ.get("PYTHONPATH", "")), **changes}
+
+
+def kill_group(child: "subprocess.Popen[bytes] | subprocess.Popen[str]") -> None:
+    """Kill a child that leads a session of its own, with all processes that it has started."""
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except (OSError, AttributeError):  # It has just ended; a system without process groups.
+        child.kill()
 
 
 def shell_command(module: str, *arguments: str) -> str:

@@ -1,7 +1,5 @@
 """Ask about the examples of a run in a separate process, so that neither the app nor the training waits for it."""
 
-import os
-import signal
 import subprocess
 import tempfile
 import threading
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tui_lab.app.session.buffer import Buffer
 from tui_lab.core import commands as cmd
 from tui_lab.core.runs.folder import Run
-from tui_lab.util.child import child_environment, python_module
+from tui_lab.util.child import ONE_THREAD, child_environment, kill_group, python_module
 from tui_lab.util.errors import RunError
 from tui_lab.util.strict_json import dumps, loads
 
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
     from tui_lab.data.tokenizers import Tokenizer
 
 Send = Callable[[cmd.Command], None]
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """The threads of two processes would wait for each other."""
 MOST_LISTED = 50
 """Examples of a list."""
@@ -106,7 +103,8 @@ class ExamplesProcess:
         with self._lock:
             self._stop.set()
             if self._child is not None:
-                _kill(self._child)
+                if self._child.poll() is None:
+                    kill_group(self._child)
                 self._child = None
 
     def _start(
@@ -190,12 +188,3 @@ def _write(weights: "dict[str, Tensor]", path: Path) -> str:
 
     save_file(weights, path)
     return str(path)
-
-
-def _kill(child: subprocess.Popen[str]) -> None:
-    """Kill a process and those it has started."""
-    if child.poll() is None:
-        try:
-            os.killpg(child.pid, signal.SIGKILL)
-        except (OSError, AttributeError):  # It has just ended; a system without process groups.
-            child.kill()
