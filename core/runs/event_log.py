@@ -35,7 +35,7 @@ def with_time(event: ev.Event) -> ev.Event:
 
 
 def read_events(path: Path, offset: int = 0, *, mid_line: bool = False) -> Iterator[ev.Event]:
-    """Yield the events in an events.jsonl from byte `offset` on; none where there is no file.
+    """Yield the events in an events.jsonl from byte `offset` on; nothing if there is no file.
 
     mid_line: the offset may be within a line, which is skipped. A last line torn by a crash is skipped, too. Raises
     RunError for other damage, OSError.
