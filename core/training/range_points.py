@@ -5,9 +5,34 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from tui_lab.core.training.lr_suggestion import leaves_the_start
+from tui_lab.core.config import settings
+from tui_lab.core.training.lr_suggestion import default_range, leaves_the_start
+from tui_lab.util.errors import ConfigError
 
 N_RATES = 100
+
+
+@dataclass(frozen=True)
+class RateRange:
+    """n_rates: how many rates, one for each update. low, high: None for those of the optimizer."""
+
+    n_rates: int = N_RATES
+    low: float | None = None
+    high: float | None = None
+
+    def bounds(self, optimizer: str) -> tuple[float, float]:
+        """Return the lowest and the highest rate for an optimizer, as `default_range` names it.
+
+        Raises ConfigError unless they rise within the bounds of a learning rate.
+        """
+        default_low, default_high = default_range(optimizer)
+        low = default_low if self.low is None else self.low
+        high = default_high if self.high is None else self.high
+        largest = settings.bounds("optim.lr")[1]
+        if not 0 < low < high <= largest:
+            message = f"must be larger than 0 and rise: --low {low:g} --high {high:g}"
+            raise ConfigError.of("invalid", message, key="--low and --high", allowed=f"0 < low < high ≤ {largest:g}")
+        return low, high
 
 
 @dataclass(frozen=True)

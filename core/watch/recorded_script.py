@@ -1,4 +1,4 @@
-"""The script of a recorded run, to run it again: what is started, in which folder, and with which variables."""
+"""A script to run: what is started, in which folder, and with which variables. The script of a recorded run is one."""
 
 import os
 import socket
@@ -11,7 +11,7 @@ from tui_lab.util.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class RecordedScript:
+class ScriptToRun:
     """folder: the current folder of the script; None: ours. variables: further ones of its environment."""
 
     target: Target
@@ -19,7 +19,7 @@ class RecordedScript:
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
-def recorded_script(config: ScriptConfig) -> RecordedScript:
+def recorded_script(config: ScriptConfig) -> ScriptToRun:
     """Return the script of a run. Raises ConfigError if there is none, or if its file is gone."""
     if isinstance(config, ImportedConfig):
         raise ConfigError.of("unavailable", "this run was imported from a log: there is no program to run")
@@ -30,7 +30,7 @@ def recorded_script(config: ScriptConfig) -> RecordedScript:
     target = target_of(config.command)
     if not target.is_module and not os.path.exists(os.path.join(config.folder, target.script)):
         raise ConfigError.of("not_found", f"no such file in {config.folder}", value=target.script)
-    return RecordedScript(target, config.folder, _one_process() if config.train.processes > 1 else {})
+    return ScriptToRun(target, config.folder, _one_process() if config.train.processes > 1 else {})
 
 
 def target_of(command: Sequence[str]) -> Target:

@@ -14,7 +14,7 @@ import importlib.machinery
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +25,8 @@ from tui_lab.util.strict_json import dumps
 
 VARIABLE = "TUI_LAB_WATCH"
 """The variable of the environment that holds a JSON object for the startup code, which removes it."""
+STARTUP = ("cli", "startup")
+"""The folder of the startup code, in that of the package."""
 is_examined = False
 """Whether the doctor runs this script: `tui_lab.watch()` records nothing then."""
 _WITH_VALUE = ("-W", "-X", "--check-hash-based-pycs")
@@ -84,22 +86,29 @@ def interpreter_options(command_line: Sequence[str]) -> list[str]:
     return options
 
 
-def environment(startup_folder: Path, settings: dict[str, Any], begin: str = "tui_lab.cli.watch") -> dict[str, str]:
-    """This process's environment, changed so that Python first runs the startup code with `settings`.
+def environment(settings: dict[str, Any], begin: str = "tui_lab.cli.watch") -> dict[str, str]:
+    """Return this process's environment, changed so that Python first runs the startup code with `settings`.
 
     begin: the module whose function `begin` it calls.
     """
     python_path = os.environ.get("PYTHONPATH")
-    folder = str(startup_folder.absolute())
+    package = os.path.dirname(os.path.abspath(str(sys.modules["tui_lab"].__file__)))
+    folder = os.path.join(package, *STARTUP)
     start = {
         "folder": folder,
         "python_path": python_path,
-        "package": os.path.dirname(os.path.abspath(str(sys.modules["tui_lab"].__file__))),
+        "package": package,
         "begin": begin,
         "settings": settings,
     }
     path = os.pathsep.join([folder, *([python_path] if python_path else [])])
     return {**os.environ, "PYTHONPATH": path, VARIABLE: dumps(start)}
+
+
+def forget_own_modules(loaded_before: Collection[str], folder: str) -> None:
+    """Call `forget_shadowed_modules` for what was imported after `loaded_before`, if Python looks in `folder`."""
+    if not sys.flags.safe_path:
+        forget_shadowed_modules([name for name in sys.modules if name not in loaded_before], folder)
 
 
 def forget_shadowed_modules(loaded: Sequence[str], folder: str) -> None:

@@ -21,7 +21,7 @@ import pytest
 
 from tests.command_line import CliError
 from tui_lab.cli.commands.watch import _script_and_arguments, _with_end_of_options
-from tui_lab.cli.watch import STARTUP, run_headless, startup_settings
+from tui_lab.cli.watch import run_headless, startup_settings
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.runs import control
@@ -75,7 +75,7 @@ def assert_same_process(target: Target, folder: Path, **variables: str) -> Outco
 
 def watched_environment(target: Target, out: Path | None = None, **variables: str) -> dict[str, str]:
     with mock.patch.dict(os.environ, environment(**variables), clear=True):
-        return script_environment(STARTUP, startup_settings(target, out, in_background=False))
+        return script_environment(startup_settings(target, out, in_background=False))
 
 
 def run_process(target: Target, folder: Path, out: Path | None = None) -> Outcome:

@@ -80,7 +80,6 @@ def _test(subject: Subject, n_seeds: int, on_point: OnPoint) -> list[RangeCurve]
                 on_point(curves)
                 point = next(points, None)
         curve.diverged = test.diverged
-        subject.ended(test)
     return curves
 
 

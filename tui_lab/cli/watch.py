@@ -25,7 +25,7 @@ from tui_lab.core.watch.script_process import (
     at_end,
     end_quietly_when_stopped,
     environment,
-    forget_shadowed_modules,
+    forget_own_modules,
 )
 from tui_lab.core.watch.script_recording import ScriptRecording
 from tui_lab.core.watch.terminating_signals import TerminatingSignals
@@ -37,7 +37,6 @@ from tui_lab.util.files import advice
 if TYPE_CHECKING:
     from tui_lab.cli.detach import Detached
 
-STARTUP = Path(__file__).parent / "startup"
 _PYTHON_FILES = (".py", ".pyw", ".pyc")
 LINES_OF_A_FAILURE = 20
 SECONDS_TO_END = 3.0
@@ -158,9 +157,9 @@ def run_headless(target: Target, out: Path | None) -> NoReturn:
     Of the processes that torchrun starts, the first records, and the others make the changes that it proposes.
     """
     if os.environ.get("RANK", "0") == "0":
-        start = environment(STARTUP, startup_settings(target, out, in_background=False))
+        start = environment(startup_settings(target, out, in_background=False))
     else:
-        start = environment(STARTUP, {"script": target.script, "is_module": target.is_module}, "tui_lab.cli.watch_rank")
+        start = environment({"script": target.script, "is_module": target.is_module}, "tui_lab.cli.watch_rank")
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:  # It is None where its descriptor is closed.
             stream.flush()
@@ -177,7 +176,7 @@ def run_in_background(target: Target, out: Path | None) -> int:
 
     def command(folder: Path) -> detach.Command:
         settings = startup_settings(target, folder, in_background=True)
-        return detach.Command(target.command_line, environment(STARTUP, settings))
+        return detach.Command(target.command_line, environment(settings))
 
     process = detach.start_in_new_folder(command, target.name, out)
     # It takes as long to import the app as a script takes to refuse its arguments.
@@ -259,8 +258,7 @@ def begin(
         os._exit(BAD_USAGE)  # An exception here would not end Python.
     except Exception as error:
         _say(f"tui-lab: the script is not recorded: {type(error).__name__}: {error}")
-    if not sys.flags.safe_path:
-        forget_shadowed_modules([name for name in sys.modules if name not in loaded_before], target.first_folder())
+    forget_own_modules(loaded_before, target.first_folder())
 
 
 def _start(target: Target, out: str | None) -> ScriptRecording:

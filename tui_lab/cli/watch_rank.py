@@ -2,15 +2,13 @@
 
 import sys
 
-from tui_lab.core.watch.script_process import Target, forget_shadowed_modules, when_imported
+from tui_lab.core.watch.script_process import Target, forget_own_modules, when_imported
 
 
 def begin(loaded_before: set[str], script: str, is_module: bool) -> None:
     """Make this process follow the changes that the first one proposes. Python calls it through `startup`."""
     when_imported("torch", _follow)
-    if not sys.flags.safe_path:
-        target = Target(script, (), is_module)
-        forget_shadowed_modules([name for name in sys.modules if name not in loaded_before], target.first_folder())
+    forget_own_modules(loaded_before, Target(script, (), is_module).first_folder())
 
 
 def _follow() -> None:

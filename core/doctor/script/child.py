@@ -20,10 +20,8 @@ from tui_lab.core.doctor.loop.lines import shown_file, user_line
 from tui_lab.core.doctor.script.pretrained import PretrainedModels
 from tui_lab.core.user_code.missing_resource import missing_resource
 from tui_lab.core.user_code.user_files import is_own_code, is_user_code
-from tui_lab.core.watch import script_process
-from tui_lab.core.watch.script_process import at_end, end_now, forget_shadowed_modules, when_imported
-from tui_lab.core.watch.seeding import seed_generators
-from tui_lab.core.watch.unwritten.unwritten_files import UnwrittenFiles
+from tui_lab.core.watch import tried_script
+from tui_lab.core.watch.script_process import end_now, forget_own_modules
 from tui_lab.util.json_lines import JsonLines
 
 if TYPE_CHECKING:
@@ -45,25 +43,19 @@ class Child:
         self._updates = updates
         self._seconds = seconds
         self._deadline = deadline
-        self._files = UnwrittenFiles(os.path.join(os.path.dirname(lines.path), "copies"))
+        self._files = tried_script.files_beside(lines)
         self._pretrained = PretrainedModels()
         self._examination: Examination | None = None
-        self._pid = os.getpid()
 
     def prepare(self) -> None:
         """Seed the generators, and begin to record when the script imports torch."""
-        script_process.is_examined = True
-        seed_generators(SEED)
-        self._files.install()
+        tried_script.prepare(self._files, SEED, self._begin, self._end)
         self._pretrained.watch()
-        when_imported("torch", self._begin)
         sys.excepthook = _print_error
         warnings.showwarning = _warnings_of_user_code(warnings.showwarning)
-        at_end(self._end)
 
     def _begin(self) -> None:
-        if os.getpid() != self._pid:  # A forked child is not recorded.
-            return
+        """Record from now on: torch has been imported."""
         from tui_lab.core.doctor.script.examination import Examination
 
         self._examination = Examination(
@@ -164,8 +156,7 @@ def begin(
     """
     child = Child(JsonLines(out), script, (updates, max_updates), seconds, time.monotonic() + timeout)
     child.prepare()
-    if not sys.flags.safe_path:
-        forget_shadowed_modules([name for name in sys.modules if name not in loaded_before], folder)
+    forget_own_modules(loaded_before, folder)
 
 
 def _file_of(error: BaseException | None) -> str:

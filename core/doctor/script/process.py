@@ -1,7 +1,6 @@
 """Run a script in a child process that examines it, and read its report."""
 
 import os
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,7 +20,8 @@ from tui_lab.core.doctor.diagnose import (
 from tui_lab.core.doctor.findings import SO_FAR, Report, report_from_json
 from tui_lab.core.user_code.missing_resource import next_step
 from tui_lab.core.watch.recorded_script import recorded_script
-from tui_lab.core.watch.script_process import Target, environment
+from tui_lab.core.watch.script_process import Target
+from tui_lab.core.watch.tried_script import tried_environment
 from tui_lab.util.errors import ConfigError
 
 UPDATES = 50
@@ -122,12 +122,7 @@ def _command(target: Target, limits: Limits, out: Path, folder: str | None) -> C
         "seconds": limits.seconds,
         "timeout": limits.timeout,
     }
-    startup = Path(os.path.abspath(str(sys.modules["tui_lab"].__file__))).parent / "cli" / "startup"
-    variables = environment(startup, settings, _BEGIN)
-    # A set of strings has the order of their hashes, so that a vocabulary made from one would differ in every run.
-    variables.setdefault("PYTHONHASHSEED", "0")
-    variables.setdefault("WANDB_MODE", "disabled")  # These updates are no run of the user's project.
-    return Command(target.command_line, variables, folder)
+    return Command(target.command_line, tried_environment(settings, _BEGIN), folder)
 
 
 def _problem(target: Target, limits: Limits, code: int | None, out: Path) -> ConfigError:

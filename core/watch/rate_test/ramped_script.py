@@ -7,15 +7,15 @@ from pathlib import Path
 from tui_lab.core import events as ev
 from tui_lab.core.config.script import BY_HAND, ScriptConfig
 from tui_lab.core.runs.folder import Run
+from tui_lab.core.training.range_points import RateRange
 from tui_lab.core.watch.event_writer import Job
-from tui_lab.core.watch.rate_test.rate_ramp import RateRamp, RateRange
+from tui_lab.core.watch.rate_test.rate_ramp import RateRamp
 from tui_lab.core.watch.recorder import Recorder
 from tui_lab.core.watch.run_log import RunLog
 from tui_lab.core.watch.script_process import end_now
 from tui_lab.util.json_lines import JsonLines
 
 NO_OPTIMIZER = "it changes its weights without a torch optimizer, so its learning rate cannot be set from outside"
-NOT_SET = "its learning rate cannot be set: a hook failed"
 
 
 class RampedScript:
@@ -38,8 +38,8 @@ class RampedScript:
         match item:
             case ev.Started():
                 optim = self._log.config.optim
-                if optim.name == BY_HAND:
-                    self._fail(NO_OPTIMIZER)
+                if optim.name == BY_HAND or self._ramp.problem:
+                    self._fail(NO_OPTIMIZER if optim.name == BY_HAND else self._ramp.problem)
                 rates = self._ramp.rates
                 self._lines.write(script={"optimizer": optim.name, "low": rates[0], "high": rates[-1]})
             case ev.StepDone():
@@ -49,8 +49,8 @@ class RampedScript:
 
     def _step_ended(self) -> None:
         self._recorder.close_step(wait=True)
-        if self._ramp.was_released:
-            self._fail(NOT_SET)
+        if self._ramp.problem:
+            self._fail(self._ramp.problem)
         # The loss of one more batch shows the effect of the last rate.
         if self._n_steps > len(self._ramp.rates):
             end_now()

@@ -2,33 +2,18 @@
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from tui_lab.core.training.lr_suggestion import default_range
-from tui_lab.core.training.range_points import rates_between
+from tui_lab.core.training.range_points import RateRange, rates_between
 from tui_lab.core.watch.optimizers import nominal_rate
 from tui_lab.core.watch.steering import Steering
+from tui_lab.util.errors import ConfigError
 
-
-@dataclass(frozen=True)
-class RateRange:
-    """n_rates: how many rates, one for each step. low, high: None for those of the script's optimizer."""
-
-    n_rates: int
-    low: float | None = None
-    high: float | None = None
-
-    def rates(self, optimizer_name: str) -> list[float]:
-        """Return the rates for an optimizer, from the lowest to the highest."""
-        low, high = default_range(optimizer_name)
-        return rates_between(
-            low if self.low is None else self.low, high if self.high is None else self.high, self.n_rates
-        )
+NOT_SET = "its learning rate cannot be set: a hook failed"
 
 
 class RateRamp(Steering):
@@ -50,25 +35,36 @@ class RateRamp(Steering):
         """Of the first group of the first optimizer, before any schedule."""
         self.latest_own_rate = 0.0
         """The rate that the script itself gave that group for the latest step."""
-        self.was_released = False
-        """Whether a hook failed, so that the script has its own rates again."""
+        self.problem = ""
+        """Why the script has its own rates."""
 
     def before_step(self, optimizer: Optimizer) -> None:
         """Put the rate of this step into `optimizer`."""
         super().before_step(optimizer)
         if not self.rates:
-            self.rates = self._range.rates(type(optimizer).__name__)
-            self._first = weakref.ref(optimizer)
-            self._script_rate = nominal_rate(optimizer.param_groups[0])
+            self._begin(optimizer)
+        if self.problem:
+            return
         if self._first is not None and self._first() is optimizer:
             self.latest_own_rate = float(optimizer.param_groups[0]["lr"])
         rate = self.rates[min(self._n_steps_before(), len(self.rates) - 1)]
         for group in optimizer.param_groups:
             self._set(group, "lr", _like(group["lr"], rate * self._ratio(group)))
 
+    def _begin(self, optimizer: Optimizer) -> None:
+        """Choose the rates: this is the first step."""
+        try:
+            low, high = self._range.bounds(type(optimizer).__name__)
+        except ConfigError as error:
+            self.problem = str(error)
+            return
+        self.rates = rates_between(low, high, self._range.n_rates)
+        self._first = weakref.ref(optimizer)
+        self._script_rate = nominal_rate(optimizer.param_groups[0])
+
     def release(self) -> None:
         super().release()
-        self.was_released = True
+        self.problem = self.problem or NOT_SET
 
     def _ratio(self, group: dict[str, Any]) -> float:
         """Return the rate of a group relative to that of the first one; 1 where a rate is 0, as before a warm-up."""

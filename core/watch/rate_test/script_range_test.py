@@ -1,21 +1,19 @@
 """The learning-rate range test of a script, which runs in a child process and is ended after the last rate."""
 
-import contextlib
-import os
-import signal
 import subprocess
-import sys
 import tempfile
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tui_lab.core.training.range_points import N_RATES, RangePoints, RatePoint
-from tui_lab.core.watch.script_process import Target, environment
+from tui_lab.core.training.range_points import RangePoints, RatePoint, RateRange
+from tui_lab.core.watch.recorded_script import ScriptToRun
+from tui_lab.core.watch.tried_script import tried_environment
+from tui_lab.util.child import kill_group
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.json_lines import lines_of
 
-STARTUP = Path(os.path.abspath(str(sys.modules["tui_lab"].__file__))).parent / "cli" / "startup"
 _BEGIN = "tui_lab.core.watch.rate_test.child"
 SHOWN_LINES = 20
 """Of the output of a script that failed."""
@@ -24,29 +22,20 @@ SHOWN_LINES = 20
 class ScriptRangeTest(RangePoints):
     """Runs a script unchanged but for its learning rate. It writes no checkpoint and changes no existing file.
 
-    low, high: None for those of the script's optimizer. seed: of all generators, for a script that sets none. folder:
-    the current folder of the script; None: ours. variables: further ones of its environment.
+    seed: of all generators, for a script that sets none.
     """
 
-    def __init__(
-        self,
-        target: Target,
-        low: float | None = None,
-        high: float | None = None,
-        n_rates: int = N_RATES,
-        seed: int = 0,
-        folder: str | None = None,
-        variables: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(low, high, n_rates)
+    def __init__(self, script: ScriptToRun, rates: RateRange | None = None, seed: int = 0) -> None:
+        """rates: by default those of the script's optimizer."""
+        rates = rates or RateRange()
+        super().__init__(rates.low, rates.high, rates.n_rates)
         self.optimizer = ""
         """Its class; empty before the first step."""
         self.script_lrs: list[float] = []
         """The rates that the script itself has in these steps."""
-        self._target = target
+        self._script = script
+        self._rates = rates
         self._seed = seed
-        self._folder = folder
-        self._variables = variables or {}
         self._child: subprocess.Popen[bytes] | None = None
         self._is_stopped = False
 
@@ -66,35 +55,33 @@ class ScriptRangeTest(RangePoints):
                     return
                 yield from self._points(child, lines)
             finally:
-                _end(child)
+                kill_group(child)
+                child.wait()
             if not self.optimizer and not self._is_stopped:
                 raise self._no_step(child.returncode, folder / "output.log")
 
     def stop(self) -> None:
         """End the test, from another thread than that of `run`."""
         self._is_stopped = True
-        if self._child is not None:
-            _kill(self._child)
+        if self._child is not None and self._child.poll() is None:
+            kill_group(self._child)
 
     def _start(self, lines: Path, output: Any) -> "subprocess.Popen[bytes]":
+        script = self._script
         settings = {
-            "folder": self._target.first_folder(self._folder),
+            "folder": script.target.first_folder(script.folder),
             "out": str(lines),
             "seed": self._seed,
-            "n_rates": self.n_rates,
-            "low": self.low,
-            "high": self.high,
+            "rates": asdict(self._rates),
         }
-        variables = environment(STARTUP, settings, _BEGIN)
-        variables.setdefault("WANDB_MODE", "disabled")  # These updates are no run of the user's project.
         return subprocess.Popen(
-            self._target.command_line,
+            script.target.command_line,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # So that the processes it starts are killed with it.
-            cwd=self._folder,
-            env=variables | dict(self._variables),
+            cwd=script.folder,
+            env=tried_environment(settings, _BEGIN) | dict(script.variables),
         )
 
     def _points(self, child: "subprocess.Popen[bytes]", lines: Path) -> Iterator[RatePoint]:
@@ -107,7 +94,7 @@ class ScriptRangeTest(RangePoints):
                     self.low = low
                     self.high = high
                 case {"failed": why}:
-                    raise ConfigError.of("user_code", str(why), value=self._target.script)
+                    raise ConfigError.of("user_code", str(why), value=self._script.target.script)
                 case {"error": text}:
                     error = str(text)
                 case {"step": {"lr": lr, "loss": loss, "script_lr": script_lr}}:
@@ -128,15 +115,4 @@ class ScriptRangeTest(RangePoints):
         ended = f"it ended with exit code {code} before its first optimizer step"
         last = "\n".join(text.splitlines()[-SHOWN_LINES:])
         message = f"{ended}; it printed last:\n{last}" if last else ended
-        return ConfigError.of("user_code", message, value=self._target.script)
-
-
-def _end(child: "subprocess.Popen[bytes]") -> None:
-    """Kill the script and all that it started, and wait for its end."""
-    _kill(child)
-    child.wait()
-
-
-def _kill(child: "subprocess.Popen[bytes]") -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)
+        return ConfigError.of("user_code", message, value=self._script.target.script)

@@ -7,8 +7,10 @@ import json
 import subprocess
 import tempfile
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -18,10 +20,9 @@ from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.watch.rate_test.script_range_test import ScriptRangeTest
 from tui_lab.core.watch.recorded_script import recorded_script
-from tui_lab.util.child import child_environment, python_module
+from tui_lab.util.child import ONE_THREAD, child_environment, python_module
 from tui_lab.util.errors import ConfigError, LabError
 
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 LONGEST_ERROR = 500
 
 
@@ -61,32 +62,53 @@ class RateSearch(Protocol):
         ...
 
 
-class ChildRateSearch:
-    """Runs `tui-lab lr-find --json` on a config. one_thread: because a run trains at the same time."""
+class _ThreadSearch(ABC):
+    """Tests in a thread. one_thread: for the test, because a run trains at the same time."""
 
-    def __init__(self, config: Config, *, one_thread: bool) -> None:
-        self._config = config
-        self._one_thread = one_thread
+    def __init__(self, *, one_thread: bool) -> None:
+        self._variables = ONE_THREAD if one_thread else {}
         self._buffer = Buffer[RateMessage]()
-        self._child: subprocess.Popen[str] | None = None
         self._thread: threading.Thread | None = None
 
     def start(self, seed: int) -> None:
         self.close()
         self._buffer = Buffer[RateMessage]()
-        config = settings.changed(self._config, "train.seed", seed)
-        self._thread = threading.Thread(target=self._work, args=(config, self._buffer), name="rates", daemon=True)
+        work = self._begin(seed)
+        self._thread = threading.Thread(target=work, args=(self._buffer,), name="rates", daemon=True)
         self._thread.start()
 
     def drain(self) -> Sequence[RateMessage]:
         return self._buffer.drain()
 
     def close(self) -> None:
+        self._stop()
+        if self._thread is not None:
+            self._thread.join()
+
+    @abstractmethod
+    def _begin(self, seed: int) -> Callable[[Buffer[RateMessage]], None]:
+        """Return what the thread calls; it puts one Ended at its end."""
+
+    @abstractmethod
+    def _stop(self) -> None:
+        """Let the thread end soon, if one runs."""
+
+
+class ChildRateSearch(_ThreadSearch):
+    """Runs `tui-lab lr-find --json` on a config."""
+
+    def __init__(self, config: Config, *, one_thread: bool) -> None:
+        super().__init__(one_thread=one_thread)
+        self._config = config
+        self._child: subprocess.Popen[str] | None = None
+
+    def _begin(self, seed: int) -> Callable[[Buffer[RateMessage]], None]:
+        return partial(self._work, settings.changed(self._config, "train.seed", seed))
+
+    def _stop(self) -> None:
         child = self._child
         if child is not None and child.poll() is None:
             child.kill()
-        if self._thread is not None:
-            self._thread.join()
 
     def _work(self, config: Config, buffer: Buffer[RateMessage]) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -100,7 +122,7 @@ class ChildRateSearch:
                     stderr=errors,
                     start_new_session=True,  # Ctrl+C in the terminal is for the app.
                     text=True,
-                    env=child_environment(**(ONE_THREAD if self._one_thread else {})),
+                    env=child_environment(**self._variables),
                 )
                 assert child.stdout is not None
                 ended = None
@@ -112,38 +134,30 @@ class ChildRateSearch:
         buffer.put(ended or Ended(error=message or f"its process ended with code {child.returncode}"))
 
 
-class ScriptRateSearch:
-    """Runs the script of a recorded run. one_thread: because a run trains at the same time."""
+class ScriptRateSearch(_ThreadSearch):
+    """Runs the script of a recorded run."""
 
     def __init__(self, config: ScriptConfig, *, one_thread: bool) -> None:
+        super().__init__(one_thread=one_thread)
         self._config = config
-        self._one_thread = one_thread
-        self._buffer = Buffer[RateMessage]()
         self._test: ScriptRangeTest | None = None
-        self._thread: threading.Thread | None = None
 
-    def start(self, seed: int) -> None:
-        self.close()
-        self._buffer = Buffer[RateMessage]()
+    def _begin(self, seed: int) -> Callable[[Buffer[RateMessage]], None]:
         try:
             script = recorded_script(self._config)
         except ConfigError as error:
-            self._buffer.put(Ended(error=str(error)))
-            return
-        variables = {**script.variables, **(ONE_THREAD if self._one_thread else {})}
-        test = ScriptRangeTest(script.target, seed=seed, folder=script.folder, variables=variables)
-        self._test = test
-        self._thread = threading.Thread(target=_test_script, args=(test, seed, self._buffer), name="rates", daemon=True)
-        self._thread.start()
+            return partial(_refuse, str(error))
+        script = replace(script, variables={**script.variables, **self._variables})
+        self._test = ScriptRangeTest(script, seed=seed)
+        return partial(_test_script, self._test, seed)
 
-    def drain(self) -> Sequence[RateMessage]:
-        return self._buffer.drain()
-
-    def close(self) -> None:
+    def _stop(self) -> None:
         if self._test is not None:
             self._test.stop()
-        if self._thread is not None:
-            self._thread.join()
+
+
+def _refuse(why: str, buffer: Buffer[RateMessage]) -> None:
+    buffer.put(Ended(error=why))
 
 
 def _test_script(test: ScriptRangeTest, seed: int, buffer: Buffer[RateMessage]) -> None:

@@ -57,8 +57,9 @@ def lr_find(
     A SCRIPT.py runs unchanged but for its rate. It writes no checkpoint and changes no existing file.
     """
     from tui_lab.cli import lr_find as implementation
-    from tui_lab.cli.lr_find_subjects import Range, subject_of
+    from tui_lab.cli.lr_find_subjects import subject_of
     from tui_lab.cli.script_argument import script_of
+    from tui_lab.core.training.range_points import RateRange
 
     trust_code(sets, allow_code, source=source)
     target = script_of("lr-find", source, arguments or [], module)
@@ -68,7 +69,7 @@ def lr_find(
     subject = subject_of(
         source or "",
         target,
-        Range(low, high, rates),
+        RateRange(rates, low, high),
         sets or [],
         initial_weights=initial,
         only_for_configs=[name for name, is_given in only_for_configs.items() if is_given],

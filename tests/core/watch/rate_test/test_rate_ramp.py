@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
-from tui_lab.core.watch.rate_test.rate_ramp import RateRamp, RateRange
+from tui_lab.core.training.range_points import RateRange
+from tui_lab.core.watch.rate_test.rate_ramp import RateRamp
 
 
 def weights(n: int = 1) -> list[torch.nn.Parameter]:
@@ -65,3 +66,13 @@ def test_rate_that_is_a_tensor_stays_one() -> None:
     assert isinstance(rate := optimizer.param_groups[0]["lr"], torch.Tensor) and float(rate) == pytest.approx(1e-3)
     ramp.after_step()
     assert float(optimizer.param_groups[0]["lr"]) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    ("rate_range", "is_refused"), [(RateRange(4, high=1e-5), False), (RateRange(4, low=2.0), True)]
+)
+def test_one_end_of_the_range_fits_to_the_other_of_the_optimizer(rate_range: RateRange, *, is_refused: bool) -> None:
+    """From 1e-6 to 1 for Adam."""
+    loop = Loop(rate_range)
+    loop.step(torch.optim.Adam(weights(), lr=0.1))
+    assert bool(loop.ramp.problem) is is_refused and bool(loop.ramp.rates) is not is_refused

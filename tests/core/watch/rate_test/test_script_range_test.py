@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tui_lab.core.training.range_points import rates_between
+from tui_lab.core.training.range_points import RateRange, rates_between
 from tui_lab.core.watch.rate_test.script_range_test import ScriptRangeTest
+from tui_lab.core.watch.recorded_script import ScriptToRun
 from tui_lab.core.watch.script_process import Target
 from tui_lab.util.errors import ConfigError
 
@@ -37,7 +38,7 @@ SCRIPT = """
 def range_test(folder: Path, text: str, *arguments: str, low: float = 1e-3, high: float = 1.0) -> ScriptRangeTest:
     script = folder / "train.py"
     script.write_text(textwrap.dedent(text), "utf-8")
-    return ScriptRangeTest(Target(str(script), arguments), low, high, N, seed=3)
+    return ScriptRangeTest(ScriptToRun(Target(str(script), arguments)), RateRange(N, low, high), seed=3)
 
 
 def losses_of_plain_loop(rates: list[float]) -> list[float]:
@@ -77,7 +78,7 @@ def test_script_that_ends_early_keeps_its_points(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_loss_that_is_not_finite_ends_the_test(tmp_path: Path) -> None:
-    test = range_test(tmp_path, SCRIPT, "100", high=1e30)
+    test = range_test(tmp_path, SCRIPT.replace("torch.randn(8, 4)", "1e15 * torch.randn(8, 4)"), "100")
     assert len(list(test.run())) < N and test.diverged
 
 
