@@ -131,7 +131,7 @@ class Inspect:
 
 @dataclass(frozen=True)
 class Generate:
-    """Generate text in the process that has the model; the answer goes into the run folder, see core/watch/answers.py.
+    """Generate text in the process that has the model; the answer goes into the run folder.
 
     id: names the answer: letters, digits and hyphens. The other fields: see `Sampling`.
     """

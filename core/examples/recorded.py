@@ -14,7 +14,7 @@ from tui_lab.core.examples.shown import shown_example
 from tui_lab.core.examples.token_kinds import TokenKinds
 from tui_lab.core.inference.example import CellLosses
 from tui_lab.core.runs.folder import Run
-from tui_lab.core.watch.recorded_batch import RecordedBatch, read_batch
+from tui_lab.core.watch.batch.recorded_batch import RecordedBatch, read_batch
 from tui_lab.data.dataset import IGNORED
 from tui_lab.data.tokenizers import Tokenizer
 from tui_lab.util.errors import RunError

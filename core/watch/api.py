@@ -14,12 +14,12 @@ from torch.optim import Optimizer
 
 from tui_lab.core import events as ev
 from tui_lab.core.runs import folder as runs
-from tui_lab.core.watch import script_process
 from tui_lab.core.watch.code_run import CodeRun, other_training
-from tui_lab.core.watch.find_tokenizer import from_object
-from tui_lab.core.watch.model_search import Inputs
+from tui_lab.core.watch.model.model_search import Inputs
+from tui_lab.core.watch.process import script_process
 from tui_lab.core.watch.ranks.following_rank import FollowingRank
 from tui_lab.core.watch.recording import Recording
+from tui_lab.core.watch.tokenizer.find_tokenizer import from_object
 from tui_lab.core.watch.watched_script import Given
 from tui_lab.util.errors import ConfigError
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tui_lab.core.training.checkpoint_names import name_of
-from tui_lab.core.watch.model_calls import is_sharded
+from tui_lab.core.watch.model.model_calls import is_sharded
 from tui_lab.util import files
 from tui_lab.util.errors import RunError
 from tui_lab.util.strict_json import dumps, loads

@@ -9,8 +9,8 @@ from pathlib import Path
 from torch import nn
 from torch.optim import Optimizer
 
-from tui_lab.core.watch.ending import NO_ERRORS
 from tui_lab.core.watch.notebook import NotebookCells
+from tui_lab.core.watch.process.ending import NO_ERRORS
 from tui_lab.core.watch.recording import Recording
 from tui_lab.core.watch.watched_script import Given, WatchedScript
 from tui_lab.util.escape import printable

@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 
 from tui_lab.core.training.checkpoint_names import name_of
 from tui_lab.core.watch import checkpoints
-from tui_lab.core.watch.budget import Budget
+from tui_lab.core.watch.steps.budget import Budget
 from tui_lab.util import files
 from tui_lab.util.errors import RunError
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from tui_lab.core.watch.session_cells import shell
-from tui_lab.core.watch.steering import StopRequested
+from tui_lab.core.watch.code.session_cells import shell
+from tui_lab.core.watch.steering.steering import StopRequested
 
 EVENT = "post_run_cell"
 

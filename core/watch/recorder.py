@@ -9,24 +9,24 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tui_lab.core.watch.batches import Batches
-from tui_lab.core.watch.evaluation_recorder import EvaluationRecorder
+from tui_lab.core.watch.batch.batches import Batches
+from tui_lab.core.watch.evaluation.evaluation_recorder import EvaluationRecorder
+from tui_lab.core.watch.evaluation.trainer_hooks import TrainerHooks
 from tui_lab.core.watch.hooks import OF_CLASSES, counted_targets
 from tui_lab.core.watch.last_state import LastState
-from tui_lab.core.watch.measurements import Measurements
-from tui_lab.core.watch.model_calls import is_sharded
-from tui_lab.core.watch.model_search import ModelFinder, inputs_of
-from tui_lab.core.watch.nonfinite_report import NonFiniteReport
+from tui_lab.core.watch.model.model_calls import is_sharded
+from tui_lab.core.watch.model.model_search import ModelFinder, inputs_of
+from tui_lab.core.watch.model.training_mode import TrainingMode
+from tui_lab.core.watch.optimizer.updates_by_hand import ByHand, UpdatesByHand
 from tui_lab.core.watch.run_log import RunLog
 from tui_lab.core.watch.script_hooks import ScriptHooks
-from tui_lab.core.watch.steering import Steering
-from tui_lab.core.watch.step_clock import StepClock
-from tui_lab.core.watch.step_log import StepLog
-from tui_lab.core.watch.steps import OpenStep, Pending
-from tui_lab.core.watch.trainer_hooks import TrainerHooks
-from tui_lab.core.watch.training_mode import TrainingMode
-from tui_lab.core.watch.updates_by_hand import ByHand, UpdatesByHand
-from tui_lab.core.watch.values import scalar_of
+from tui_lab.core.watch.steering.steering import Steering
+from tui_lab.core.watch.steps.measurements import Measurements
+from tui_lab.core.watch.steps.nonfinite_report import NonFiniteReport
+from tui_lab.core.watch.steps.open_step import OpenStep, Pending
+from tui_lab.core.watch.steps.step_clock import StepClock
+from tui_lab.core.watch.steps.step_log import StepLog
+from tui_lab.core.watch.steps.values import scalar_of
 from tui_lab.core.watch.watched_script import Given, WatchedScript
 
 MANY_SKIPPED = 20

@@ -15,14 +15,14 @@ from tui_lab.core.runs import control
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.lock import Lock
-from tui_lab.core.watch.answering import Answering
-from tui_lab.core.watch.boundary import Boundary
-from tui_lab.core.watch.code_recorder import code_recorder
-from tui_lab.core.watch.ending import EndedBySignal, ending, last_events, why_no_steps
+from tui_lab.core.watch.answers.answering import Answering
+from tui_lab.core.watch.code.code_recorder import code_recorder
 from tui_lab.core.watch.event_writer import EventWriter
+from tui_lab.core.watch.process.ending import EndedBySignal, ending, last_events, why_no_steps
 from tui_lab.core.watch.recorder import Recorder
 from tui_lab.core.watch.run_log import RunLog
-from tui_lab.core.watch.steering import StopRequested
+from tui_lab.core.watch.steering.boundary import Boundary
+from tui_lab.core.watch.steering.steering import StopRequested
 from tui_lab.core.watch.watched_script import Given
 from tui_lab.data.tokenizers import IdTokenizer
 from tui_lab.util.errors import RunError

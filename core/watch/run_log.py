@@ -9,12 +9,12 @@ from tui_lab.core import events as ev
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs.folder import CONFIG, TOKENIZER, Run, config_text
 from tui_lab.core.training.step_metrics import LOSS_EMA
-from tui_lab.core.watch.evaluations import Evaluation
+from tui_lab.core.watch.batch.recorded_batch import RecordedBatch, RowHistory, write_batch
+from tui_lab.core.watch.evaluation.evaluations import Evaluation
 from tui_lab.core.watch.event_writer import Job
-from tui_lab.core.watch.recorded_batch import RecordedBatch, RowHistory, write_batch
-from tui_lab.core.watch.script_config import Discovered
-from tui_lab.core.watch.script_tokenizer import ScriptTokenizer
-from tui_lab.core.watch.steps import OpenStep, StepValues
+from tui_lab.core.watch.steps.open_step import OpenStep, StepValues
+from tui_lab.core.watch.tokenizer.script_tokenizer import ScriptTokenizer
+from tui_lab.core.watch.variables.script_config import Discovered
 from tui_lab.util import files
 from tui_lab.util.strict_json import dumps
 

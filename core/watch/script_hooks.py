@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from tui_lab.core import events as ev
-from tui_lab.core.watch.ending import NO_ERRORS, ending
 from tui_lab.core.watch.hooks import Listener, TorchHooks
+from tui_lab.core.watch.process.ending import NO_ERRORS, ending
 
 
 class ScriptListener(Listener, Protocol):

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tui_lab.core.watch.hooks import OF_CLASSES
-from tui_lab.core.watch.model_calls import CallForm, call_form
-from tui_lab.core.watch.model_search import Inputs, ModelFinder, parameters_of
-from tui_lab.core.watch.optimizers import ScriptOptimizers
-from tui_lab.core.watch.script_config import Discovered
-from tui_lab.core.watch.script_tokenizer import ScriptTokenizer
+from tui_lab.core.watch.model.model_calls import CallForm, call_form
+from tui_lab.core.watch.model.model_search import Inputs, ModelFinder, parameters_of
+from tui_lab.core.watch.optimizer.optimizers import ScriptOptimizers
+from tui_lab.core.watch.tokenizer.script_tokenizer import ScriptTokenizer
+from tui_lab.core.watch.variables.script_config import Discovered
 
 
 @dataclass

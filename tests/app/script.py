@@ -19,7 +19,7 @@ from tui_lab.core.config.script import (
     ScriptOptimConfig,
     ScriptTrainConfig,
 )
-from tui_lab.core.watch.recorded_batch import RecordedBatch, RowHistory
+from tui_lab.core.watch.batch.recorded_batch import RecordedBatch, RowHistory
 from tui_lab.data.tokenizers import TableTokenizer, Tokenizer
 
 LETTERS = TableTokenizer([bytes([code]) for code in b"abcdefghijklmnopqrstuvwxyz \n"])

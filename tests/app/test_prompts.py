@@ -1,7 +1,7 @@
 """The first prompt of a script's run can be encoded by its tokenizer."""
 
 from tui_lab.app.prompts import script_prompt
-from tui_lab.core.watch.find_tokenizer import from_object
+from tui_lab.core.watch.tokenizer.find_tokenizer import from_object
 
 
 def test_prompt_of_a_vocabulary_of_words_is_one_of_its_words() -> None:

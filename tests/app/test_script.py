@@ -31,8 +31,8 @@ from tui_lab.core import events as ev
 from tui_lab.core.config.script import BY_HAND, OF_OPTIMIZERS, ScriptTrainConfig
 from tui_lab.core.inference.attention import AttentionMaps
 from tui_lab.core.inference.sampling import Generated
-from tui_lab.core.watch import answers
-from tui_lab.core.watch.recorded_batch import write_batch
+from tui_lab.core.watch.answers import answer_files as answers
+from tui_lab.core.watch.batch.recorded_batch import write_batch
 from tui_lab.data.tokenizers import IdTokenizer
 
 

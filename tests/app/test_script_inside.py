@@ -13,8 +13,8 @@ from tui_lab.app.screens.inside import InsideScreen
 from tui_lab.app.session.source import Role
 from tui_lab.core import commands as cmd
 from tui_lab.core.inside.results import LogitLens, Measured
-from tui_lab.core.watch.inside_answers import InsideAnswer, write_inside
-from tui_lab.core.watch.recorded_batch import write_batch
+from tui_lab.core.watch.answers.inside_answers import InsideAnswer, write_inside
+from tui_lab.core.watch.batch.recorded_batch import write_batch
 
 
 async def settle(it: Lab, screen: InsideScreen, done: Callable[[], bool]) -> None:

@@ -16,7 +16,7 @@ from tui_lab.core.doctor import diagnose
 from tui_lab.core.doctor.diagnose import Interrupted
 from tui_lab.core.doctor.findings import NOT_RUN, Report, report_from_json
 from tui_lab.core.doctor.script.process import Limits, examine_script
-from tui_lab.core.watch.script_process import Target
+from tui_lab.core.watch.process.script_process import Target
 from tui_lab.util.exit_codes import INTERRUPTED
 
 LOOP = """

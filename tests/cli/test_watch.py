@@ -28,8 +28,8 @@ from tui_lab.core.runs import control
 from tui_lab.core.runs.catalog import row_of
 from tui_lab.core.runs.folder import OUTPUT, Run, list_runs
 from tui_lab.core.runs.lock import in_use
-from tui_lab.core.watch.script_process import VARIABLE, Target
-from tui_lab.core.watch.script_process import environment as script_environment
+from tui_lab.core.watch.process.script_process import VARIABLE, Target
+from tui_lab.core.watch.process.script_process import environment as script_environment
 
 PYTHON = [sys.executable]
 WATCH = [sys.executable, "-m", "tui_lab", "watch"]

@@ -11,9 +11,9 @@ from tui_lab.core.config import settings
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.training.range_points import RangePoints, RateRange
+from tui_lab.core.watch.process.recorded_script import ScriptToRun, recorded_script
+from tui_lab.core.watch.process.script_process import Target
 from tui_lab.core.watch.rate_test.script_range_test import ScriptRangeTest
-from tui_lab.core.watch.recorded_script import ScriptToRun, recorded_script
-from tui_lab.core.watch.script_process import Target
 from tui_lab.util.errors import ConfigError, LabError
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tui_lab.cli.watch import check
-from tui_lab.core.watch.script_process import Target
+from tui_lab.core.watch.process.script_process import Target
 from tui_lab.util.errors import ConfigError
 
 

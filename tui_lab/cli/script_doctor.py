@@ -14,7 +14,7 @@ from tui_lab.core.doctor.findings import Finding, Report
 from tui_lab.core.doctor.script.process import Limits, examine_script
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.user_code.import_file import is_user_code
-from tui_lab.core.watch.script_process import Target
+from tui_lab.core.watch.process.script_process import Target
 from tui_lab.runs.recorded_finding import recorded_finding, with_recorded
 from tui_lab.util.errors import ConfigError, LabError
 

@@ -17,18 +17,18 @@ from tui_lab.cli.output import say
 from tui_lab.core import events as ev
 from tui_lab.core.runs.before_nonfinite import read_before
 from tui_lab.core.runs.folder import CONFIG, OUTPUT
-from tui_lab.core.watch.ending import EndedBySignal
-from tui_lab.core.watch.exit_code import ExitCode
-from tui_lab.core.watch.output_log import OutputLog
-from tui_lab.core.watch.script_process import (
+from tui_lab.core.watch.process.ending import EndedBySignal
+from tui_lab.core.watch.process.exit_code import ExitCode
+from tui_lab.core.watch.process.output_log import OutputLog
+from tui_lab.core.watch.process.script_process import (
     Target,
     at_end,
     end_quietly_when_stopped,
     environment,
     forget_own_modules,
 )
-from tui_lab.core.watch.script_recording import ScriptRecording
-from tui_lab.core.watch.terminating_signals import TerminatingSignals
+from tui_lab.core.watch.process.script_recording import ScriptRecording
+from tui_lab.core.watch.process.terminating_signals import TerminatingSignals
 from tui_lab.runs.nonfinite_text import before_lines, origin_lines, origin_summary
 from tui_lab.util.errors import ConfigError, LabError, nearest
 from tui_lab.util.exit_codes import BAD_USAGE, DONE, INTERRUPTED

@@ -2,7 +2,7 @@
 
 import sys
 
-from tui_lab.core.watch.script_process import Target, forget_own_modules, when_imported
+from tui_lab.core.watch.process.script_process import Target, forget_own_modules, when_imported
 
 
 def begin(loaded_before: set[str], script: str, is_module: bool) -> None:

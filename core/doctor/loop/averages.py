@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from tui_lab.core.doctor.loop.observed import AveragedCopy
-from tui_lab.core.watch.model_calls import is_sharded
-from tui_lab.core.watch.script_objects import instances_of
+from tui_lab.core.watch.model.model_calls import is_sharded
+from tui_lab.core.watch.variables.script_objects import instances_of
 
 SEARCH_AT = 3
 """The update after which copies are looked for; the model must have been found."""

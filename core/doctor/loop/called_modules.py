@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 from torch.optim import Optimizer
 
-from tui_lab.core.watch.model_search import candidates, parameters_of
+from tui_lab.core.watch.model.model_search import candidates, parameters_of
 
 
 class CalledModules:

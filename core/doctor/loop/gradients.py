@@ -13,7 +13,7 @@ from tui_lab.core.doctor.loop.layer_rates import LayerRates
 from tui_lab.core.doctor.loop.loop_parameters import LoopParameters
 from tui_lab.core.doctor.loop.norms import dense, dots, norms, total
 from tui_lab.core.doctor.loop.weight_changes import WeightChanges
-from tui_lab.core.watch.model_search import parameters_of
+from tui_lab.core.watch.model.model_search import parameters_of
 
 ROUNDING = 1e-6
 """Of the largest gradient of a step, that of a parameter whose gradients cancel, such as a bias before batch

@@ -4,7 +4,7 @@ from torch.optim import Optimizer
 
 from tui_lab.core.doctor.loop.lines import user_line
 from tui_lab.core.doctor.loop.observed import IdleOptimizer
-from tui_lab.core.watch.model_search import gradients_of, parameters_of
+from tui_lab.core.watch.model.model_search import gradients_of, parameters_of
 
 
 class IdleWatch:

@@ -7,7 +7,7 @@ from torch.optim import Optimizer
 
 from tui_lab.core.doctor.loop.draft import Draft
 from tui_lab.core.doctor.loop.lines import user_line
-from tui_lab.core.watch.model_search import parameters_of
+from tui_lab.core.watch.model.model_search import parameters_of
 
 
 class KnownOptimizers:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from tui_lab.core.watch.descent import descent_rate, rounding_of
+from tui_lab.core.watch.optimizer.descent import descent_rate, rounding_of
 
 SAME = 0.02
 """Relative difference of two rates that are taken for one."""

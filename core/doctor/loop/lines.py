@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tui_lab.core.user_code.user_files import is_user_code
-from tui_lab.core.watch.frames import user_frames
+from tui_lab.core.watch.variables.frames import user_frames
 
 if TYPE_CHECKING:  # This module is imported before the user's code, which torch may have to follow.
     from torch import nn

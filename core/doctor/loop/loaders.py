@@ -8,8 +8,8 @@ from typing import Any
 from torch.utils.data import DataLoader, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
 from tui_lab.core.doctor.loop.observed import LoaderUse
-from tui_lab.core.watch.data_parts import data_part, is_validation
-from tui_lab.core.watch.frames import locals_of, user_frames
+from tui_lab.core.watch.code.data_parts import data_part, is_validation
+from tui_lab.core.watch.variables.frames import locals_of, user_frames
 
 MAX_LOADERS = 16
 _ENDS = "(?=$|[^a-z]|set|data|loader|dl|ds)"

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from tui_lab.core.watch.model_calls import is_sharded
+from tui_lab.core.watch.model.model_calls import is_sharded
 
 MAX_ELEMENTS = 2**24
 """Elements of all parameters that are copied to compare them; the largest parameters beyond it are not compared."""

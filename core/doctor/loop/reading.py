@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from tui_lab.core.doctor.findings import NotApplicable, NotJudged
 from tui_lab.core.doctor.loop.record import LoopEvent, LoopRecord, LossMeasurement, Operation, UpdateRecord
-from tui_lab.core.watch.steering import dropout_rates
+from tui_lab.core.watch.steering.steering import dropout_rates
 
 MAX_RESIDUAL = 0.05
 """Of a gradient with respect to logits, the part that weighted cross-entropy does not explain; rounding in bfloat16

@@ -22,8 +22,8 @@ from tui_lab.core.doctor.loop.observer import ObservedHooks
 from tui_lab.core.doctor.loop.record import LoopRecord, SkippedStep, UpdateRecord
 from tui_lab.core.doctor.loop.row_hashes import RowHashes
 from tui_lab.core.doctor.loop.steps_by_hand import StepsByHand
-from tui_lab.core.watch.model_calls import unwrapped
-from tui_lab.core.watch.model_search import inputs_of, parameters_of
+from tui_lab.core.watch.model.model_calls import unwrapped
+from tui_lab.core.watch.model.model_search import inputs_of, parameters_of
 
 
 class RecordBuilder(ObservedHooks):

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from tui_lab.core.doctor.loop.observed import Rounding
-from tui_lab.core.watch.model_calls import is_sharded
+from tui_lab.core.watch.model.model_calls import is_sharded
 
 LOW = (torch.bfloat16, torch.float16)
 MAX_UPDATES = 12

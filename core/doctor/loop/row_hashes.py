@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from tui_lab.core.watch.data_parts import data_part, is_training
-from tui_lab.core.watch.row_memory import RowHasher
+from tui_lab.core.watch.batch.row_memory import RowHasher
+from tui_lab.core.watch.code.data_parts import data_part, is_training
 
 
 class RowHashes:

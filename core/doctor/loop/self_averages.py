@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tui_lab.core.doctor.loop.observed import SelfAverage
-from tui_lab.core.watch.model_search import parameters_of
+from tui_lab.core.watch.model.model_search import parameters_of
 
 IN_PLACE = ("mul_", "add_", "lerp_")
 """Methods with which loops move an average in place: a.lerp_(b, w), or a.mul_(d).add_(b, alpha=1 - d)."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tui_lab.core.doctor.loop.lines import user_line
 from tui_lab.core.doctor.loop.observed import SharedRows
-from tui_lab.core.watch.data_parts import data_part, is_validation
+from tui_lab.core.watch.code.data_parts import data_part, is_validation
 
 MIN_VALUES = 8
 """Values of a row of real numbers, at least."""

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from tui_lab.core.doctor.loop.draft import Draft
 from tui_lab.core.doctor.loop.gradients import LoopGradients
-from tui_lab.core.watch.model_search import parameters_of
-from tui_lab.core.watch.updates_by_hand import ByHand, UpdatesByHand
+from tui_lab.core.watch.model.model_search import parameters_of
+from tui_lab.core.watch.optimizer.updates_by_hand import ByHand, UpdatesByHand
 
 
 class StepsByHand:

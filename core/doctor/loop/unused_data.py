@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from tui_lab.core.doctor.loop.observed import UnusedData
-from tui_lab.core.watch.data_parts import part_in
-from tui_lab.core.watch.frames import locals_of, user_frames
-from tui_lab.core.watch.tensor_memory import region_of
+from tui_lab.core.watch.code.data_parts import part_in
+from tui_lab.core.watch.model.tensor_memory import region_of
+from tui_lab.core.watch.variables.frames import locals_of, user_frames
 
 N_SAME = 5
 """Calls with the same rows after which the variables are looked at."""

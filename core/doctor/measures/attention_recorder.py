@@ -40,8 +40,8 @@ from tui_lab.core.doctor.measures.position_checks import PositionChecks
 from tui_lab.core.doctor.measures.position_numbers import agreed, is_constant, spread
 from tui_lab.core.doctor.measures.tensor_tags import Product, Softmax, Tag, Tags, moved_softmax, tensors_in
 from tui_lab.core.user_code.user_files import is_user_code
-from tui_lab.core.watch.attention_capture import without_compiled_code
-from tui_lab.core.watch.frames import with_callers
+from tui_lab.core.watch.answers.attention_capture import without_compiled_code
+from tui_lab.core.watch.variables.frames import with_callers
 
 _OWN = f"{Path(__file__).resolve().parent}{os.sep}"
 _TORCH = f"{Path(torch.__file__).resolve().parent}{os.sep}"

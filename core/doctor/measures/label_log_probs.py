@@ -14,7 +14,7 @@ from tui_lab.core.doctor.program.batch import Batch, with_tensor
 from tui_lab.core.doctor.program.nested import tensors_in, tensors_of
 from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.doctor.program.tokens import are_ids
-from tui_lab.core.watch.model_search import X_NAMES
+from tui_lab.core.watch.model.model_search import X_NAMES
 
 LABELS = "labels"
 SHIFTS = (0, 1, -1, 2)

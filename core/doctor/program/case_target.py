@@ -18,8 +18,8 @@ from tui_lab.core.doctor.program.target import LossFunction, Target, Update, mea
 from tui_lab.core.doctor.program.target_rules import next_token
 from tui_lab.core.doctor.program.unchanged import unchanged_model
 from tui_lab.core.doctor.runner import examine as examine_target
-from tui_lab.core.watch.model_calls import uncompiled
-from tui_lab.core.watch.unchanged_rng import unchanged_rng
+from tui_lab.core.watch.model.model_calls import uncompiled
+from tui_lab.core.watch.model.unchanged_rng import unchanged_rng
 
 MIN_VALIDATION_TOKENS = 32
 """Shorter rows repeat by chance."""

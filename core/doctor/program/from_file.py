@@ -21,7 +21,7 @@ from tui_lab.core.doctor.program.unchanged import unchanged_model
 from tui_lab.core.training.optim_without_dynamo import Adam
 from tui_lab.core.user_code import import_file
 from tui_lab.core.user_code.import_file import described
-from tui_lab.core.watch.unchanged_rng import unchanged_rng
+from tui_lab.core.watch.model.unchanged_rng import unchanged_rng
 from tui_lab.util.errors import ConfigError
 
 ROWS = 4

@@ -9,7 +9,7 @@ from torch import nn
 
 from tui_lab.core.doctor.program.once import once_per_target
 from tui_lab.core.doctor.program.target import Target
-from tui_lab.core.watch.model_search import parameters_of
+from tui_lab.core.watch.model.model_search import parameters_of
 
 
 @once_per_target

@@ -9,7 +9,7 @@ from torch.nn.parameter import is_lazy
 
 from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.doctor.program.update_state import UpdateState
-from tui_lab.core.watch.unchanged_rng import unchanged_rng
+from tui_lab.core.watch.model.unchanged_rng import unchanged_rng
 
 
 @contextmanager

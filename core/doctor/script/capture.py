@@ -23,7 +23,7 @@ from tui_lab.core.doctor.script.token_form import (
     with_layout,
 )
 from tui_lab.core.doctor.script.vocabularies import Vocabulary, script_vocabularies
-from tui_lab.core.watch.model_calls import is_sharded, unwrapped
+from tui_lab.core.watch.model.model_calls import is_sharded, unwrapped
 
 MAX_BATCHES = 16
 """Backward calls whose batches are kept."""

@@ -20,8 +20,8 @@ from tui_lab.core.doctor.loop.lines import shown_file, user_line
 from tui_lab.core.doctor.script.pretrained import PretrainedModels
 from tui_lab.core.user_code.missing_resource import missing_resource
 from tui_lab.core.user_code.user_files import is_own_code, is_user_code
-from tui_lab.core.watch import tried_script
-from tui_lab.core.watch.script_process import end_now, forget_own_modules
+from tui_lab.core.watch.process import tried_script
+from tui_lab.core.watch.process.script_process import end_now, forget_own_modules
 from tui_lab.util.json_lines import JsonLines
 
 if TYPE_CHECKING:

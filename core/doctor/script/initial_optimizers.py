@@ -13,8 +13,8 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.script.capture import Capture
-from tui_lab.core.watch.script_objects import instances_of
-from tui_lab.core.watch.updates_by_hand import ByHand
+from tui_lab.core.watch.optimizer.updates_by_hand import ByHand
+from tui_lab.core.watch.variables.script_objects import instances_of
 
 MAX_SCHEDULED = 4000
 """Updates of a schedule that are looked at."""

@@ -21,7 +21,7 @@ from tui_lab.core.doctor.script.divided_sums import n_counted, n_divided
 from tui_lab.core.doctor.script.splits import autocast_of, row_constants, splits_into_rows
 from tui_lab.core.doctor.script.tape import Inputs, Tape
 from tui_lab.core.doctor.script.token_form import Targets, TokenForm
-from tui_lab.core.watch.unchanged_rng import unchanged_rng
+from tui_lab.core.watch.model.unchanged_rng import unchanged_rng
 
 SAME_RATIO = 1e-4
 """Relative difference up to which two ratios of losses are equal."""

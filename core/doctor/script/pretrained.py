@@ -4,7 +4,7 @@ import sys
 import weakref
 from typing import Any
 
-from tui_lab.core.watch.script_process import when_imported
+from tui_lab.core.watch.process.script_process import when_imported
 
 MODULE = "transformers.modeling_utils"
 

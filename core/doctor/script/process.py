@@ -19,9 +19,9 @@ from tui_lab.core.doctor.diagnose import (
 )
 from tui_lab.core.doctor.findings import SO_FAR, Report, report_from_json
 from tui_lab.core.user_code.missing_resource import next_step
-from tui_lab.core.watch.recorded_script import recorded_script
-from tui_lab.core.watch.script_process import Target
-from tui_lab.core.watch.tried_script import tried_environment
+from tui_lab.core.watch.process.recorded_script import recorded_script
+from tui_lab.core.watch.process.script_process import Target
+from tui_lab.core.watch.process.tried_script import tried_environment
 from tui_lab.util.errors import ConfigError
 
 UPDATES = 50

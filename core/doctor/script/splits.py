@@ -13,7 +13,7 @@ from tui_lab.core.doctor.program.batch import n_rows
 from tui_lab.core.doctor.program.nested import at, mapped, tensors_of
 from tui_lab.core.doctor.script.capture import CapturedStep
 from tui_lab.core.doctor.script.tape import Tape
-from tui_lab.core.watch.unchanged_rng import unchanged_rng
+from tui_lab.core.watch.model.unchanged_rng import unchanged_rng
 
 SAME_DIRECTION = 0.99
 """Cosine above which a half's loss has the gradient of the batch's: 1 for any weights of rows, −1 where they swap."""

@@ -19,7 +19,7 @@ from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.doctor.script.capture import Capture, CapturedStep
 from tui_lab.core.doctor.script.initial_optimizers import for_trials, reset_optimizers
 from tui_lab.core.doctor.script.parts import ScriptParts, parts_of, replayable
-from tui_lab.core.watch.model_search import parameters_of
+from tui_lab.core.watch.model.model_search import parameters_of
 
 MAX_COURSES = 3
 """Lines of backward() whose losses are shown."""

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from tui_lab.core.doctor.findings import NotJudged
 from tui_lab.core.doctor.program.ids_place import DECODER_IDS, makes_decoder_ids
 from tui_lab.core.doctor.program.nested import Key, Path, at, mapped, tensors_in, with_value
-from tui_lab.core.watch.model_search import NOT_X, X_NAMES, Y_NAMES
+from tui_lab.core.watch.model.model_search import NOT_X, X_NAMES, Y_NAMES
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 DECODER_NAMES = (DECODER_IDS, "tgt", "trg", "tgt_in", "target_in", "tgt_input", "decoder_input", "dec_in")

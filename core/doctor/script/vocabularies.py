@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tui_lab.core.watch.find_tokenizer import library_tokenizers
-from tui_lab.core.watch.script_config import user_namespaces
-from tui_lab.core.watch.script_objects import objects_in
+from tui_lab.core.watch.tokenizer.find_tokenizer import library_tokenizers
+from tui_lab.core.watch.variables.script_config import user_namespaces
+from tui_lab.core.watch.variables.script_objects import objects_in
 
 OTHER_ROLES = ("eos_token_id", "bos_token_id", "sep_token_id", "cls_token_id")
 """Of an id that a tokenizer of transformers may name as its padding, too. That of unknown tokens ends no row."""

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tui_lab.core.watch.hooks import TorchHooks
-from tui_lab.core.watch.model_search import candidates
+from tui_lab.core.watch.model.model_search import candidates
 from tui_lab.core.watch.ranks.agreement import Follower
 from tui_lab.core.watch.ranks.group import shared_store
-from tui_lab.core.watch.steering import Steering
+from tui_lab.core.watch.steering.steering import Steering
 
 
 class FollowingRank:

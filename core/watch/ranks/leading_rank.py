@@ -5,10 +5,10 @@ from collections import deque
 import torch.distributed
 
 from tui_lab.core import commands as cmd
-from tui_lab.core.watch.changes import ResolvedChange, ScriptChanges
 from tui_lab.core.watch.ranks.agreement import Change, Leader
 from tui_lab.core.watch.ranks.group import shared_store
 from tui_lab.core.watch.recorder import Recorder
+from tui_lab.core.watch.steering.changes import ResolvedChange, ScriptChanges
 from tui_lab.util.errors import ConfigError
 
 NOT_FOLLOWED = (

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tui_lab.core.watch import tried_script
-from tui_lab.core.watch.script_process import forget_own_modules
+from tui_lab.core.watch.process import tried_script
+from tui_lab.core.watch.process.script_process import forget_own_modules
 from tui_lab.util.json_lines import JsonLines
 
 if TYPE_CHECKING:

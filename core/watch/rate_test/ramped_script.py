@@ -9,10 +9,10 @@ from tui_lab.core.config.script import BY_HAND, ScriptConfig
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.training.range_points import RateRange
 from tui_lab.core.watch.event_writer import Job
+from tui_lab.core.watch.process.script_process import end_now
 from tui_lab.core.watch.rate_test.rate_ramp import RateRamp
 from tui_lab.core.watch.recorder import Recorder
 from tui_lab.core.watch.run_log import RunLog
-from tui_lab.core.watch.script_process import end_now
 from tui_lab.util.json_lines import JsonLines
 
 NO_OPTIMIZER = "it changes its weights without a torch optimizer, so its learning rate cannot be set from outside"

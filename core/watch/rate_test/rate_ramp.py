@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from tui_lab.core.training.range_points import RateRange, rates_between
-from tui_lab.core.watch.optimizers import nominal_rate
-from tui_lab.core.watch.steering import Steering
+from tui_lab.core.watch.optimizer.optimizers import nominal_rate
+from tui_lab.core.watch.steering.steering import Steering
 from tui_lab.util.errors import ConfigError
 
 NOT_SET = "its learning rate cannot be set: a hook failed"

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tui_lab.core.training.range_points import RangePoints, RatePoint, RateRange
-from tui_lab.core.watch.recorded_script import ScriptToRun
-from tui_lab.core.watch.tried_script import tried_environment
+from tui_lab.core.watch.process.recorded_script import ScriptToRun
+from tui_lab.core.watch.process.tried_script import tried_environment
 from tui_lab.util.child import kill_group
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.json_lines import lines_of

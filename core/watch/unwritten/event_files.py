@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from tui_lab.core.watch.script_process import when_imported
+from tui_lab.core.watch.process.script_process import when_imported
 
 WRITERS = ("tensorboard.summary.writer.event_file_writer", "tensorboardX.event_file_writer")
 """Modules whose EventFileWriter creates a file as soon as it is made; torch's SummaryWriter uses the first."""

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from tui_lab.core.watch.script_process import when_imported
+from tui_lab.core.watch.process.script_process import when_imported
 from tui_lab.core.watch.unwritten.event_files import redirect_event_files
 from tui_lab.core.watch.unwritten.redirected_files import RedirectedFiles
 

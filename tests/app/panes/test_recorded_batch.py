@@ -23,7 +23,7 @@ from tui_lab.app.panes.recorded_batch import (
     returned_rows,
 )
 from tui_lab.core import events as ev
-from tui_lab.core.watch.recorded_batch import RecordedBatch, write_batch
+from tui_lab.core.watch.batch.recorded_batch import RecordedBatch, write_batch
 from tui_lab.data.dataset import IGNORED
 
 

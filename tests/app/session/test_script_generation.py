@@ -12,7 +12,7 @@ from tui_lab.app.session.script_generation import LONGEST_PROMPT, PATIENCE_SECON
 from tui_lab.app.session.state import Phase
 from tui_lab.core import commands as cmd
 from tui_lab.core.inference.sampling import Generated
-from tui_lab.core.watch import answers
+from tui_lab.core.watch.answers import answer_files as answers
 
 
 def token(number: int) -> Generated:

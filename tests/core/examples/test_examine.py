@@ -14,7 +14,7 @@ from tui_lab.core.examples.selection import select, target_stride
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.summary import summarize
 from tui_lab.core.training.task_factory import build_task
-from tui_lab.core.watch.recorded_batch import RecordedBatch, write_batch
+from tui_lab.core.watch.batch.recorded_batch import RecordedBatch, write_batch
 from tui_lab.data.tasks.reverse import reverse_task
 from tui_lab.data.tasks.text import TextWindows
 from tui_lab.util.errors import LabError

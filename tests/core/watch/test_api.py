@@ -16,7 +16,7 @@ from tui_lab.core.runs.folder import Run
 from tui_lab.core.watch.api import WatchedRun
 from tui_lab.core.watch.ranks.following_rank import FollowingRank
 from tui_lab.core.watch.recording import Recording
-from tui_lab.core.watch.steering import StopRequested
+from tui_lab.core.watch.steering.steering import StopRequested
 from tui_lab.data.tokenizers import TableTokenizer
 from tui_lab.util.errors import ConfigError
 

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 import tui_lab
 from tui_lab.core.runs.folder import Run
-from tui_lab.core.watch.class_names import class_names
-from tui_lab.core.watch.recorded_batch import RecordedBatch, read_batch
+from tui_lab.core.watch.batch.recorded_batch import RecordedBatch, read_batch
+from tui_lab.core.watch.model.class_names import class_names
 from tui_lab.data.dataset import IGNORED
 from tui_lab.data.tokenizers import Tokenizer
 

@@ -22,7 +22,7 @@ from tui_lab.core.runs.folder import Run
 from tui_lab.core.watch.api import WatchedRun
 from tui_lab.core.watch.code_run import CodeRun
 from tui_lab.core.watch.recording import Recording
-from tui_lab.core.watch.steering import StopRequested
+from tui_lab.core.watch.steering.steering import StopRequested
 from tui_lab.util.errors import RunError
 
 LR = 0.125
@@ -52,7 +52,7 @@ def end_cell(monkeypatch: pytest.MonkeyPatch, history: list[str]) -> Callable[[B
     )
     history_manager = SimpleNamespace(input_hist_raw=history)
     ipython = SimpleNamespace(get_ipython=lambda: SimpleNamespace(events=events, history_manager=history_manager))
-    monkeypatch.setattr("tui_lab.core.watch.code_recorder._main_file", lambda: None)
+    monkeypatch.setattr("tui_lab.core.watch.code.code_recorder._main_file", lambda: None)
     monkeypatch.setitem(sys.modules, "IPython", ipython)
 
     def end(error: BaseException | None) -> None:

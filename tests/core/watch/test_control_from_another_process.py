@@ -15,10 +15,10 @@ from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs import control
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.lock import in_use
-from tui_lab.core.watch import script_recording
+from tui_lab.core.watch.process import script_recording
+from tui_lab.core.watch.process.script_recording import ScriptRecording
 from tui_lab.core.watch.recording import Recording
-from tui_lab.core.watch.script_recording import ScriptRecording
-from tui_lab.core.watch.steering import StopRequested
+from tui_lab.core.watch.steering.steering import StopRequested
 from tui_lab.data.tokenizers import IdTokenizer
 from tui_lab.util.child import child_environment
 from tui_lab.util.errors import RunError

@@ -25,11 +25,12 @@ from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config.script import ScriptConfig, live_keys
 from tui_lab.core.config.script import values_of as script_values
-from tui_lab.core.watch import batches, checkpoints
-from tui_lab.core.watch.recorded_batch import RecordedBatch, read_batch
+from tui_lab.core.watch import checkpoints
+from tui_lab.core.watch.batch import batches
+from tui_lab.core.watch.batch.recorded_batch import RecordedBatch, read_batch
 from tui_lab.core.watch.recorder import MANY_SKIPPED
 from tui_lab.core.watch.recording import Recording
-from tui_lab.core.watch.steering import StopRequested
+from tui_lab.core.watch.steering.steering import StopRequested
 from tui_lab.core.watch.watched_script import Given
 
 

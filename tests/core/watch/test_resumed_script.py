@@ -12,7 +12,7 @@ import tui_lab
 from tests.core.watch.loops import TinyModel, batch
 from tui_lab.core import events as ev
 from tui_lab.core.runs.folder import Run
-from tui_lab.core.watch.optimizers import steps_before
+from tui_lab.core.watch.optimizer.optimizers import steps_before
 from tui_lab.core.watch.recording import Recording
 from tui_lab.runs.listing import run_details
 

@@ -12,7 +12,7 @@ from tests.core.watch.loops import T, V, batch
 from tests.core.watch.test_recorder import events_of, recorded_batch, recording
 from tui_lab.core import events as ev
 from tui_lab.core.config.script import ScriptConfig
-from tui_lab.core.watch.target_places import continues_along_first
+from tui_lab.core.watch.batch.target_places import continues_along_first
 
 
 class LogProbabilities(nn.Module):

@@ -21,7 +21,7 @@ from tui_lab.app.token_text import class_tokenizer
 from tui_lab.app.widgets.histogram_bar import LEVELS
 from tui_lab.app.widgets.static_text import update_text
 from tui_lab.core.config.script import is_imported
-from tui_lab.core.watch.recorded_batch import Ids, RecordedBatch, RowHistory, read_batch
+from tui_lab.core.watch.batch.recorded_batch import Ids, RecordedBatch, RowHistory, read_batch
 from tui_lab.data.dataset import IGNORED
 from tui_lab.data.tokenizers import Tokenizer
 from tui_lab.util.escape import printable

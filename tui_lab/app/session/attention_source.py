@@ -12,9 +12,9 @@ from tui_lab.app.session.inspector import Inspector
 from tui_lab.app.session.script_answers import SECONDS_BETWEEN_REQUESTS, ScriptAnswers
 from tui_lab.core import commands as cmd
 from tui_lab.core.inference.attention import AttentionMaps
-from tui_lab.core.watch import answers
-from tui_lab.core.watch.inside_answers import InsideAnswer
-from tui_lab.core.watch.recorded_batch import RecordedBatch, read_batch
+from tui_lab.core.watch.answers import answer_files as answers
+from tui_lab.core.watch.answers.inside_answers import InsideAnswer
+from tui_lab.core.watch.batch.recorded_batch import RecordedBatch, read_batch
 from tui_lab.data.loader import Batch
 from tui_lab.runs.names import row_name
 

@@ -10,7 +10,7 @@ from tui_lab.app.session.inspector import Inspector
 from tui_lab.app.session.script_answers import SECONDS_BETWEEN_REQUESTS, ScriptAnswers
 from tui_lab.core import commands as cmd
 from tui_lab.core.inside.results import Measured
-from tui_lab.core.watch.inside_answers import InsideAnswer, read_inside
+from tui_lab.core.watch.answers.inside_answers import InsideAnswer, read_inside
 
 if TYPE_CHECKING:
     from tui_lab.core.user_code.external_model import Model

@@ -18,8 +18,8 @@ from tui_lab.app.session.buffer import Buffer
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import ScriptConfig
+from tui_lab.core.watch.process.recorded_script import recorded_script
 from tui_lab.core.watch.rate_test.script_range_test import ScriptRangeTest
-from tui_lab.core.watch.recorded_script import recorded_script
 from tui_lab.util.child import ONE_THREAD, child_environment, python_module
 from tui_lab.util.errors import ConfigError, LabError
 

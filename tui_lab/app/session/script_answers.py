@@ -8,7 +8,7 @@ from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 from tui_lab.core import commands as cmd
-from tui_lab.core.watch import answers
+from tui_lab.core.watch.answers import answer_files as answers
 
 T = TypeVar("T")
 POLL_SECONDS = 0.1

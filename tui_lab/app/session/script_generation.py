@@ -11,7 +11,7 @@ from tui_lab.app.session.generation_thread import Request
 from tui_lab.app.session.messages import GenerationFinished, GenerationMessage, GenerationStarted, TokenGenerated
 from tui_lab.app.session.state import Phase
 from tui_lab.core import commands as cmd
-from tui_lab.core.watch import answers
+from tui_lab.core.watch.answers import answer_files as answers
 
 POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 30.0

@@ -86,7 +86,7 @@ def watch(
     from tui_lab.core.nonfinite.record import TRACE_VARIABLE
     from tui_lab.core.runs import folder as runs
     from tui_lab.core.runs.code import CODE_VARIABLE
-    from tui_lab.core.watch.script_process import Target
+    from tui_lab.core.watch.process.script_process import Target
 
     script, arguments = _script_and_arguments(script_and_arguments or [], module)
     target = Target(script, tuple(arguments), is_module=module is not None)

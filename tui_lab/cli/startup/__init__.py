@@ -1,1 +1,1 @@
-"""A folder for PYTHONPATH; see tui_lab.core.watch.script_process."""
+"""A folder for PYTHONPATH; see tui_lab.core.watch.process.script_process."""

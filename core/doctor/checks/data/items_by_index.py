@@ -6,7 +6,7 @@ from typing import Any
 from tui_lab.core.doctor.checks.data.shared_items import item_digest
 from tui_lab.core.doctor.loop.observed import RepeatedItems
 from tui_lab.core.user_code.import_file import seed_everything
-from tui_lab.core.watch.unchanged_rng import unchanged_rng
+from tui_lab.core.watch.model.unchanged_rng import unchanged_rng
 
 MAX_ITEMS = 4
 

@@ -8,7 +8,7 @@ from tui_lab.core.doctor.findings import Finding, NotJudged
 from tui_lab.core.doctor.loop.loss_graph import is_detached
 from tui_lab.core.doctor.loop.reading import detached_backwards, named_at
 from tui_lab.core.doctor.program.target import Target
-from tui_lab.core.watch.model_search import parameters_of
+from tui_lab.core.watch.model.model_search import parameters_of
 
 
 @dataclass(frozen=True)

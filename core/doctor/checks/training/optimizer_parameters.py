@@ -9,8 +9,8 @@ from tui_lab.core.doctor.loop.reading import OTHER_RULE, and_others, some, why_n
 from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.program.modules_beside import names_needing_no_optimizer
 from tui_lab.core.doctor.program.target import Target
-from tui_lab.core.watch.model_search import parameters_of
-from tui_lab.core.watch.script_objects import instances_of
+from tui_lab.core.watch.model.model_search import parameters_of
+from tui_lab.core.watch.variables.script_objects import instances_of
 
 
 def check(target: Target) -> Iterator[Finding]:

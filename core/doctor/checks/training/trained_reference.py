@@ -16,7 +16,7 @@ from tui_lab.core.doctor.measures.loss_forms import Reading
 from tui_lab.core.doctor.program.modules_beside import is_copy
 from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.doctor.program.tokens import logits_in
-from tui_lab.core.watch.model_search import parameters_of
+from tui_lab.core.watch.model.model_search import parameters_of
 
 MAX_ERROR = 0.02
 """Relative difference of the two models' weights of targets: 0 in exact arithmetic, 0.005 in bfloat16."""

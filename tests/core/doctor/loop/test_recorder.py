@@ -13,7 +13,7 @@ from tests.core.watch.loops import LOOPS, STEPS, TinyModel, Trained, V, batch, s
 from tui_lab.core.doctor.loop.call_capture import CallCapture
 from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
 from tui_lab.core.doctor.loop.recorder import LoopRecorder
-from tui_lab.core.watch.steering import StopRequested
+from tui_lab.core.watch.steering.steering import StopRequested
 
 
 def recorded(loop: Callable[[], object]) -> LoopRecord:

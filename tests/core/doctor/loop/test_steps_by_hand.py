@@ -14,7 +14,7 @@ from tests.core.watch.loops import STEPS, V, batch, start
 from tui_lab.core.doctor.loop.reading import why_not_repeatable
 from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.loop.recorder import LoopRecorder
-from tui_lab.core.watch.updates_by_hand import MAX_IDLE
+from tui_lab.core.watch.optimizer.updates_by_hand import MAX_IDLE
 
 LR = 0.1
 Loop = Callable[[], object]

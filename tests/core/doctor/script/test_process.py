@@ -6,7 +6,7 @@ import pytest
 
 from tui_lab.core.config.script import ScriptConfig, ScriptTrainConfig
 from tui_lab.core.doctor.script.process import examine_run
-from tui_lab.core.watch.recorded_script import target_of
+from tui_lab.core.watch.process.recorded_script import target_of
 from tui_lab.util.errors import ConfigError
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tui_lab.core.doctor.findings import Report
 from tui_lab.core.doctor.script.process import MAX_UPDATES, UPDATES, Limits, examine_script
-from tui_lab.core.watch.script_process import Target
+from tui_lab.core.watch.process.script_process import Target
 
 SCRIPT = """
 import time, torch

@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from tui_lab.core.training.range_points import RateRange, rates_between
+from tui_lab.core.watch.process.recorded_script import ScriptToRun
+from tui_lab.core.watch.process.script_process import Target
 from tui_lab.core.watch.rate_test.script_range_test import ScriptRangeTest
-from tui_lab.core.watch.recorded_script import ScriptToRun
-from tui_lab.core.watch.script_process import Target
 from tui_lab.util.errors import ConfigError
 
 N = 12

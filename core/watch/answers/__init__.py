@@ -1,0 +1,1 @@
+"""Answers with a script's model: generated text, attention maps, and looks inside."""

@@ -1,0 +1,1 @@
+"""A script's source code: which of it is recorded, and what is read from it."""

@@ -1,0 +1,1 @@
+"""The optimizers of a script, and updates that it makes without one."""

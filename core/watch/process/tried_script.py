@@ -1,0 +1,49 @@
+"""The process of a script that is only tried out: by the doctor, or with other learning rates.
+
+It has seeded generators, changes no existing file of the user, and is no run of the user's project.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from tui_lab.core.watch.process import script_process
+from tui_lab.core.watch.process.script_process import at_end, environment, when_imported
+from tui_lab.core.watch.process.seeding import seed_generators
+from tui_lab.core.watch.unwritten.unwritten_files import UnwrittenFiles
+from tui_lab.util.json_lines import JsonLines
+
+
+def files_beside(lines: JsonLines) -> UnwrittenFiles:
+    """Return what keeps the user's files; copies are beside the file of the lines."""
+    return UnwrittenFiles(os.path.join(os.path.dirname(lines.path), "copies"))
+
+
+def tried_environment(settings: dict[str, Any], begin: str) -> dict[str, str]:
+    """Return the environment for the process. settings, begin: as in `script_process.environment`."""
+    variables = environment(settings, begin)
+    # A set of strings has the order of their hashes, so that a vocabulary made from one would differ in every run.
+    variables.setdefault("PYTHONHASHSEED", "0")
+    variables.setdefault("WANDB_MODE", "disabled")
+    return variables
+
+
+def prepare(
+    files: UnwrittenFiles, seed: int, begin: Callable[[], None], end: Callable[[BaseException | None], None]
+) -> None:
+    """Prepare this process, which is going to run the script.
+
+    begin: called when the script has imported torch. end: called at its end, with the exception that ended it. Neither
+    is called in a forked process.
+    """
+    pid = os.getpid()
+
+    def begin_here() -> None:
+        if os.getpid() == pid:
+            begin()
+
+    script_process.is_examined = True
+    seed_generators(seed)
+    files.install()
+    when_imported("torch", begin_here)
+    at_end(end)

@@ -1,0 +1,1 @@
+"""What the keyboard changes in a script while it trains."""

@@ -1,0 +1,1 @@
+"""Finds the tokenizer of a script and reads its tokens."""
