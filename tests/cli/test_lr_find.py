@@ -4,12 +4,17 @@ import json
 import math
 import os
 import subprocess
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from rich.live import Live
 
 from tests.command_line import CliError, RunCli
 from tests.core.tiny import tiny
+from tui_lab.app.rate_text import RangeCurve, progress_line, waiting_line
+from tui_lab.cli.lr_find_progress import ChartProgress
 from tui_lab.core.config import settings
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs import folder as runs
@@ -118,3 +123,19 @@ def test_terminated_command_ends_the_script(tmp_path: Path) -> None:
     process.wait()
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text("utf-8")), 0)
+
+
+def test_terminal_shows_that_a_test_has_no_point_yet_and_keeps_the_chart_of_the_one_before() -> None:
+    screen = StringIO()
+    terminal = Console(file=screen, force_terminal=True, color_system=None, width=80, height=24)
+    curve = RangeCurve(0, 1e-3, 1e-1, [1e-3, 1e-2], [3.0, 2.0])
+    with Live(console=terminal, auto_refresh=False) as live:
+        chart = ChartProgress(live, 2)
+        chart.begin([])
+        assert waiting_line(0) in screen.getvalue()
+        chart.add([curve])
+        chart.draw()
+        assert progress_line(curve, 2) in screen.getvalue()
+        screen.seek(screen.truncate(0))
+        chart.begin([curve])
+        assert waiting_line(0) in screen.getvalue() and "learning rate" in screen.getvalue()

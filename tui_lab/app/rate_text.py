@@ -9,7 +9,7 @@ import numpy as np
 
 from tui_lab.app.widgets.plot import Curve, Dot, Drawing
 from tui_lab.core.training.lr_suggestion import RULES, is_noisy, lowest, smooth, suggestions
-from tui_lab.runs.numbers import short_number, without_zeros
+from tui_lab.runs.numbers import short_number, span, without_zeros
 
 RAW, SMOOTHED, EARLIER, CHOSEN = "bright_black", "cyan", "blue", "green"
 """Styles: of the losses of batches, their mean, the tests with other seeds, and the suggestion."""
@@ -123,12 +123,18 @@ def _ceiling(curves: Sequence[RangeCurve]) -> float:
     return max(starts) + ROOM_ABOVE * (max(starts) - min(lows)) if starts else math.inf
 
 
+def waiting_line(seconds: float) -> str:
+    """Return what is said before the first point. A script may import, download and tokenize for a minute before."""
+    return f"waiting for the first updates: {span(seconds)}"
+
+
 def progress_line(curve: RangeCurve, n_rates: int) -> str:
     """Return what is measured now."""
     done = len(curve.rates)
     if not done:
-        return f"0/{n_rates}"
-    return f"{done}/{n_rates}  learning rate {rate_number(curve.rates[-1])}  loss {short_number(curve.smoothed[-1])}"
+        return f"update 0 of {n_rates}"
+    rate = rate_number(curve.rates[-1])
+    return f"update {done} of {n_rates}  learning rate {rate}  loss {short_number(curve.smoothed[-1])}"
 
 
 def result_rows(curves: Sequence[RangeCurve], suggestions: Sequence[Suggested]) -> list[tuple[str, str, str, str]]:

@@ -1,12 +1,11 @@
 """`tui-lab lr-find`: a learning-rate range test, drawn while it runs."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -18,29 +17,18 @@ from tui_lab.app.rate_text import (
     Suggested,
     are_equal,
     are_noisy,
-    drawing_of,
     limits,
     loss_line,
-    progress_line,
     rate_number,
     result_rows,
     suggested,
 )
-from tui_lab.app.widgets.plot import Plot
-from tui_lab.app.widgets.plot_text import plot_text
+from tui_lab.cli.lr_find_progress import JsonProgress, Progress, shown_progress
 from tui_lab.cli.lr_find_subjects import Subject
 from tui_lab.cli.output import console, say, write, write_json
 from tui_lab.cli.signals import interrupt_on_signals
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.exit_codes import DONE, NOT_MET
-
-MOST_LINES = 18
-LINES_BELOW = 10
-"""Of a terminal, for the result."""
-REFRESHES_PER_SECOND = 8
-LINES_PER_TEST = 10
-OnPoint = Callable[[list[RangeCurve]], None]
-"""Called with the tests so far after each update; the last one is under way."""
 
 
 def find(subject: Subject, n_rates: int, n_seeds: int, save: Path | None, *, as_json: bool, quiet: bool) -> int:
@@ -50,12 +38,12 @@ def find(subject: Subject, n_rates: int, n_seeds: int, save: Path | None, *, as_
     subject.prepare(silent=as_json or quiet)
     with interrupt_on_signals():  # So that the process of a script ends with this one.
         if as_json:
-            curves = _test(subject, n_seeds, _write_point)
+            curves = _test(subject, n_seeds, JsonProgress())
         elif quiet:
-            curves = _test(subject, n_seeds, lambda curves: None)
+            curves = _test(subject, n_seeds, Progress())
         else:
-            with _shown(n_rates) as on_point:
-                curves = _test(subject, n_seeds, on_point)
+            with shown_progress(n_rates) as progress:
+                curves = _test(subject, n_seeds, progress)
     suggestions = suggested(curves)
     if save is not None and suggestions:
         subject.save(save, suggestions[0].lr)
@@ -66,64 +54,22 @@ def find(subject: Subject, n_rates: int, n_seeds: int, save: Path | None, *, as_
     return DONE if suggestions else NOT_MET
 
 
-def _test(subject: Subject, n_seeds: int, on_point: OnPoint) -> list[RangeCurve]:
+def _test(subject: Subject, n_seeds: int, progress: Progress) -> list[RangeCurve]:
     """Run the tests, one for each seed."""
     curves: list[RangeCurve] = []
     for seed in range(subject.first_seed, subject.first_seed + n_seeds):
         test = subject.test(seed)
+        progress.begin(curves)
         with closing(test.run()) as points:
             point = next(points, None)
             curve = RangeCurve(seed, test.low or 0.0, test.high or 0.0)
             curves.append(curve)
             while point is not None:
                 curve.add(point.lr, point.loss)
-                on_point(curves)
+                progress.add(curves)
                 point = next(points, None)
         curve.diverged = test.diverged
     return curves
-
-
-@contextmanager
-def _shown(n_rates: int) -> Iterator[OnPoint]:
-    """Draw the chart on stderr if it is a terminal; print some of the points elsewhere."""
-    terminal = Console(stderr=True)
-    if not terminal.is_terminal:
-        yield lambda curves: _say_point(curves, n_rates)
-        return
-    with Live(console=terminal, auto_refresh=False) as live:
-        drawn_at = 0.0
-        latest: list[RangeCurve] = []
-
-        def draw(curves: list[RangeCurve]) -> None:
-            nonlocal drawn_at, latest
-            latest = curves
-            if terminal.get_time() - drawn_at >= 1 / REFRESHES_PER_SECOND:
-                drawn_at = terminal.get_time()
-                live.update(chart(curves, n_rates, terminal), refresh=True)
-
-        yield draw
-        if latest:
-            live.update(chart(latest, n_rates, terminal), refresh=True)
-
-
-def chart(curves: list[RangeCurve], n_rates: int, terminal: Console) -> Group:
-    """Return the chart of the tests so far, with the suggestion so far."""
-    suggestions = suggested(curves)
-    height = max(6, min(MOST_LINES, terminal.height - LINES_BELOW))
-    drawing = drawing_of(curves, suggestions[0].lr if suggestions else None)
-    plot = Plot(drawing, terminal.width - 1, height, None, use_braille=terminal.encoding.startswith("utf"))
-    return Group(plot_text(plot), Text(progress_line(curves[-1], n_rates), no_wrap=True))
-
-
-def _say_point(curves: list[RangeCurve], n_rates: int) -> None:
-    done = len(curves[-1].rates)
-    if done % max(1, n_rates // LINES_PER_TEST) == 0:
-        say(progress_line(curves[-1], n_rates))
-
-
-def _write_point(curves: list[RangeCurve]) -> None:
-    curve = curves[-1]
-    write_json({"event": "rate", "seed": curve.seed, "lr": curve.rates[-1], "loss": curve.losses[-1]})
 
 
 def result_json(subject: Subject, curves: list[RangeCurve], suggestions: list[Suggested]) -> dict[str, Any]:

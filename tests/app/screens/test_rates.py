@@ -9,6 +9,7 @@ import pytest
 from tests.app.fake import Lab, lab
 from tests.app.script import script_lab
 from tests.core.tiny import tiny
+from tui_lab.app.rate_text import progress_line, waiting_line
 from tui_lab.app.screens.rates import RateScreen
 from tui_lab.app.session import rate_search
 from tui_lab.app.session.rate_search import ChildRateSearch, Ended, Measured, RateMessage, ScriptRateSearch
@@ -92,6 +93,22 @@ async def test_cursor_keys_choose_another_rate_and_n_repeats_with_the_next_seed(
         await it.press("escape")
         assert it.screen.is_current
         assert not [command for command in it.source.sent if isinstance(command, cmd.Set)]
+
+
+async def test_time_before_the_first_update_is_shown_until_it_comes() -> None:
+    now = 0.0
+    search = FakeSearch()
+    async with lab() as it:
+        screen = RateScreen("adamw", "the script's first steps", search, "", clock=lambda: now)
+        await it.pilot.app.push_screen(screen)
+        now = 75.0
+        screen.tick()
+        await it.pilot.pause()
+        assert waiting_line(75) in it.painted()
+        search.items = [Measured(0, rate, 1.0) for rate in RATES[:3]]
+        screen.tick()
+        await it.pilot.pause()
+        assert progress_line(screen.curves[-1], 100) in it.painted()
 
 
 @pytest.mark.parametrize("role", ["training", "replay"])

@@ -1,5 +1,8 @@
 """The learning-rate range test: drawn while it runs; Enter takes the suggested rate, or the one under the cursor."""
 
+import time
+from collections.abc import Callable
+
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -22,6 +25,7 @@ from tui_lab.app.rate_text import (
     result_rows,
     rounded,
     suggested,
+    waiting_line,
 )
 from tui_lab.app.session.rate_search import Ended, Measured, RateSearch
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
@@ -49,7 +53,15 @@ class RateScreen(BaseScreen[float | None], ModalScreen[float | None]):
         Binding("escape,q", "back", "Back"),
     )
 
-    def __init__(self, optimizer: str, weights: str, search: RateSearch, effect: str, first_seed: int = 0) -> None:
+    def __init__(
+        self,
+        optimizer: str,
+        weights: str,
+        search: RateSearch,
+        effect: str,
+        first_seed: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """optimizer: its name. weights: from which a test starts. effect: what Enter does; empty: nothing."""
         super().__init__()
         self._optimizer = optimizer
@@ -57,6 +69,8 @@ class RateScreen(BaseScreen[float | None], ModalScreen[float | None]):
         self._search = search
         self._effect = effect
         self._seed = first_seed
+        self._clock = clock
+        self._started_at = 0.0
         self.curves: list[RangeCurve] = []
         self.ended: Ended | None = None
         self.moved_to: float | None = None
@@ -92,6 +106,7 @@ class RateScreen(BaseScreen[float | None], ModalScreen[float | None]):
 
     def _start(self) -> None:
         self.ended = None
+        self._started_at = self._clock()
         self._search.start(self._seed)
         self.curves.append(RangeCurve(self._seed, *default_range(self._optimizer)))
 
@@ -106,21 +121,27 @@ class RateScreen(BaseScreen[float | None], ModalScreen[float | None]):
                 self.curves[-1].diverged = message.diverged
         if messages:
             self.redraw()
+        elif self.ended is None and not self.curves[-1].rates:
+            self._show_result()
 
     def redraw(self) -> None:
         chart = self.query_one(KeyboardChart)
         drawing = drawing_of(self.curves, self.rate)
         chart.draw(drawing.curves, marks=drawing.marks, dots=drawing.dots, x_unit="lr", y_unit="loss", log_x=True)
-        update_text(self.query_one("#result", Static), self._result(), layout=True)
+        self._show_result()
         with_limits = self.app.size.height >= LEAST_HEIGHT_FOR_LIMITS and self.ended is not None
         about = limits(self._optimizer, self.curves) if with_limits else ""
         update_text(self.query_one("#limits", Static), Text(about), layout=True)
         self._show_keys()
 
+    def _show_result(self) -> None:
+        update_text(self.query_one("#result", Static), self._result(), layout=True)
+
     def _result(self) -> Text:
         if self.ended is None:
             line = progress_line(self.curves[-1], N_RATES)
-            return Text(f"seed {self._seed}  {line}" if self.curves[-1].rates else "starting …", "dim")
+            waiting = waiting_line(self._clock() - self._started_at)
+            return Text(f"seed {self._seed}  {line}" if self.curves[-1].rates else waiting, "dim")
         if self.ended.error:
             return Text(printable(self.ended.error), "bold")
         rows = result_rows(self.curves, suggested(self.curves))
