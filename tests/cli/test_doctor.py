@@ -119,7 +119,7 @@ def test_a_finding_beside_a_crash_is_exit_1() -> None:
         (["mine.py:Healthy", "--set", "optim.lr=1"], "has no settings"),
         (["revers"], "did you mean 'reverse'?"),
         (["mine"], "did you mean 'mine.py'?"),
-        (["mine.py", "--data=x"], "doctor SCRIPT.py -- "),
+        (["mine.py", "--data=x"], "doctor mine.py -- "),
         ([], "name a PRESET, CONFIG, RUN, SCRIPT.py or FILE.py:NAME"),
         (["reverse", "--set", 'faults=["no_maks"]'], "did you mean 'no_mask'?"),
     ],

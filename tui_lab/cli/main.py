@@ -32,6 +32,7 @@ from tui_lab.cli.commands import (
     watch,
 )
 from tui_lab.cli.output import say
+from tui_lab.cli.usage_hints import usage_hint
 from tui_lab.core.config.renamed import RenamedKeyWarning
 from tui_lab.core.kernels.process_tuning import reduce_gc
 from tui_lab.util.errors import ConfigError, DataError, RunError, TrainingError
@@ -158,17 +159,9 @@ def _print_usage_error(error: typer.TyperException) -> None:
     if context is not None:
         typer.echo(context.get_usage(), err=True)
     _print_error(error.format_message())
-    if hint := _doctor_hint(error, "" if context is None else context.info_name or ""):
+    command = "" if context is None else context.info_name or ""
+    if hint := usage_hint(command, sys.argv[2:], error):
         _print_error(hint)
-
-
-def _doctor_hint(error: typer.TyperException, command: str) -> str:
-    """Return what may have been meant by an option that `tui-lab doctor` does not have, or that lacks its value."""
-    if getattr(error, "option_name", "") == "--explain":
-        return "tui-lab doctor --explain list shows all codes and checks"
-    if command == "doctor" and type(error).__name__ == "NoSuchOption":
-        return "put the script's own arguments after --: tui-lab doctor SCRIPT.py -- ARGUMENTS"
-    return ""
 
 
 def _print_error(message: str) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from tui_lab.cli.usage_hints import is_script
 from tui_lab.cli.watch import check
 from tui_lab.core.watch.process.script_process import Target
 from tui_lab.util.errors import ConfigError
@@ -16,7 +17,7 @@ def script_of(command: str, source: str | None, arguments: Sequence[str], module
     if module is not None:
         words = arguments if source is None else (source, *arguments)
         target = Target(module, tuple(words), is_module=True)
-    elif source is not None and source.endswith((".py", ".pyw")):
+    elif source is not None and is_script(source):
         target = Target(source, tuple(arguments))
     elif arguments:
         raise ConfigError.of(

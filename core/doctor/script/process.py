@@ -144,8 +144,7 @@ def _problem(target: Target, limits: Limits, code: int | None, out: Path) -> Con
     if code != 0:
         ended = f"the script ended with exit code {code} before its first optimizer step"
         if code == ARGPARSE_ERROR:
-            shown = f"-m {target.script}" if target.is_module else target.script
-            ended += f"; its own arguments come after --: tui-lab doctor {shown} -- ARGUMENTS"
+            ended += f"; {target.arguments_hint('doctor')}"
         return ConfigError.of("user_code", ended, value=target.script)
     if no_steps["by_hand"]:
         by_hand = (

@@ -12,6 +12,7 @@ import contextlib
 import importlib.abc
 import importlib.machinery
 import os
+import shlex
 import sys
 import threading
 from collections.abc import Callable, Collection, Sequence
@@ -50,6 +51,11 @@ class Target:
     def command_line(self) -> list[str]:
         """Also with the options that this Python got, such as torchrun's -u."""
         return [sys.executable, *interpreter_options(sys.orig_argv), *self.python_arguments]
+
+    def arguments_hint(self, command: str) -> str:
+        """Return how `tui-lab COMMAND` passes arguments to the script."""
+        words = self.python_arguments[: -len(self.arguments) or None]
+        return f"put the script's own arguments after --: {shlex.join(['tui-lab', command, *words])} -- ARGUMENTS"
 
     @property
     def name(self) -> str:
