@@ -41,7 +41,8 @@ def limited(size: int, folder: Path, *arguments: str) -> "subprocess.CompletedPr
         capture_output=True,
         text=True,
         check=False,
-        env={**environment, "PYTHONPATH": str(Path(__file__).parents[2])},
+        # Python would keep compiled modules that were cut off.
+        env={**environment, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONDONTWRITEBYTECODE": "1"},
     )
 
 
@@ -141,7 +142,8 @@ def test_a_read_only_folder_can_be_read(tmp_path: Path, uninterrupted: Path) -> 
         assert mounted(tmp_path, READ_ONLY, *reads).returncode == 0
 
 
-def test_no_space_at_all_is_exit_2_before_training(run_cli: RunCli) -> None:
+def test_no_space_at_all_is_exit_2_before_training(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # Python would keep a module that was cut off.
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64, limits[1]))
     try:

@@ -13,7 +13,7 @@ import pytest
 from tests.command_line import RunCli
 from tests.process import TINY
 from tui_lab.bench.pseudo_terminal import Terminal
-from tui_lab.cli import signals
+from tui_lab.cli import show, signals
 from tui_lab.cli.signals import stop_on_signals
 
 # An epoch of the 125 rows of three digits out of five ends within every second step.
@@ -123,3 +123,14 @@ def test_a_hangup_that_is_ignored_stays_ignored() -> None:
     finally:
         signal.signal(signal.SIGHUP, before)
     assert not interruption.received
+
+
+def test_the_end_of_a_file_is_an_error_and_not_an_interruption(
+    run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def show_presets(as_json: bool) -> None:
+        raise EOFError("marshal data too short")
+
+    monkeypatch.setattr(show, "show_presets", show_presets)
+    with pytest.raises(EOFError, match="too short"):
+        run_cli("presets")

@@ -110,7 +110,7 @@ def main() -> None:
         sys.argv.append("list")  # typer has no options whose value may be left out.
     try:
         with completion.bash_words():
-            sys.exit(command()(prog_name="tui-lab", standalone_mode=False) or 0)
+            sys.exit(_run_command())
     except typer.TyperException as error:
         _print_usage_error(error)
         sys.exit(BAD_USAGE)
@@ -120,7 +120,7 @@ def main() -> None:
     except TrainingError as error:
         _print_error(str(error))
         sys.exit(FAILED)
-    except (KeyboardInterrupt, typer.Abort):
+    except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output is gone (`| head`); the interpreter must not flush to it at exit either.
@@ -129,6 +129,18 @@ def main() -> None:
     except OSError as error:
         _print_error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         sys.exit(BAD_USAGE)
+
+
+def _run_command() -> Any:
+    """Run the command that `sys.argv` names, and return its exit code.
+
+    Raises KeyboardInterrupt where typer says that the user has stopped it. typer says so after each EOFError, too, of
+    a damaged file as well: that error is raised.
+    """
+    try:
+        return command()(prog_name="tui-lab", standalone_mode=False) or 0
+    except typer.Abort as abort:
+        raise abort.__cause__ if isinstance(abort.__cause__, EOFError) else KeyboardInterrupt from None
 
 
 def _show_notices() -> None:
