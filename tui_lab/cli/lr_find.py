@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from tui_lab.cli.lr_find_progress import JsonProgress, Progress, shown_progress
 from tui_lab.cli.lr_find_subjects import Subject
 from tui_lab.cli.output import console, say, write, write_json
 from tui_lab.cli.signals import interrupt_on_signals
+from tui_lab.core.watch.rate_test.rated_group import groups_line
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.exit_codes import DONE, NOT_MET
 
@@ -80,6 +82,7 @@ def result_json(subject: Subject, curves: list[RangeCurve], suggestions: list[Su
         "weights": subject.weights,
         "optimizer": subject.optimizer,
         "script_lr": _low_and_high(subject.script_lrs),
+        "groups": [asdict(group) for group in subject.groups],
         "lr": suggestions[0].lr if suggestions else None,
         "rule": suggestions[0].rule if suggestions else None,
         "suggestions": {one.rule: {"lr": one.lr, "low": one.low, "high": one.high} for one in suggestions},
@@ -118,6 +121,8 @@ def _print(
         if are_noisy(curves):
             say(NOISE)
         return
+    if groups := groups_line(subject.groups):
+        write(groups)
     Console(stderr=True, highlight=False).print(limits(subject.optimizer, curves), markup=False)
     saved = f"saved {save}; train it with: tui-lab run {save}"
     write(subject.next_step(suggestions[0].lr) if save is None else saved)

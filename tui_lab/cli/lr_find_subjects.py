@@ -13,6 +13,7 @@ from tui_lab.core.runs import folder as runs
 from tui_lab.core.training.range_points import RangePoints, RateRange
 from tui_lab.core.watch.process.recorded_script import ScriptToRun, recorded_script
 from tui_lab.core.watch.process.script_process import Target
+from tui_lab.core.watch.rate_test.rated_group import RatedGroup
 from tui_lab.core.watch.rate_test.script_range_test import ScriptRangeTest
 from tui_lab.util.errors import ConfigError, LabError
 
@@ -35,6 +36,11 @@ class Subject(ABC):
     @property
     def script_lrs(self) -> Sequence[float]:
         """The rates that a script itself has in the steps of its tests."""
+        return ()
+
+    @property
+    def groups(self) -> Sequence[RatedGroup]:
+        """The parameter groups of a script's optimizers. The rates are those of the first one."""
         return ()
 
     @abstractmethod
@@ -76,6 +82,10 @@ class ScriptSubject(Subject):
     @property
     def script_lrs(self) -> Sequence[float]:
         return [rate for test in self._tests for rate in test.script_lrs]
+
+    @property
+    def groups(self) -> Sequence[RatedGroup]:
+        return self._tests[-1].groups if self._tests else ()
 
     def prepare(self, *, silent: bool) -> None:
         if not silent:

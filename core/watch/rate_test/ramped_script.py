@@ -2,6 +2,7 @@
 
 import math
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 from tui_lab.core import events as ev
@@ -21,12 +22,14 @@ NO_OPTIMIZER = "it changes its weights without a torch optimizer, so its learnin
 class RampedScript:
     """Writes lines for the parent process, and nothing of what a run folder would hold.
 
-    The lines: {"script": …} at the first step, {"step": …} for each, {"failed": …} where the rate cannot be set.
+    The lines: {"script": …} at the first step, {"step": …} for each, {"groups": …} with the parameter groups at the
+    first step and where another optimizer steps, {"failed": …} where the rate cannot be set.
     """
 
     def __init__(self, lines: JsonLines, rate_range: RateRange) -> None:
         self._lines = lines
         self._n_steps = 0
+        self._n_groups = 0
         self._log = RunLog(Run(Path(lines.path).parent), ScriptConfig(folder=os.getcwd()), self)
         self._recorder = Recorder(self._log, self._step_ended)
         self._ramp = RateRamp(rate_range, lambda: self._recorder.steps.n_complete - self._log.steps_before)
@@ -44,8 +47,15 @@ class RampedScript:
                 self._lines.write(script={"optimizer": optim.name, "low": rates[0], "high": rates[-1]})
             case ev.StepDone():
                 self._n_steps += 1
+                self._write_groups()
                 loss = item.loss if math.isfinite(item.loss) else None
                 self._lines.write(step={"lr": item.lr, "loss": loss, "script_lr": self._ramp.latest_own_rate})
+
+    def _write_groups(self) -> None:
+        """Write the parameter groups, if there are more than before."""
+        if self._n_groups < len(self._ramp.groups):
+            self._n_groups = len(self._ramp.groups)
+            self._lines.write(groups=[asdict(group) for group in self._ramp.groups])
 
     def _step_ended(self) -> None:
         self._recorder.close_step(wait=True)

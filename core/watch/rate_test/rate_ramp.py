@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from tui_lab.core.training.range_points import RateRange, rates_between
 from tui_lab.core.watch.optimizer.optimizers import nominal_rate
+from tui_lab.core.watch.rate_test.rated_group import RatedGroup
 from tui_lab.core.watch.steering.steering import Steering
 from tui_lab.util.errors import ConfigError
 
@@ -37,6 +38,10 @@ class RateRamp(Steering):
         """The rate that the script itself gave that group for the latest step."""
         self.problem = ""
         """Why the script has its own rates."""
+        self.groups: list[RatedGroup] = []
+        """Those that the rates are put into, of every optimizer that has stepped; the first one has the ratio 1."""
+        self._known: list[weakref.ref[Optimizer]] = []
+        """The optimizers of `groups`."""
 
     def before_step(self, optimizer: Optimizer) -> None:
         """Put the rate of this step into `optimizer`."""
@@ -47,6 +52,7 @@ class RateRamp(Steering):
             return
         if self._first is not None and self._first() is optimizer:
             self.latest_own_rate = float(optimizer.param_groups[0]["lr"])
+        self._add_groups(optimizer)
         rate = self.rates[min(self._n_steps_before(), len(self.rates) - 1)]
         for group in optimizer.param_groups:
             self._set(group, "lr", _like(group["lr"], rate * self._ratio(group)))
@@ -61,6 +67,23 @@ class RateRamp(Steering):
         self.rates = rates_between(low, high, self._range.n_rates)
         self._first = weakref.ref(optimizer)
         self._script_rate = nominal_rate(optimizer.param_groups[0])
+
+    def _add_groups(self, optimizer: Optimizer) -> None:
+        if any(known() is optimizer for known in self._known):
+            return
+        self._known.append(weakref.ref(optimizer))
+        for number, group in enumerate(optimizer.param_groups, 1):
+            name = group.get("name")
+            self.groups.append(
+                RatedGroup(
+                    optimizer=len(self._known),
+                    kind=type(optimizer).__name__,
+                    group=number,
+                    name=name if isinstance(name, str) else "",
+                    parameters=sum(parameter.numel() for parameter in group["params"]),
+                    ratio=self._ratio(group),
+                )
+            )
 
     def release(self) -> None:
         super().release()

@@ -10,6 +10,7 @@ from typing import Any
 from tui_lab.core.training.range_points import RangePoints, RatePoint, RateRange
 from tui_lab.core.watch.process.recorded_script import ScriptToRun
 from tui_lab.core.watch.process.tried_script import tried_environment
+from tui_lab.core.watch.rate_test.rated_group import RatedGroup
 from tui_lab.util.child import kill_group
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.json_lines import lines_of
@@ -33,6 +34,8 @@ class ScriptRangeTest(RangePoints):
         """Its class; empty before the first step."""
         self.script_lrs: list[float] = []
         """The rates that the script itself has in these steps."""
+        self.groups: tuple[RatedGroup, ...] = ()
+        """The parameter groups of its optimizers. The rates are those of the first one."""
         self._script = script
         self._rates = rates
         self._seed = seed
@@ -93,6 +96,8 @@ class ScriptRangeTest(RangePoints):
                     self.optimizer = optimizer
                     self.low = low
                     self.high = high
+                case {"groups": groups}:
+                    self.groups = tuple(RatedGroup(**group) for group in groups)
                 case {"failed": why}:
                     raise ConfigError.of("user_code", str(why), value=self._script.target.script)
                 case {"error": text}:

@@ -19,6 +19,7 @@ from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.watch.process.recorded_script import recorded_script
+from tui_lab.core.watch.rate_test.rated_group import RatedGroup
 from tui_lab.core.watch.rate_test.script_range_test import ScriptRangeTest
 from tui_lab.util.child import ONE_THREAD, child_environment, python_module
 from tui_lab.util.errors import ConfigError, LabError
@@ -37,10 +38,15 @@ class Measured:
 
 @dataclass(frozen=True)
 class Ended:
-    """The test is over. diverged: why before its highest rate. error: why there is no result."""
+    """The test is over.
+
+    diverged: why before its highest rate. error: why there is no result. groups: the parameter groups of a script's
+    optimizers, of which the first one has the rates.
+    """
 
     diverged: str = ""
     error: str = ""
+    groups: tuple[RatedGroup, ...] = ()
 
 
 RateMessage = Measured | Ended
@@ -167,7 +173,7 @@ def _test_script(test: ScriptRangeTest, seed: int, buffer: Buffer[RateMessage]) 
     except (LabError, OSError) as error:
         buffer.put(Ended(error=str(error)))
         return
-    buffer.put(Ended(diverged=test.diverged))
+    buffer.put(Ended(diverged=test.diverged, groups=test.groups))
 
 
 def _pass_on(line: str, buffer: Buffer[RateMessage]) -> Ended | None:

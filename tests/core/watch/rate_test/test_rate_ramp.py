@@ -6,6 +6,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from tui_lab.core.training.range_points import RateRange
 from tui_lab.core.watch.rate_test.rate_ramp import RateRamp
+from tui_lab.core.watch.rate_test.rated_group import RatedGroup, groups_line
 
 
 def weights(n: int = 1) -> list[torch.nn.Parameter]:
@@ -38,6 +39,14 @@ def test_groups_and_further_optimizers_keep_their_ratio_to_the_first_group() -> 
     loop = Loop(RateRange(3, 1e-4, 1e-2))
     for rate in (1e-4, 1e-3, 1e-2, 1e-2):
         assert loop.step(own, other) == pytest.approx([rate, 0.1 * rate, 5 * rate])
+    groups = loop.ramp.groups
+    assert [(group.optimizer, group.kind, group.group) for group in groups] == [
+        (1, "AdamW", 1),
+        (1, "AdamW", 2),
+        (2, "SGD", 1),
+    ]
+    assert [group.ratio for group in groups] == pytest.approx([1, 0.1, 5])
+    assert [group.parameters for group in groups] == [2, 2, 2]
     assert [group["lr"] for group in (*own.param_groups, *other.param_groups)] == [0.01, 0.001, 0.05]
 
 
@@ -76,3 +85,15 @@ def test_one_end_of_the_range_fits_to_the_other_of_the_optimizer(rate_range: Rat
     loop = Loop(rate_range)
     loop.step(torch.optim.Adam(weights(), lr=0.1))
     assert bool(loop.ramp.problem) is is_refused and bool(loop.ramp.rates) is not is_refused
+
+
+def test_line_of_groups_names_those_with_another_rate_and_no_more_than_a_few() -> None:
+    same = [RatedGroup(1, "AdamW", number, "", 2, 1.0) for number in (1, 2)]
+    assert groups_line(same) == "" == groups_line([])
+    encoder = RatedGroup(1, "AdamW", 3, "encoder", 2, 0.1)
+    line = groups_line([*same, encoder])
+    assert "group 1" in line and "group encoder × 0.1" in line and "group 2" not in line
+    line = groups_line([RatedGroup(1, "Muon", 1, "", 2, 1.0), RatedGroup(2, "AdamW", 1, "", 2, 0.05)])
+    assert "optimizer 1 (Muon)" in line and "optimizer 2 (AdamW) × 0.05" in line
+    layers = [RatedGroup(1, "AdamW", number, "", 2, 0.8**number) for number in range(1, 25)]
+    assert groups_line([same[0], *layers]).count("×") < 5

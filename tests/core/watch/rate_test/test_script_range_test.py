@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from tui_lab.core.training.range_points import RateRange, rates_between
 from tui_lab.core.watch.process.recorded_script import ScriptToRun
 from tui_lab.core.watch.process.script_process import Target
+from tui_lab.core.watch.rate_test.rated_group import RatedGroup
 from tui_lab.core.watch.rate_test.script_range_test import ScriptRangeTest
 from tui_lab.util.errors import ConfigError
 
@@ -64,6 +65,7 @@ def test_losses_are_those_of_a_plain_loop_and_no_file_is_written(
     rates = rates_between(1e-3, 1.0, N)
     assert [point.lr for point in points] == pytest.approx(rates)
     assert [test.start_loss, *(point.loss for point in points)] == pytest.approx(losses_of_plain_loop(rates), rel=1e-5)
+    assert test.groups == (RatedGroup(1, "SGD", 1, "", 15, 1.0),)
     assert test.optimizer == "SGD" and test.diverged == ""
     assert test.script_lrs == pytest.approx([0.5 * 0.9**step for step in range(N + 1)])
     assert [path.name for path in tmp_path.iterdir()] == ["train.py"]
