@@ -24,6 +24,7 @@ WARMUP = (
     "The test itself rises slowly, which is a warm-up for {optimizer}: use a warm-up, or start lower, if the first "
     "steps of the run jump."
 )
+FOR_THE_START = "for the weights at the start; later in a training it may be too high"
 SAME_CURVES = "all seeds gave the same curve: the script sets its own seed"
 NOISE = (
     "The losses of single batches scatter by more than half of what the loss falls, so a suggestion may be of their "
@@ -137,13 +138,30 @@ def progress_line(curve: RangeCurve, n_rates: int) -> str:
     return f"update {done} of {n_rates}  learning rate {rate}  loss {short_number(curve.smoothed[-1])}"
 
 
-def result_rows(curves: Sequence[RangeCurve], suggestions: Sequence[Suggested]) -> list[tuple[str, str, str, str]]:
+def result_rows(
+    curves: Sequence[RangeCurve], suggestions: Sequence[Suggested], *, with_sources: bool = True
+) -> list[tuple[str, str, str, str]]:
     """Return rule, rate, spread over several tests, and what the rule is, for each suggestion."""
     rows = []
     for one in suggestions:
         spread = f"{rate_number(one.low)} to {rate_number(one.high)}" if len(curves) > 1 else ""
-        rows.append((one.rule, rate_number(one.lr), spread, f"{RULES[one.rule].about} ({RULES[one.rule].source})"))
+        source = f" ({RULES[one.rule].source})" if with_sources else ""
+        rows.append((one.rule, rate_number(one.lr), spread, f"{RULES[one.rule].about}{source}"))
     return rows
+
+
+def result_lines(curves: Sequence[RangeCurve], suggestions: Sequence[Suggested], width: int) -> list[str]:
+    """Return a line for each suggestion, of at most `width` columns if they are enough without the sources."""
+    lines = _aligned(result_rows(curves, suggestions))
+    if max(map(len, lines), default=0) > width:
+        lines = _aligned(result_rows(curves, suggestions, with_sources=False))
+    return lines
+
+
+def _aligned(rows: Sequence[tuple[str, str, str, str]]) -> list[str]:
+    widths = [max((len(row[i]) for row in rows), default=0) for i in range(4)]
+    cells = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width] for row in rows]
+    return ["  ".join(row).rstrip() for row in cells]
 
 
 def loss_line(curve: RangeCurve) -> str:

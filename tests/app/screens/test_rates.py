@@ -9,14 +9,16 @@ import pytest
 from tests.app.fake import Lab, lab
 from tests.app.script import script_lab
 from tests.core.tiny import tiny
-from tui_lab.app.rate_text import progress_line, waiting_line
+from tui_lab.app.rate_text import FOR_THE_START, loss_line, progress_line, waiting_line
 from tui_lab.app.screens.rates import RateScreen
 from tui_lab.app.session import rate_search
+from tui_lab.app.session.messages import Waiting
 from tui_lab.app.session.rate_search import ChildRateSearch, Ended, Measured, RateMessage, ScriptRateSearch
 from tui_lab.app.session.source import Role
 from tui_lab.core import commands as cmd
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.training.range_points import rates_between
+from tui_lab.core.watch.rate_test.rated_group import RatedGroup, groups_line
 
 RATES = rates_between(1e-6, 1.0, 100)
 
@@ -109,6 +111,39 @@ async def test_time_before_the_first_update_is_shown_until_it_comes() -> None:
         screen.tick()
         await it.pilot.pause()
         assert progress_line(screen.curves[-1], 100) in it.painted()
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 50)])
+async def test_result_of_a_script_names_the_group_and_the_weights_in_full(size: tuple[int, int]) -> None:
+    search = FakeSearch()
+    groups = (RatedGroup(1, "AdamW", 1, "", 2, 1.0), RatedGroup(1, "AdamW", 2, "", 2, 10.0))
+    async with lab(size=size) as it:
+        screen = RateScreen("", "the script's first steps", search, "")
+        await it.pilot.app.push_screen(screen)
+        search.items = [Measured(0, rate, loss) for rate, loss in zip(RATES, losses(), strict=True)]
+        search.items.append(Ended(diverged="the loss rose far above that at the start", groups=groups))
+        screen.tick()
+        await it.pilot.pause()
+        region = screen.query_one("#result").region
+        lines = it.painted().splitlines()[region.y : region.bottom]
+        painted = " ".join(line[region.x : region.right].strip() for line in lines)
+        assert groups_line(groups) in painted and FOR_THE_START in painted
+        assert loss_line(screen.curves[0]) in painted and "…" not in painted
+
+
+async def test_script_that_has_not_made_a_step_is_tested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tested: list[ScriptConfig] = []
+
+    def search_of(config: ScriptConfig, *, one_thread: bool) -> FakeSearch:
+        tested.append(config)
+        return FakeSearch()
+
+    monkeypatch.setattr(rate_search, "ScriptRateSearch", search_of)
+    config = ScriptConfig(command=("train.py",), folder=str(tmp_path))
+    async with script_lab(tmp_path, steps=-1) as it:
+        await it.tell(Waiting("train-1", str(tmp_path), 75.0, config))
+        await it.press("F")
+        assert tested == [config]
 
 
 @pytest.mark.parametrize("role", ["training", "replay"])

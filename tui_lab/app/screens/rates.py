@@ -13,6 +13,7 @@ from textual.widgets import Static
 
 from tui_lab.app.keymap import named
 from tui_lab.app.rate_text import (
+    FOR_THE_START,
     NO_FALL,
     SAME_CURVES,
     RangeCurve,
@@ -22,7 +23,7 @@ from tui_lab.app.rate_text import (
     loss_line,
     progress_line,
     rate_number,
-    result_rows,
+    result_lines,
     rounded,
     suggested,
     waiting_line,
@@ -32,6 +33,7 @@ from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.widgets.keyboard_chart import KeyboardChart
 from tui_lab.app.widgets.static_text import update_text
 from tui_lab.core.training.lr_suggestion import default_range
+from tui_lab.core.watch.rate_test.rated_group import groups_line
 from tui_lab.util.escape import printable
 
 SECONDS_BETWEEN_TICKS = 0.2
@@ -84,7 +86,7 @@ class RateScreen(BaseScreen[float | None], ModalScreen[float | None]):
 
     def on_mount(self) -> None:
         box = self.query_one("#box")
-        box.border_title = f"Find a learning rate: {self._optimizer}, {self._weights}"
+        box.border_title = f"Find a learning rate: {', '.join(filter(None, (self._optimizer, self._weights)))}"
         self.query_one(KeyboardChart).can_focus = False
         self._start()
         self.set_interval(SECONDS_BETWEEN_TICKS, self.tick)
@@ -144,16 +146,17 @@ class RateScreen(BaseScreen[float | None], ModalScreen[float | None]):
             return Text(f"seed {self._seed}  {line}" if self.curves[-1].rates else waiting, "dim")
         if self.ended.error:
             return Text(printable(self.ended.error), "bold")
-        rows = result_rows(self.curves, suggested(self.curves))
-        widths = [max((len(row[i]) for row in rows), default=0) for i in range(4)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width) for row in rows]
-        lines = [*(lines or [NO_FALL]), SAME_CURVES if are_equal(self.curves) else loss_line(self.curves[-1])]
-        return Text("\n", no_wrap=True, overflow="ellipsis").join([Text(lines[0], "bold"), *map(Text, lines[1:])])
+        result = self.query_one("#result", Static)
+        rows = result_lines(self.curves, suggested(self.curves), result.content_size.width)
+        lines = [*(rows or [NO_FALL]), SAME_CURVES if are_equal(self.curves) else loss_line(self.curves[-1])]
+        if rows:
+            lines += [text for text in (printable(groups_line(self.ended.groups)), FOR_THE_START) if text]
+        return Text("\n").join([Text(lines[0], "bold"), *map(Text, lines[1:])])
 
     def _show_keys(self) -> None:
         use = "" if self.rate is None or not self._effect else f"Enter {self._effect} {rate_number(self.rate)} · "
         use += "" if self.rate is None else "←→ move · "
-        again = "n another seed · " if self.ended is not None else ""
+        again = "n another seed · " if self.ended is not None and not self.ended.error else ""
         self.query_one("#box").border_subtitle = f"{use}{again}Esc back"
 
     def action_use(self) -> None:

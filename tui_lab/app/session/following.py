@@ -145,7 +145,9 @@ class Following:
     def _wait_for_first_step(self) -> None:
         if not self._ready:
             seconds = max(0.0, time.time() - _started_at(self._holder, self._run))
-            self._buffer.put(Waiting(self._run.name, str(self._run.path), seconds))
+            config = self._run.config()
+            assert isinstance(config, ScriptConfig)
+            self._buffer.put(Waiting(self._run.name, str(self._run.path), seconds, config))
 
     def _read_requested_pause(self) -> None:
         """Before the first step no event says what was asked for, and any app may have asked."""

@@ -86,11 +86,15 @@ class RecordedPause:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A script runs, and has not made an optimizer step yet. seconds: since it was started."""
+    """A script runs, and has not made an optimizer step yet.
+
+    seconds: since it was started. config: what is known of it, such as its command.
+    """
 
     name: str
     path: str
     seconds: float
+    config: ScriptConfig = ScriptConfig()
 
 
 @dataclass(frozen=True)

@@ -271,7 +271,7 @@ class LabState:
     @property
     def run_config(self) -> RunConfig | None:
         """The config in force; of a script that has not made a step yet, one without what is not known yet."""
-        return ScriptConfig() if self.waiting is not None else self.config
+        return self.config if self.waiting is None else self.waiting.config
 
     @property
     def trainer_config(self) -> Config | None:
