@@ -9,9 +9,9 @@ import sys
 from collections.abc import Mapping
 
 from tui_lab.core.doctor.findings import Finding, FindingCode
-from tui_lab.core.doctor.loop.lines import real_file, shown_file
 from tui_lab.core.doctor.loop.reading import line_of
 from tui_lab.core.doctor.loop.record import LoopRecord
+from tui_lab.core.user_code.shown_file import real_file, shown_file
 from tui_lab.core.user_code.source_lines import (
     Match,
     is_freezing,

@@ -44,8 +44,13 @@ def links(error: BaseException) -> Iterator[BaseException]:
         link = link.__cause__ or link.__context__
 
 
-def next_step(resource: Resource, source: Path, script: Sequence[str], arguments: Sequence[str] = ()) -> str:
-    """Return what the user can do. source: the script's file. script: what names it on the command line."""
+def next_step(
+    resource: Resource, source: Path, script: Sequence[str], arguments: Sequence[str] = (), command: str = "doctor"
+) -> str:
+    """Return what the user can do.
+
+    source: the script's file. script: what names it on the command line. command: of tui-lab.
+    """
     if resource == "network":
         return (
             "this machine cannot reach the network: run the script once where it can, so that its downloads are cached"
@@ -53,8 +58,8 @@ def next_step(resource: Resource, source: Path, script: Sequence[str], arguments
     tree = _parsed(source)
     flag = "" if tree is None else device_flag(tree, source.parent)
     if flag:
-        command = shlex.join(["tui-lab", "doctor", *script, "--", *arguments, *flag.split()])
-        return f"torch has no GPU here: pass the script's own arguments after --: {command}"
+        words = shlex.join(["tui-lab", command, *script, "--", *arguments, *flag.split()])
+        return f"torch has no GPU here: pass the script's own arguments after --: {words}"
     line = None if tree is None else _line_of_cuda(tree)
     return 'torch has no GPU here: set the device to "cpu"' + (f" in line {line}" if line else "")
 

@@ -1,20 +1,15 @@
 """Which line of the user's code makes the present call, or defines a module."""
 
 import inspect
-import os
 import sys
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tui_lab.core.user_code.shown_file import shown_file
 from tui_lab.core.user_code.user_files import is_user_code
 from tui_lab.core.watch.variables.frames import user_frames
 
 if TYPE_CHECKING:  # This module is imported before the user's code, which torch may have to follow.
     from torch import nn
-
-_FOLDER = Path.cwd()
-"""The current folder before the user's code runs, which may change it."""
 
 
 def user_line() -> str:
@@ -39,15 +34,3 @@ def class_line(model: "nn.Module", name: str) -> str:
         if file is not None and is_user_code(file):
             return f"{shown_file(file)}:{line}"
     return ""
-
-
-@lru_cache(maxsize=1024)
-def shown_file(file: str) -> str:
-    """Return the path of a file as seen from the folder in which the command was started, if it is in there."""
-    path = Path(os.path.abspath(_FOLDER / file))
-    return str(path.relative_to(_FOLDER)) if path.is_relative_to(_FOLDER) else str(path)
-
-
-def real_file(shown: str) -> str:
-    """Return the path of a file from what `shown_file` returned."""
-    return str(_FOLDER / shown)

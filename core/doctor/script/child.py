@@ -5,7 +5,6 @@ the script does it.
 """
 
 import logging
-import os
 import sys
 import time
 import traceback
@@ -16,11 +15,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from tui_lab.core.doctor.findings import SO_FAR
-from tui_lab.core.doctor.loop.lines import shown_file, user_line
+from tui_lab.core.doctor.loop.lines import user_line
 from tui_lab.core.doctor.script.pretrained import PretrainedModels
 from tui_lab.core.user_code.missing_resource import missing_resource
-from tui_lab.core.user_code.user_files import is_own_code, is_user_code
+from tui_lab.core.user_code.user_files import is_own_code
 from tui_lab.core.watch.process import tried_script
+from tui_lab.core.watch.process.script_end import ended_record, error_place
 from tui_lab.core.watch.process.script_process import end_now, forget_own_modules
 from tui_lab.util.json_lines import JsonLines
 
@@ -86,9 +86,8 @@ class Child:
             self._report_cause(cause, place)
             end_now()
         if self._examination is None or self._examination.is_empty:
-            lacks = None if error is None else missing_resource(error)
-            record = {"candidates": candidates(), "error": place, "by_hand": False, "lacks": lacks}
-            self._lines.write(no_steps={**record, "file": _file_of(error)})
+            ended = ended_record(error, self._script)
+            self._lines.write(no_steps={**ended, "candidates": candidates(), "by_hand": False})
             return  # Python ends with the script's own exit code.
         self._examine(place, has_ended=error is None)
         end_now()
@@ -121,7 +120,7 @@ class Child:
         """Write the report. error: the one that ended the script, and its place."""
         assert self._examination is not None
         if not self._examination.has_optimizer and not self._examination.moves_by_hand:
-            self._lines.write(no_steps={"candidates": [], "error": error, "by_hand": True, "lacks": None})
+            self._lines.write(no_steps={"error": error, "lacks": None, "candidates": [], "by_hand": True})
             return
         self._lines.write(report=self._report(error, has_ended=has_ended).to_json(), error=error)
 
@@ -159,15 +158,6 @@ def begin(
     forget_own_modules(loaded_before, folder)
 
 
-def _file_of(error: BaseException | None) -> str:
-    """Return the path of the script's file, which an error that ended it passed through."""
-    trace = None if error is None else error.__traceback__
-    for frame, _ in traceback.walk_tb(trace):
-        if frame.f_globals.get("__name__") == "__main__":
-            return os.path.abspath(frame.f_code.co_filename)
-    return ""
-
-
 def _print_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print a traceback as Python does, unless the line of the parent process says all of it."""
     if missing_resource(error) is not None or isinstance(error, SyntaxError):
@@ -202,20 +192,6 @@ def _warnings_of_user_code(show: Callable[..., None]) -> Callable[..., None]:
         show(message, category, filename, lineno, file, line)
 
     return show_at_users_line
-
-
-def error_place(error: BaseException, script: str) -> str:
-    """Return what an error of user code was and where: the innermost line that is in no installed package."""
-    if isinstance(error, SyntaxError) and error.filename:
-        line = f" (in: {error.text.strip()})" if error.text else ""
-        return f"{shown_file(error.filename)}, line {error.lineno}: syntax error: {error.msg}{line}"
-    frames = traceback.extract_tb(error.__traceback__)
-    frames_of_user = [frame for frame in frames if is_user_code(frame.filename)] or frames[-1:]
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    if not frames_of_user:
-        return f"{script}: {text}"
-    line = f" (in: {frames_of_user[-1].line})" if frames_of_user[-1].line else ""
-    return f"{shown_file(frames_of_user[-1].filename)}, line {frames_of_user[-1].lineno}: {text}{line}"
 
 
 def candidates() -> list[str]:

@@ -11,9 +11,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from tui_lab.core.doctor.findings import Finding
-from tui_lab.core.doctor.loop.lines import shown_file
 from tui_lab.core.doctor.loop.reading import some
 from tui_lab.core.user_code.missing_resource import links
+from tui_lab.core.user_code.shown_file import shown_file
 from tui_lab.core.user_code.source_lines import Match, is_freezing, is_keyword, is_text, is_true_keyword, only_line
 from tui_lab.core.user_code.user_files import is_user_code
 

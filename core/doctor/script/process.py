@@ -18,8 +18,8 @@ from tui_lab.core.doctor.diagnose import (
     run_child,
 )
 from tui_lab.core.doctor.findings import SO_FAR, Report, report_from_json
-from tui_lab.core.user_code.missing_resource import next_step
 from tui_lab.core.watch.process.recorded_script import recorded_script
+from tui_lab.core.watch.process.script_end import why_no_update
 from tui_lab.core.watch.process.script_process import Target
 from tui_lab.core.watch.process.tried_script import tried_environment
 from tui_lab.util.errors import ConfigError
@@ -31,8 +31,9 @@ SECONDS = 20.0
 TIMEOUT = 300.0
 _BEGIN = "tui_lab.core.doctor.script.child"
 MAX_CANDIDATES = 8
-ARGPARSE_ERROR = 2
-"""The exit code of argparse, click and others for arguments that are missing or wrong."""
+BEFORE_UPDATES = ("starting", "running the script")
+"""The stages before the first update."""
+BY_HAND = "calls backward(), but nothing changes the weights afterwards: neither an optimizer nor the script itself"
 
 
 @dataclass(frozen=True)
@@ -132,31 +133,16 @@ def _problem(target: Target, limits: Limits, code: int | None, out: Path) -> Con
         limit = f"{_over_time(limits)} (last stage: {stage}); --timeout SECONDS sets the limit"
         return ConfigError.of("user_code", limit, value=target.script)
     no_steps = last_value(out, "no_steps")
+    why = why_no_update(target, "doctor", code, no_steps)
     if no_steps is None:
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return ConfigError.of("user_code", f"its process ended with {how} (last stage: {stage})", value=target.script)
-    if no_steps["error"]:
-        error = str(no_steps["error"])
-        if no_steps["lacks"]:
-            script = target.python_arguments[: len(target.python_arguments) - len(target.arguments)]
-            error += "; " + next_step(no_steps["lacks"], Path(no_steps["file"]), script, target.arguments)
-        return ConfigError.of("user_code", error, value=target.script)
-    if code != 0:
-        ended = f"the script ended with exit code {code} before its first optimizer step"
-        if code == ARGPARSE_ERROR:
-            ended += f"; {target.arguments_hint('doctor')}"
-        return ConfigError.of("user_code", ended, value=target.script)
-    if no_steps["by_hand"]:
-        by_hand = (
-            "calls backward(), but nothing changes the weights afterwards: neither an optimizer nor the script itself"
-        )
-        return ConfigError.of("user_code", by_hand, value=target.script)
-    return ConfigError.of("user_code", _next_step(target, no_steps["candidates"]), value=target.script)
+        why = f"its process ended early (last stage: {stage}): {why}" if stage not in BEFORE_UPDATES else why
+    elif code == 0 and not no_steps["error"]:
+        why = BY_HAND if no_steps["by_hand"] else _next_step(target, why, no_steps["candidates"])
+    return ConfigError.of("user_code", why, value=target.script)
 
 
-def _next_step(target: Target, candidates: list[str]) -> str:
-    """Say what to do with a script that does not train."""
-    message = "makes no optimizer step"
+def _next_step(target: Target, message: str, candidates: list[str]) -> str:
+    """Say what to do with a script that does not train, after `message`."""
     if target.is_module:
         return f"{message}; name the module that trains"
     message += f"; to examine a model in it: tui-lab doctor {target.script}:NAME"

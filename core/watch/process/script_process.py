@@ -43,9 +43,14 @@ class Target:
     is_module: bool = False
 
     @property
+    def words(self) -> tuple[str, ...]:
+        """What names the script on a command line."""
+        return ("-m", self.script) if self.is_module else (self.script,)
+
+    @property
     def python_arguments(self) -> tuple[str, ...]:
         """What follows `python` on the command line."""
-        return (*(("-m",) if self.is_module else ()), self.script, *self.arguments)
+        return (*self.words, *self.arguments)
 
     @property
     def command_line(self) -> list[str]:
@@ -54,8 +59,8 @@ class Target:
 
     def arguments_hint(self, command: str) -> str:
         """Return how `tui-lab COMMAND` passes arguments to the script."""
-        words = self.python_arguments[: -len(self.arguments) or None]
-        return f"put the script's own arguments after --: {shlex.join(['tui-lab', command, *words])} -- ARGUMENTS"
+        words = shlex.join(["tui-lab", command, *self.words])
+        return f"put the script's own arguments after --: {words} -- ARGUMENTS"
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tui_lab.core.training.range_points import RangePoints, RatePoint, RateRange
 from tui_lab.core.watch.process.recorded_script import ScriptToRun
+from tui_lab.core.watch.process.script_end import why_no_update
 from tui_lab.core.watch.process.tried_script import tried_environment
 from tui_lab.core.watch.rate_test.rated_group import RatedGroup
 from tui_lab.util.child import kill_group
@@ -41,6 +42,8 @@ class ScriptRangeTest(RangePoints):
         self._seed = seed
         self._child: subprocess.Popen[bytes] | None = None
         self._is_stopped = False
+        self._ended: dict[str, Any] | None = None
+        """What the script's process wrote at its end."""
 
     def run(self) -> Generator[RatePoint]:
         """Run the script, and yield each point as it is measured.
@@ -72,6 +75,7 @@ class ScriptRangeTest(RangePoints):
     def _start(self, lines: Path, output: Any) -> "subprocess.Popen[bytes]":
         script = self._script
         settings = {
+            "script": script.target.script,
             "folder": script.target.first_folder(script.folder),
             "out": str(lines),
             "seed": self._seed,
@@ -89,7 +93,6 @@ class ScriptRangeTest(RangePoints):
 
     def _points(self, child: "subprocess.Popen[bytes]", lines: Path) -> Iterator[RatePoint]:
         """Yield the points until the test ends or the script does."""
-        error = ""
         for record in lines_of(child, lines):
             match record:
                 case {"script": {"optimizer": optimizer, "low": low, "high": high}}:
@@ -100,8 +103,8 @@ class ScriptRangeTest(RangePoints):
                     self.groups = tuple(RatedGroup(**group) for group in groups)
                 case {"failed": why}:
                     raise ConfigError.of("user_code", str(why), value=self._script.target.script)
-                case {"error": text}:
-                    error = str(text)
+                case {"ended": ended}:
+                    self._ended = ended
                 case {"step": {"lr": lr, "loss": loss, "script_lr": script_lr}}:
                     self.script_lrs.append(script_lr)
                     point = self.add(lr, float("nan") if loss is None else loss)
@@ -111,13 +114,15 @@ class ScriptRangeTest(RangePoints):
                         return
         n = len(self.points)
         if n < self.n_rates:
-            how = f" with {error}" if error else ""
+            error = "" if self._ended is None else self._ended["error"]
+            how = f": {error}" if error else ""
             self.diverged = f"the script ended{how}; --rates {n} tests the whole range in as many updates"
 
     def _no_step(self, code: int, output: Path) -> ConfigError:
         """Return why there is no point."""
-        text = output.read_text("utf-8", "replace").rstrip()
-        ended = f"it ended with exit code {code} before its first optimizer step"
-        last = "\n".join(text.splitlines()[-SHOWN_LINES:])
-        message = f"{ended}; it printed last:\n{last}" if last else ended
-        return ConfigError.of("user_code", message, value=self._script.target.script)
+        target = self._script.target
+        why = why_no_update(target, "lr-find", code, self._ended)
+        last = "\n".join(output.read_text("utf-8", "replace").rstrip().splitlines()[-SHOWN_LINES:])
+        has_error = self._ended is not None and self._ended["error"]
+        message = f"{why}; it printed last:\n{last}" if last and not has_error else why
+        return ConfigError.of("user_code", message, value=target.script)

@@ -8,9 +8,9 @@ import pytest
 
 from tui_lab.core.doctor.findings import Finding, FindingCode
 from tui_lab.core.doctor.library_lines import library_line, part_line
-from tui_lab.core.doctor.loop.lines import shown_file
 from tui_lab.core.doctor.loop.observed import CriterionCall, Observed
 from tui_lab.core.doctor.loop.record import LoopEvent, LoopRecord, UpdateRecord
+from tui_lab.core.user_code.shown_file import shown_file
 
 TRAINER = """import torch
 rows = {"labels": [1]}
