@@ -506,6 +506,13 @@ _ALL = [
             "The norm that the step receives is the loss scale times the norm that backward() gave, within 2 %.",
             "Call scaler.step(optimizer) instead of optimizer.step(), then scaler.update().",
         ),
+        loss_not_scaled=(
+            "A loss is backpropagated without GradScaler's loss scale, beside another of the same weights with it.",
+            "The printed loss of the one falls, and that of the other does not, as if it were not trained.",
+            "In every update, a parameter gets a gradient from a loss that scaler.scale() multiplied, and one from a "
+            "loss that it did not, before GradScaler divides their sum.",
+            "Call scaler.scale(loss).backward() for each loss, or once for their sum.",
+        ),
         clip_without_effect=(
             "Gradients are clipped after the step and before the next backward(), so the step gets them unclipped.",
             "The loss spikes although the gradients are clipped.",
@@ -661,6 +668,12 @@ _ALL = [
             "Training is slower than it should be; Adam acts like sign descent, momentum does nothing.",
             "Optimizers over the same weights are created between the steps.",
             "Create the optimizer once, before the loop; to change a rate, set it in optimizer.param_groups.",
+        ),
+        scaler_rebuilt=(
+            "The loop creates a new GradScaler for every update, so the loss scale never adapts.",
+            "Gradients that overflow at the initial scale make GradScaler skip every step.",
+            "The steps of one optimizer are made by another GradScaler each time.",
+            "Create the GradScaler once, before the loop.",
         ),
         cannot_overfit=(
             "The model cannot memorize two rows at any learning rate.",

@@ -32,7 +32,7 @@ FindingCode = Literal[
     "accumulation_not_divided", "gradient_not_finite", "weights_never_move", "train_mode_in_evaluation", "lr_zero",
     "lr_schedule", "schedule_before_step", "decayed_norms", "updates_lost", "stale_buffers", "state_carried",
     "average_of_itself", "loss_not_finite", "loss_not_falling", "loss_unbounded", "optimizer_rebuilt",
-    "trained_reference",
+    "trained_reference", "loss_not_scaled", "scaler_rebuilt",
     # Monitors
     "diverging", "dying_relus", "data_starvation", "nothing_learned", "overfitting",
 ]  # fmt: skip

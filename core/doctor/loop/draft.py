@@ -154,4 +154,5 @@ class Draft:
             optimizers=optimizers,
             searches=self.searches,
             not_finite=gradients.not_finite,
+            unscaled_at=gradients.mixed.line,
         )

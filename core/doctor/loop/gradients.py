@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from tui_lab.core.doctor.loop.layer_rates import LayerRates
 from tui_lab.core.doctor.loop.loop_parameters import LoopParameters
+from tui_lab.core.doctor.loop.loss_scales import MixedScales
 from tui_lab.core.doctor.loop.norms import dense, dots, norms, total
 from tui_lab.core.doctor.loop.weight_changes import WeightChanges
 from tui_lab.core.watch.model.model_search import parameters_of
@@ -57,6 +58,7 @@ class UpdateGradients:
     change: float = 0.0
     weights: float = 0.0
     not_finite: tuple[str, ...] = ()
+    mixed: MixedScales = field(default_factory=MixedScales)
 
 
 class LoopGradients:
@@ -132,8 +134,11 @@ class LoopGradients:
         highest = self._layer_rates.highest
         return tuple(zip(self._parameters.tensors(highest), highest.values(), strict=True))
 
-    def before_backward(self) -> None:
-        """Note the gradients that are there before a backward pass."""
+    def before_backward(self, line: str = "", *, is_scaled: bool | None = None) -> None:
+        """Note the gradients that are there before a backward pass.
+
+        line: of its call. is_scaled: whether GradScaler has multiplied the loss; None if that does not matter.
+        """
         self._changes.before_backward()
         present = {key: p.grad for key, p in self._parameters.compared.items() if p.grad is not None}
         self._norms_before = dict(zip(present, norms(list(present.values())), strict=True))
@@ -147,6 +152,8 @@ class LoopGradients:
         elif update.given and not any(key in nonzero for key in update.given):
             update.restarts += any(bool(gradient.any()) for gradient in update.given.values())
             update.given.clear()
+        update.mixed.kept(nonzero.keys())
+        update.mixed.begin(line, is_scaled=is_scaled)
         self._gradients_before = {key: dense(gradient).clone() for key, gradient in nonzero.items()}
 
     def after_backward(self, scale: float) -> None:
@@ -162,7 +169,9 @@ class LoopGradients:
             given_before = self.update.given.get(key)
             self.update.given[key] = added if given_before is None else given_before.add_(added)
             cycle = self._cycles[key]
-            cycle.was_given = cycle.was_given or bool(added.any())
+            if bool(added.any()):
+                cycle.was_given = True
+                self.update.mixed.added(key)
             is_kept = before is not None and self._norms_before[key] == cycle.norm_after_step
             if is_kept and not cycle.was_cleared:
                 cycle.was_added = cycle.was_added or bool(added.any())

@@ -67,6 +67,14 @@ class LoopListener(Listener, Protocol):
         """An optimizer's step begins; `before_step` follows. A closure calls backward within the step."""
         ...
 
+    def scaler_created(self) -> None:
+        """The loop created a GradScaler."""
+        ...
+
+    def scaler_stepped(self, scaler: Any, optimizer: Optimizer) -> None:
+        """An enabled GradScaler is about to make a step of an optimizer, or to skip it."""
+        ...
+
     def scheduled(self, scheduler: Any) -> None:
         """A learning rate scheduler made a step."""
         ...
@@ -138,6 +146,7 @@ class LoopHooks(TorchHooks):
         self.replace(torch.nn.utils.clip_grad, "clip_grad_value_", self._clip_value)
         self.replace(torch.nn.utils.clip_grad, "_clip_grads_with_norm_", self._clip_with_norm)
         self.replace(torch.amp.GradScaler, "unscale_", self._unscale)
+        self.replace(torch.amp.GradScaler, "__init__", self._scaler_created)
         self.replace(DataLoader, "__iter__", self._iterate)
         self.replace(_BaseDataLoaderIter, "_next_index", self._next_index)
         for name in FURTHER_CRITERIA:
@@ -248,7 +257,14 @@ class LoopHooks(TorchHooks):
             self.notify("unscaled", optimizer)
         return result
 
+    def _scaler_created(self, original: Callable[..., Any], scaler: Any, *args: Any, **kwargs: Any) -> None:
+        original(scaler, *args, **kwargs)
+        if self.listens():
+            self.notify("scaler_created")
+
     def _scaler_step(self, original: Callable[..., Any], scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.listens() and scaler.is_enabled():
+            self.notify("scaler_stepped", scaler, optimizer)
         self._is_scaler_stepping = True
         try:
             return super()._scaler_step(original, scaler, optimizer, *args, **kwargs)

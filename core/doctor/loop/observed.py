@@ -206,6 +206,8 @@ class Observed:
     training_loaders, validation_loaders: by what the model was called with right after most of their batches.
     constant_loss: the lowest mean loss of a model that ignores its input, for the targets of the only loss function of
         torch that was called; None: unknown.
+    n_rebuilt_scalers: how often another GradScaler made an optimizer's step than the one of its step before.
+    scaler_created_at: the line that created the last GradScaler.
     """
 
     criteria: tuple[CriterionCall, ...] = ()
@@ -223,3 +225,5 @@ class Observed:
     unused: UnusedData | None = None
     self_averages: tuple[SelfAverage, ...] = ()
     repeated: RepeatedItems | None = None
+    n_rebuilt_scalers: int = 0
+    scaler_created_at: str = ""

@@ -15,6 +15,7 @@ from tui_lab.core.doctor.loop.lines import user_line
 from tui_lab.core.doctor.loop.loaders import LoaderParts, shuffles
 from tui_lab.core.doctor.loop.masks import MaskWatch
 from tui_lab.core.doctor.loop.observed import Observed, ScheduleUse
+from tui_lab.core.doctor.loop.rebuilt_scalers import ScalerWatch
 from tui_lab.core.doctor.loop.repeated_items import RepeatedItemsWatch
 from tui_lab.core.doctor.loop.rounding import RoundingWatch
 from tui_lab.core.doctor.loop.self_averages import SelfAverageWatch
@@ -44,6 +45,7 @@ class Observer:
         self._idle = IdleWatch()
         self._unused = UnusedDataWatch()
         self._repeated = RepeatedItemsWatch()
+        self._scalers = ScalerWatch()
         self._schedules: dict[int, tuple[Any, list[int], str]] = {}
         self._n_updates = 0
 
@@ -65,6 +67,8 @@ class Observer:
             idle=() if "idle optimizers" in self._disabled else self._idle.results,
             unused=self._unused.result,
             self_averages=self._self_averages.results,
+            n_rebuilt_scalers=self._scalers.n_rebuilt,
+            scaler_created_at=self._scalers.created_at,
             repeated=None if "repeated items" in self._disabled else self._repeated.result,
         )
 
@@ -127,6 +131,12 @@ class Observer:
         self._guarded("states", lambda: self._states.fetched(shuffled=shuffles(iterator)))
         self._guarded("masks", lambda: self._masks.fetched(batch))
 
+    def scaler_created(self) -> None:
+        self._guarded("scalers", self._scalers.created)
+
+    def scaler_stepped(self, scaler: Any, optimizer: Optimizer) -> None:
+        self._guarded("scalers", lambda: self._scalers.stepped(scaler, optimizer))
+
     def schedule_created(self, scheduler: Any) -> None:
         self._schedules.setdefault(id(scheduler), (scheduler, [], user_line()))
 
@@ -183,6 +193,12 @@ class ObservedHooks(UnusedHooks):
 
     def averaged_with_itself(self, tensor: Tensor) -> None:
         self._observer.averaged_with_itself(tensor)
+
+    def scaler_created(self) -> None:
+        self._observer.scaler_created()
+
+    def scaler_stepped(self, scaler: Any, optimizer: Optimizer) -> None:
+        self._observer.scaler_stepped(scaler, optimizer)
 
     def schedule_created(self, scheduler: Any) -> None:
         self._observer.schedule_created(scheduler)

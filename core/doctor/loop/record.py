@@ -77,6 +77,8 @@ class UpdateRecord:
     searches: whether a step called backward several times, as the line search of LBFGS does; then its gradients are
         not compared.
     not_finite: names of parameters whose gradient was not finite at the step.
+    unscaled_at: the line of a backward call that added to gradients with a loss scale without that scale; None if
+        there is none.
     """
 
     number: int
@@ -98,6 +100,7 @@ class UpdateRecord:
     optimizers: tuple[int, ...] = (0,)
     searches: bool = False
     not_finite: tuple[str, ...] = ()
+    unscaled_at: str | None = None
 
     @property
     def highest_lr(self) -> float:

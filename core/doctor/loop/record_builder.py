@@ -18,6 +18,7 @@ from tui_lab.core.doctor.loop.known_optimizers import KnownOptimizers
 from tui_lab.core.doctor.loop.lines import user_line
 from tui_lab.core.doctor.loop.logits import LogitsGradients
 from tui_lab.core.doctor.loop.loss_graph import is_detached, when_reached
+from tui_lab.core.doctor.loop.loss_scales import ScaledLosses
 from tui_lab.core.doctor.loop.observer import ObservedHooks
 from tui_lab.core.doctor.loop.record import LoopRecord, SkippedStep, UpdateRecord
 from tui_lab.core.doctor.loop.row_hashes import RowHashes
@@ -52,8 +53,7 @@ class RecordBuilder(ObservedHooks):
         """The module that is being called, and its x."""
         self._updates: list[UpdateRecord] = []
         self._draft = Draft()
-        self._scaled: tuple[Tensor, Tensor] | None = None
-        """A loss and the product that GradScaler made of it."""
+        self._scaled = ScaledLosses()
         self._scale = 1.0
         self.moves_by_hand = False
         """Whether the weights have changed without a step of any optimizer."""
@@ -185,14 +185,10 @@ class RecordBuilder(ObservedHooks):
         weights = [*self.optimizers.trained, *self._by_hand.parameters]
         if self.modules.is_empty and not draft.losses:
             self._gradients.watch(("", p) for p in weights)
-        unscaled = loss
-        self._scale = 1.0
-        if self._scaled is not None and self._scaled[1] is loss:
-            unscaled = self._scaled[0]
-            self._scale = draft.loss_scale
-        self._scaled = None
+        unscaled = self._scaled.take(loss)
+        self._scale = 1.0 if unscaled is None else draft.loss_scale
         line = user_line()
-        value = float(unscaled.detach())
+        value = float((loss if unscaled is None else unscaled).detach())
         is_measured = len(self._updates) < self._measure_updates
         is_cut_off = _is_detached(loss, weights, looks_at_graph=is_measured)
         draft.add("backward", line=line, value=value, is_detached=is_cut_off)
@@ -206,7 +202,8 @@ class RecordBuilder(ObservedHooks):
         draft.targets = None
         draft.mean = None
         self._capture.backward(loss, self._scale)
-        self._gradients.before_backward()
+        is_unknown = draft.loss_scale <= 1 or (unscaled is None and self._scaled.contains_part_of(loss))
+        self._gradients.before_backward(line, is_scaled=None if is_unknown else unscaled is not None)
         self.moves_by_hand = self.moves_by_hand or self._gradients.moves_by_hand
 
     def backward_done(self) -> None:
@@ -215,12 +212,13 @@ class RecordBuilder(ObservedHooks):
 
     def scaled(self, loss: Tensor, scaled_loss: Tensor, scale: Tensor | None) -> None:
         self.close_update()
-        self._scaled = (loss, scaled_loss)
+        self._scaled.add(loss, scaled_loss)
         self._draft.loss_scale = 1.0 if scale is None else float(scale)
         self._draft.add("scale", value=self._draft.loss_scale)
 
     def unscaled(self, optimizer: Optimizer) -> None:
         self._draft.add("unscale")
+        self._gradients.update.mixed.divided()
 
     def skipped(self) -> None:
         """The gradients were not finite, so there is no step, and they do not belong to the next one."""
@@ -257,6 +255,7 @@ class RecordBuilder(ObservedHooks):
         self.moves_by_hand = False
         draft.lrs += [float(group["lr"]) for group in optimizer.param_groups]
         draft.is_stepping = True
+        self._scaled.clear()
         if not has_closure:
             draft.add("step")
         self._gradients.before_step(optimizer, has_closure=has_closure)

@@ -68,6 +68,8 @@ def check(target: Target) -> Iterator[Finding]:
         yield _clip_before_unscale(updates[0])
     elif finite and all(map(_steps_with_scale, finite)):
         yield _loss_scale_kept(finite[0])
+    if (unscaled_at := _added_without_scale(updates)) is not None:
+        yield _loss_not_scaled(updates[0], unscaled_at)
     if all(_clips_without_effect(update) for update in updates[1:]):
         yield _clip_without_effect(updates[1])
     if (accumulated := _accumulated(updates)) is not None:
@@ -125,6 +127,12 @@ def _steps_with_scale(update: UpdateRecord) -> bool:
     """Return whether the step received the scaled gradient."""
     expected = update.loss_scale * update.given
     return update.loss_scale > 1 and abs(update.received - expected) < TOLERANCE * expected
+
+
+def _added_without_scale(updates: Sequence[UpdateRecord]) -> str | None:
+    """Return the line of a backward call without the loss scale beside one with it, if each update has one."""
+    lines = [update.unscaled_at for update in updates]
+    return lines[0] if all(line is not None for line in lines) else None
 
 
 def _clips_without_effect(update: UpdateRecord) -> bool:
@@ -264,6 +272,21 @@ def _loss_scale_kept(update: UpdateRecord) -> Finding:
         why="SGD makes steps that are far too large; clipping and weight decay are out of proportion.",
         fix="Call scaler.step(optimizer) instead of optimizer.step(), then scaler.update().",
         location=line_of(update, "step"),
+        explains=EXPLAINS,
+    )
+
+
+def _loss_not_scaled(update: UpdateRecord, line: str) -> Finding:
+    losses = ", ".join(f"{loss:.4g}" for loss in update.losses[:4])
+    return Finding(
+        code="loss_not_scaled",
+        title="A loss is not multiplied by GradScaler's loss scale, and another one of the same weights is.",
+        evidence=f"in each update, backward(){named_at(line)} adds to gradients that carry the loss scale of "
+        f"{update.loss_scale:,.0f} one without it; the losses are {losses}",
+        why=f"GradScaler divides the sum by {update.loss_scale:,.0f} before the step, so almost nothing is left of "
+        "the gradient of that loss.",
+        fix="Call scaler.scale(loss).backward() for each loss, or once for their sum.",
+        location=line,
         explains=EXPLAINS,
     )
 

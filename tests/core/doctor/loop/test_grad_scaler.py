@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.core.doctor.loop.judged import codes, judged, loss_of, sgd, target_of
-from tui_lab.core.doctor.checks.training import loop_gradients, loss_values
+from tui_lab.core.doctor.checks.training import loop_gradients, loss_values, optimizer_rebuilt
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.loop.record import LoopRecord
 
@@ -90,3 +91,67 @@ def overflows(model: nn.Module, step: int) -> Tensor:
 def test_steps_that_are_skipped_now_and_then_are_healthy(loop: Loop, n_skipped: int | None) -> None:
     findings, record = found(loop)
     assert codes(findings) == [] and len(record.skipped) == (n_skipped or len(record.skipped)) > 0
+
+
+def second_loss(how: str) -> Loop:
+    """Train on two losses of the same weights. how: what happens to the second one, which is a mean of squares."""
+
+    def loop() -> None:
+        model, optimizer = sgd()
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+        for step in range(6):
+            optimizer.zero_grad()
+            first, second = loss_of(model, step), model.get_parameter("head.weight").pow(2).mean()
+            scaled_first = scaler.scale(first)
+            if how == "cleared":
+                torch.autograd.backward(second)
+                optimizer.zero_grad()
+            scaled_second = second if how == "unscaled" else scaler.scale(second)
+            if how == "sum":
+                torch.autograd.backward(scaled_first + scaled_second)
+            elif how != "cleared":
+                torch.autograd.backward(scaled_second)
+            if how != "sum":
+                torch.autograd.backward(scaled_first)
+            scaler.unscale_(optimizer)
+            if how == "after unscale_":
+                torch.autograd.backward(model.get_parameter("head.weight").abs().mean())
+            scaler.step(optimizer)
+            scaler.update()
+
+    return loop
+
+
+def test_second_loss_without_the_scale_is_found_at_its_line() -> None:
+    (finding,) = judged(second_loss("unscaled"))
+    assert (finding.code, finding.kind) == ("loss_not_scaled", "finding")
+    line = int(finding.location.rpartition(":")[2])
+    assert "backward(scaled_second)" in Path(__file__).read_text("utf-8").splitlines()[line - 1]
+
+
+@pytest.mark.parametrize("how", ["scaled", "sum", "cleared", "after unscale_"])
+def test_losses_that_all_carry_the_scale_are_healthy(how: str) -> None:
+    assert codes(judged(second_loss(how))) == []
+
+
+def with_scalers(n_scalers: int) -> Loop:
+    """Make the steps with `n_scalers` different GradScalers, one after the other."""
+
+    def loop() -> None:
+        model, optimizer = sgd()
+        for step in range(8):
+            if step % (8 // n_scalers) == 0:
+                scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+            optimizer.zero_grad()
+            torch.autograd.backward(scaler.scale(loss_of(model, step)))
+            scaler.step(optimizer)
+            scaler.update()
+
+    return loop
+
+
+@pytest.mark.parametrize(("n_scalers", "expected"), [(8, ["scaler_rebuilt"]), (2, []), (1, [])])
+def test_scaler_of_every_update_is_found(n_scalers: int, expected: list[str]) -> None:
+    findings = list(optimizer_rebuilt.check(target_of(with_scalers(n_scalers))))
+    assert [finding.code for finding in findings] == expected
+    assert all("test_grad_scaler.py:" in finding.location for finding in findings)
