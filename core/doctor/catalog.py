@@ -89,8 +89,8 @@ _ALL = [
             "The loss is noisy and falls slowly.",
             "No target counts, or only one per row where the task's rule defines more; or most ids of a row come after "
             "its last target, although the model sees only earlier ones; or all rows are trained from their first id "
-            "on, and their ends are not, as with a reversed mask. A hint if the loss uses fewer than half of the "
-            "targets that are not ignored.",
+            "or the same template on, and their ends are not, as with a reversed mask, also of several turns. A hint "
+            "if the loss uses fewer than half of the targets that are not ignored.",
             "Ignore only padding and the prompt.",
         ),
         not_shuffled=(

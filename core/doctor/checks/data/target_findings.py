@@ -130,13 +130,18 @@ def ignored_targets(target: Target, x: Tensor, y: Tensor, proof: str = "") -> Fi
 
 def untrained_ends(target: Target, x: Tensor, y: Tensor, ends: UnusedEnds) -> Finding:
     """Return a finding on rows that are trained from their start on, and whose ends are ignored."""
-    n_trained = int((y[0] != target.ignored).sum())
-    shown = slice(max(0, n_trained - 6), None)
+    last = int((y[0] != target.ignored).nonzero()[-1])
+    shown = slice(max(0, last - 5), None)
+    turns = (
+        "the prompts are trained, and the answers are" if ends.has_turns else "the prompt is trained, and the answer is"
+    )
     return Finding(
         code="ignored_targets",
-        title="The mask of the targets is reversed: the prompt is trained, and the answer is not.",
-        evidence=f"{ends.n_rows} rows are trained from their first id on, and their ends are ignored, {ends.share:.0%} "
-        "of the ids; the ends hold ids that vary, differ in length, and come before any padding",
+        title=f"The mask of the targets is reversed: {turns} not.",
+        evidence=f"{ends.n_rows} rows are trained from their start on, "
+        + ("with ignored ids between trained ones, " if ends.has_turns else "")
+        + f"and their ends are ignored, {ends.share:.0%} of the ids; the ends hold ids that vary, differ in length, "
+        "and come before any padding",
         why="The model sees only earlier ids, so it learns nothing from what comes after the last target of a row.",
         fix=f"Set the targets of the prompt to {target.ignored}, and keep those of the answer and its end.",
         drawing=_drawn_rows(target, x[:, shown], y[:, shown]),

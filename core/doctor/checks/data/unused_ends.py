@@ -1,5 +1,6 @@
 """Do rows go on after their last target, so that a causal model learns nothing from their ends?"""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,22 +20,28 @@ MOST = 0.95
 
 @dataclass(frozen=True)
 class UnusedEnds:
-    """The ends of rows whose targets are all ids from the first one on, but not the last ones.
+    """The ends of rows that are trained from their start on, but not to their end.
 
-    share: of all ids without padding. n_rows: that were looked at.
+    share: of all ids without padding. n_rows: that were looked at. has_turns: whether ignored ids, that vary, also come
+    between trained ones.
     """
 
     share: float
     n_rows: int
+    has_turns: bool
 
 
 @dataclass(frozen=True)
 class _Row:
-    """One row. n: ids without padding. unused: those after its last target."""
+    """One row. n: ids without padding. start: those before its first target. unused: those after its last target.
+
+    ignored_between: ids between two targets that are none.
+    """
 
     n: int
+    start: tuple[int, ...]
     unused: Tensor
-    is_trained_from_start: bool
+    ignored_between: Tensor
 
 
 def unused_share(x: Tensor, y: Tensor, ignored: int) -> float:
@@ -49,17 +56,21 @@ def unused_share(x: Tensor, y: Tensor, ignored: int) -> float:
 def unused_ends(trained: TrainedTargets, ignored: int) -> UnusedEnds | None:
     """Return the unused ends of the first batches' rows, if almost all rows have one; else None.
 
-    Such rows look like a prompt that is trained and an answer that is ignored. The ends must differ in length: a model
-    that predicts several steps ahead has no targets for the last positions of any row.
+    Such rows look like prompts that are trained and answers that are ignored, in one turn or several. The ends must
+    differ in length: a model that predicts several steps ahead has no targets for the last positions of any row.
     """
     rows = [row for batch in trained.batches for row in _rows_of(batch, ignored)]
     if len(rows) < MIN_ROWS:
         return None
-    ends = [row for row in rows if row.is_trained_from_start and len(row.unused) >= MIN_UNUSED]
+    # What comes before the first target of all rows alike is the template of a prompt.
+    template, _ = Counter(row.start for row in rows).most_common(1)[0]
+    ends = [row for row in rows if len(row.start) <= 2 or row.start == template]
+    ends = [row for row in ends if len(row.unused) >= MIN_UNUSED]
     if len(ends) < MOST * len(rows) or len({len(row.unused) for row in ends}) < 2:
         return None
     share = _share(rows)
-    return UnusedEnds(share, len(rows)) if share else None
+    between = torch.unique(torch.cat([row.ignored_between for row in rows]))
+    return UnusedEnds(share, len(rows), has_turns=len(between) >= MIN_UNUSED_IDS) if share else None
 
 
 def _share(rows: list[_Row]) -> float:
@@ -80,10 +91,8 @@ def _rows(x: Tensor, y: Tensor, ignored: int) -> Iterator[_Row]:
     lasts = torch.where(counted, position, -1).amax(dim=1).tolist()
     firsts = torch.where(counted, position, x.shape[1]).amin(dim=1).tolist()
     repeated = (x == x[:, -1:]).flip(1).cumprod(dim=1).sum(dim=1).tolist()
-    for row, first, last, n_counted, n_repeated in zip(
-        x, firsts, lasts, counted.sum(dim=1).tolist(), repeated, strict=True
-    ):
+    for row, is_counted, first, last, n_repeated in zip(x, counted, firsts, lasts, repeated, strict=True):
         n = x.shape[1] - (n_repeated if n_repeated > 1 else 0)
         if last >= 0:
-            # A token that begins every row may have no target.
-            yield _Row(n, row[last + 2 : n], first <= 1 and n_counted == last - first + 1)
+            between = row[first + 1 : last + 1][~is_counted[first:last]]
+            yield _Row(n, tuple(row[: first + 1].tolist()), row[last + 2 : n], between)

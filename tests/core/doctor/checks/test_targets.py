@@ -298,6 +298,38 @@ def test_reversed_mask_is_named_however_many_targets_it_leaves(n_trained: int) -
     assert "reversed" in finding.title
 
 
+def conversations(step: int, *, trains: str) -> tuple[Tensor, Tensor]:
+    """Return rows of a template of three ids and one to three turns, each a question and an answer that end with 2.
+
+    trains: the "questions", the "answers" or "all" ids.
+    """
+    generator = torch.Generator().manual_seed(step)
+    rows: list[list[int]] = []
+    targets: list[list[int]] = []
+    for _ in range(ROWS):
+        row, row_targets = [3, 4, 5], [-100, -100, -100]
+        for _ in range(int(torch.randint(1, 4, (1,), generator=generator))):
+            for part in ("questions", "answers"):
+                n = int(torch.randint(2, 5, (1,), generator=generator))
+                ids = [*torch.randint(6, V, (n,), generator=generator).tolist(), 2]
+                row += ids
+                row_targets += ids if trains in (part, "all") else [-100] * len(ids)
+        rows.append(row)
+        targets.append(row_targets)
+    longest = max(map(len, rows))
+    x = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
+    y = torch.tensor([row + [-100] * (longest - len(row)) for row in targets])
+    return x, F.pad(y[:, 1:], (0, 1), value=-100)
+
+
+@pytest.mark.parametrize(
+    ("trains", "expected"), [("questions", [("finding", "ignored_targets")]), ("answers", []), ("all", [])]
+)
+def test_reversed_mask_of_several_turns_is_found(trains: str, expected: list[tuple[str, str]]) -> None:
+    target = pairs_case(batches=partial(conversations, trains=trains), loss=cross_entropy)
+    assert results(targets.check, target) == expected
+
+
 @pytest.mark.parametrize(("paddings", "kind"), [({0}, "finding"), ({1}, "hint"), (set(), "hint")])
 def test_padding_that_a_tokenizer_names_is_a_finding(paddings: set[int], kind: str) -> None:
     target = pairs_case(batches=padded(0, trained=True, length=T + 1), loss=cross_entropy)
