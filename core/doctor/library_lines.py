@@ -14,6 +14,7 @@ from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.user_code.shown_file import real_file, shown_file
 from tui_lab.core.user_code.source_lines import (
     Match,
+    is_call,
     is_freezing,
     is_half_precision,
     is_key,
@@ -31,8 +32,11 @@ OF_THE_LOSS: frozenset[FindingCode] = frozenset((
 OF_A_LOOP = ("backward", "step")
 """What the line of a loop that the user wrote calls."""
 LABELS = (is_key("labels"), is_keyword("data_collator", "collate_fn"))
+SOFTMAX = (is_call("softmax", "Softmax"),)
 RATE = (is_keyword("learning_rate", "lr"),)
 PARTS: Mapping[FindingCode, tuple[Match, ...]] = {
+    "double_softmax": SOFTMAX,
+    "padding_attended": (is_key("attention_mask"), *LABELS[1:]),
     "shifted_targets": LABELS,
     "copied_targets": LABELS,
     "double_shift": LABELS,

@@ -19,6 +19,16 @@ def only_line(files: Iterable[str], match: Match) -> tuple[str, int] | None:
     return None
 
 
+def is_call(*names: str) -> Match:
+    """Return what matches a call of a function, method or class with one of these names."""
+
+    def matches(node: ast.AST) -> bool:
+        name = getattr(node.func, "attr", getattr(node.func, "id", "")) if isinstance(node, ast.Call) else ""
+        return name in names
+
+    return matches
+
+
 def is_keyword(*names: str) -> Match:
     """Return what matches an argument that is passed by one of these names."""
     return lambda node: isinstance(node, ast.keyword) and node.arg in names

@@ -47,7 +47,8 @@ def finding(code: FindingCode) -> Finding:
     ("code", "own_loss", "line"),
     [
         ("double_softmax", 3, 3),
-        ("double_softmax", 0, None),
+        ("double_softmax", 0, 3),
+        ("summed_loss", 0, None),
         ("padding_trained", 3, 2),
         ("lr_schedule", 0, 4),
         ("updates_lost", 0, 5),
