@@ -11,6 +11,7 @@ import pyte
 from tui_lab.bench.pseudo_terminal import Terminal
 from tui_lab.core.config import settings
 from tui_lab.core.runs.folder import Run
+from tui_lab.util.exit_codes import of_signal
 
 PATIENCE = 60.0
 """Seconds to wait for what must come; not a measure of speed."""
@@ -93,7 +94,7 @@ def test_start_pause_change_generate_end_by_a_signal_and_replay(tmp_path: Path) 
     person.press(" ")
     person.wait_for("▶ running")
     person.terminal.signal(signal.SIGTERM)
-    assert person.leave() == 130
+    assert person.leave() == of_signal(signal.SIGTERM)
     assert_restored(person.raw, RESUME)
 
     [folder] = (tmp_path / "runs").iterdir()

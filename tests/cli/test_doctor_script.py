@@ -17,7 +17,7 @@ from tui_lab.core.doctor.diagnose import Interrupted
 from tui_lab.core.doctor.findings import NOT_RUN, Report, report_from_json
 from tui_lab.core.doctor.script.process import Limits, examine_script
 from tui_lab.core.watch.process.script_process import Target
-from tui_lab.util.exit_codes import INTERRUPTED
+from tui_lab.util.exit_codes import of_signal
 
 LOOP = """
 import sys
@@ -355,7 +355,7 @@ def test_an_interruption_ends_with_what_is_known(
     monkeypatch.setattr(script_doctor, "examine_script", examine)
     write(tmp_path, "")
     done = run_cli("doctor", "train.py", *(["--json"] if is_json else []))
-    assert done.code == INTERRUPTED and "no problems" not in done.out
+    assert done.code == of_signal(signal.SIGTERM) and "no problems" not in done.out
     if is_json:
         record = json.loads(done.out)
         assert record["codes"] == ["interrupted"] if so_far is None else record["interrupted"]

@@ -14,7 +14,8 @@ from tests.command_line import RunCli
 from tests.process import TINY
 from tui_lab.bench.pseudo_terminal import Terminal
 from tui_lab.cli import show, signals
-from tui_lab.cli.signals import stop_on_signals
+from tui_lab.cli.signals import exit_code_of, interrupt_on_signals, stop_on_signals
+from tui_lab.util.exit_codes import INTERRUPTED, of_signal
 
 # An epoch of the 125 rows of three digits out of five ends within every second step.
 RUN = (
@@ -63,7 +64,7 @@ def test_a_signal_saves_and_resuming_loses_nothing(
             if record["event"] == "step" and record["step"] == 20:
                 process.send_signal(number)
         stderr = process.stderr.read()
-    assert process.returncode == 130
+    assert process.returncode == of_signal(number)
     assert "tui-lab run --resume cut" in stderr
     assert json.loads(first[-1])["reason"] == "stopped"
     resumed = run_cli("run", "--resume", "cut", "--json")
@@ -79,7 +80,7 @@ def test_a_closed_terminal_saves_the_run(command: list[str], tmp_path: Path) -> 
     terminal = Terminal([*command, *arguments], (80, 24), tmp_path)
     terminal.wait_for("loss 2.", 60)
     terminal.hang_up()
-    assert terminal.end() == 130
+    assert terminal.end() == of_signal(signal.SIGHUP)
     last = json.loads((tmp_path / "hung" / "events.jsonl").read_text("utf-8").splitlines()[-1])
     assert (last["event"], last["reason"]) == ("stopped", "stopped")
     assert max((tmp_path / "hung" / "checkpoints").iterdir()).name == f"step-{last['step']:08d}"
@@ -134,3 +135,14 @@ def test_the_end_of_a_file_is_an_error_and_not_an_interruption(
     monkeypatch.setattr(show, "show_presets", show_presets)
     with pytest.raises(EOFError, match="too short"):
         run_cli("presets")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_is_the_exit_code_also_of_an_interruption_that_another_one_caused(number: signal.Signals) -> None:
+    with pytest.raises(KeyboardInterrupt) as caught, interrupt_on_signals():
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt as interrupt:
+            raise KeyboardInterrupt from interrupt
+    assert exit_code_of(caught.value) == of_signal(number)
+    assert exit_code_of(KeyboardInterrupt()) == INTERRUPTED == of_signal(signal.SIGINT)

@@ -23,6 +23,7 @@ from tui_lab.core.runs import open_run
 from tui_lab.core.runs.open_run import OpenRun
 from tui_lab.core.training.trainer import Trainer
 from tui_lab.util.errors import ConfigError
+from tui_lab.util.exit_codes import INTERRUPTED, of_signal
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "tui_lab"]
 STEPS = ("train.steps=4", "train.batch_size=7", "train.eval_every=2", "optim.grad_clip=0.5")
@@ -138,7 +139,8 @@ def test_a_signal_to_any_rank_saves_and_stops_all(rank: int, tmp_path: Path) -> 
         out, _ = processes[0].communicate()
         processes[1].communicate()
     assert records(out)[-1]["reason"] == "stopped"
-    assert [process.returncode for process in processes] == [130, 130]
+    codes = [process.returncode for process in processes]
+    assert codes == [of_signal(signal.SIGTERM) if each == rank else INTERRUPTED for each in (0, 1)]
 
 
 @pytest.mark.slow

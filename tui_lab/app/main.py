@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tui_lab.app import shutdown
 from tui_lab.app.terminal import color_system
-from tui_lab.util.exit_codes import INTERRUPTED
+from tui_lab.util.exit_codes import of_signal
 
 ENVIRONMENT = {
     # The math threads wait for each other at every operator: an app that keeps one core busy halves their speed.
@@ -63,7 +63,7 @@ def main(
         lines = [*app.exit_lines, *shutdown.save_all(app.opened)]
         signals.app_ended()
         shutdown.print_lines(lines)
-    code = INTERRUPTED if signals.received else app.return_code or 0
+    code = of_signal(signals.number) if signals.number else app.return_code or 0
     if shutdown.is_training():
         atexit.register(shutdown.end_process, code)
     return code

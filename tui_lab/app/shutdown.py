@@ -16,7 +16,7 @@ from tui_lab.core.runs import folder as runs
 from tui_lab.core.training.step_time import StepTime
 from tui_lab.util.errors import RunError
 from tui_lab.util.escape import printable
-from tui_lab.util.exit_codes import INTERRUPTED
+from tui_lab.util.exit_codes import of_signal
 
 if TYPE_CHECKING:
     from tui_lab.app.session.source import Source
@@ -195,7 +195,8 @@ class EndingSignals:
         self._labs = labs
         self._exit_app = exit_app
         self._app_ended = threading.Event()
-        self.received = False
+        self.number = 0
+        """Of the first signal that was received."""
 
     def listen(self) -> None:
         for number in ENDING_SIGNALS:
@@ -206,8 +207,8 @@ class EndingSignals:
         self._app_ended.set()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if not self.received:
-            self.received = True
+        if not self.number:
+            self.number = number
             # In another thread: this one may be blocked by the terminal for ever.
             threading.Thread(target=self._end, name="shutdown", daemon=True).start()
 
@@ -215,4 +216,4 @@ class EndingSignals:
         save_all(self._labs())
         self._exit_app()
         if not self._app_ended.wait(SECONDS_TO_CLOSE):
-            os._exit(INTERRUPTED)
+            os._exit(of_signal(self.number))

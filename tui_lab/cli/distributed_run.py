@@ -21,7 +21,7 @@ from tui_lab.core.training.setup import set_up
 from tui_lab.core.training.task_factory import build_task
 from tui_lab.core.training.trainer import Trainer
 from tui_lab.util.errors import ConfigError, DataError, Problem, RunError, TrainingError
-from tui_lab.util.exit_codes import BAD_USAGE, DONE, FAILED, INTERRUPTED
+from tui_lab.util.exit_codes import BAD_USAGE, DONE, FAILED
 from tui_lab.util.strict_json import dumps
 
 _ERRORS = (ConfigError, DataError, RunError)
@@ -74,13 +74,13 @@ def _run_other_rank(group: DistributedGroup) -> int:
 
 
 def _train(group: DistributedGroup, trainer: Trainer) -> int:
-    with stop_on_signals(lambda: trainer.commands.put(cmd.Stop())):
+    with stop_on_signals(lambda: trainer.commands.put(cmd.Stop())) as interruption:
         for event in trainer.events():
             if isinstance(event, ev.Failed):
                 say(f"rank {group.rank}: training failed: {event.message}")
                 return FAILED
             if isinstance(event, ev.Stopped) and event.reason == "stopped":
-                return INTERRUPTED
+                return interruption.exit_code
     return DONE
 
 

@@ -9,6 +9,7 @@ from io import TextIOWrapper
 from typing import Annotated, Any, TextIO
 
 import typer
+from typer.core import TyperGroup
 
 from tui_lab.cli import completion
 from tui_lab.cli.commands import app as app_commands
@@ -32,6 +33,7 @@ from tui_lab.cli.commands import (
     watch,
 )
 from tui_lab.cli.output import say
+from tui_lab.cli.signals import exit_code_of
 from tui_lab.cli.usage_hints import usage_hint
 from tui_lab.core.config.renamed import RenamedKeyWarning
 from tui_lab.core.kernels.process_tuning import reduce_gc
@@ -40,7 +42,19 @@ from tui_lab.util.exit_codes import BAD_USAGE, FAILED, INTERRUPTED
 
 HELP = "A terminal lab for training your own transformer: watch, steer and debug the run live."
 
+
+class Commands(TyperGroup):
+    """All commands. typer would end each of them with 130, whichever signal has interrupted it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise typer.Exit(exit_code_of(error)) from error
+
+
 app = typer.Typer(
+    cls=Commands,
     name="tui-lab",
     help=HELP,
     invoke_without_command=True,

@@ -10,7 +10,7 @@ from tui_lab.cli.junit import run_cases
 from tui_lab.cli.junit import write as write_junit
 from tui_lab.cli.output import say, write, write_json
 from tui_lab.cli.progress import Bar, Lines, Silent, View
-from tui_lab.cli.signals import discard_output_of_closed_terminal, stop_on_signals
+from tui_lab.cli.signals import Interruption, discard_output_of_closed_terminal, stop_on_signals
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config.schema import Config
@@ -26,7 +26,7 @@ from tui_lab.runs.nonfinite_text import before_lines, origin_lines
 from tui_lab.runs.numbers import short_number
 from tui_lab.runs.summary_text import replaced_characters, summary_text
 from tui_lab.util.errors import RunError
-from tui_lab.util.exit_codes import DONE, FAILED, INTERRUPTED, NOT_MET
+from tui_lab.util.exit_codes import DONE, FAILED, NOT_MET
 from tui_lab.util.files import advice
 
 
@@ -48,7 +48,7 @@ def train(
         if not silent:
             _say_before(opened)
         step_before = opened.summarizer.step
-        save_error = _consume_events(opened, view, json_lines=json_lines)
+        save_error, interruption = _consume_events(opened, view, json_lines=json_lines)
         nothing_trained = step_before is not None and opened.summarizer.step is step_before
         summary = opened.summarizer.summary(str(opened.run.path))
         save_error = save_error or _write_summary(opened.run, summary)
@@ -66,7 +66,7 @@ def train(
         if save_error is not None:
             say(f"stopped: {save_error}; then resume with: tui-lab run --resume {opened.run.path}")
             return FAILED
-        return _exit_code(opened, requirements, summary, silent=silent)
+        return _exit_code(opened, requirements, summary, interruption, silent=silent)
     finally:
         opened.close()
 
@@ -80,13 +80,13 @@ def _say_before(opened: OpenRun) -> None:
         say("compiling the model: the first steps take up to a minute")
 
 
-def _consume_events(opened: OpenRun, view: View, *, json_lines: bool) -> str | None:
+def _consume_events(opened: OpenRun, view: View, *, json_lines: bool) -> tuple[str | None, Interruption]:
     """Train until the last event. If a checkpoint cannot be written, stop and return why."""
     trainer = opened.trainer
     monitors = Monitors(trainer.config)
     save_error: str | None = None
     with (
-        stop_on_signals(lambda: trainer.commands.put(cmd.Stop())),
+        stop_on_signals(lambda: trainer.commands.put(cmd.Stop())) as interruption,
         control.listen(opened.run.path, trainer.commands.put),
         view,
     ):
@@ -109,7 +109,7 @@ def _consume_events(opened: OpenRun, view: View, *, json_lines: bool) -> str | N
                     raise
                 # The terminal was closed; SIGHUP follows, unless it is ignored.
                 discard_output_of_closed_terminal()
-    return save_error
+    return save_error, interruption
 
 
 def _say_spikes(run: Run) -> None:
@@ -134,7 +134,14 @@ def _write_summary(run: Run, summary: Summary) -> str | None:
     return None
 
 
-def _exit_code(opened: OpenRun, requirements: Sequence[Requirement], summary: Summary, *, silent: bool) -> int:
+def _exit_code(
+    opened: OpenRun,
+    requirements: Sequence[Requirement],
+    summary: Summary,
+    interruption: Interruption,
+    *,
+    silent: bool,
+) -> int:
     """Say how the run ended and which requirements it meets; return the exit code."""
     ending = opened.summarizer.ending
     if isinstance(ending, ev.Failed):
@@ -145,7 +152,7 @@ def _exit_code(opened: OpenRun, requirements: Sequence[Requirement], summary: Su
     if opened.summarizer.reason == "stopped":  # By a signal to this process or to another rank.
         made = "stopped and saved" if summary.steps else "stopped before the first step"
         say(f"{made}; resume with: tui-lab run --resume {opened.run.path}")
-        return INTERRUPTED
+        return interruption.exit_code
     if not silent:
         for requirement in requirements:
             if requirement.met(summary):

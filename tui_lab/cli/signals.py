@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+from tui_lab.util.exit_codes import INTERRUPTED, of_signal
+
 OUTPUTS = (1, 2)
 """The descriptors of stdout and stderr."""
 SAME_SIGTERM = 1.0
@@ -23,9 +25,35 @@ SAME_SIGTERM = 1.0
 
 @dataclass
 class Interruption:
-    """Whether a signal was received."""
+    """number: of the first signal that was received; 0 if none was."""
 
-    received: bool = False
+    number: int = 0
+
+    @property
+    def received(self) -> bool:
+        return self.number != 0
+
+    @property
+    def exit_code(self) -> int:
+        """The code with which the command ends. 130 without a signal: another process of the same run got it."""
+        return of_signal(self.number) if self.received else INTERRUPTED
+
+
+class InterruptedBySignal(KeyboardInterrupt):
+    """number: of the signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+def exit_code_of(error: BaseException | None) -> int:
+    """Return the exit code of a command that a KeyboardInterrupt ends, also one that was raised from another."""
+    while error is not None:
+        if isinstance(error, InterruptedBySignal):
+            return of_signal(error.number)
+        error = error.__cause__ or error.__context__
+    return INTERRUPTED
 
 
 @contextmanager
@@ -33,7 +61,7 @@ def stop_on_signals(stop: Callable[[], object] = lambda: None) -> Iterator[Inter
     """Call `stop` at the first SIGINT, SIGTERM or SIGHUP inside the block.
 
     stop: runs in the signal handler, so it must not take a lock that the main thread may hold. Raises
-    KeyboardInterrupt at a second SIGINT or SIGTERM. Restores the previous handlers at the end of the block. SIGHUP
+    InterruptedBySignal at a second SIGINT or SIGTERM. Restores the previous handlers at the end of the block. SIGHUP
     stays ignored if it was, as with nohup, and after it was received: a closed terminal may send it several times.
     """
     interruption = Interruption()
@@ -46,10 +74,10 @@ def stop_on_signals(stop: Callable[[], object] = lambda: None) -> Iterator[Inter
             hung_up = True
             discard_output_of_closed_terminal()
         elif interruption.received and not (number == signal.SIGTERM and time.monotonic() < first + SAME_SIGTERM):
-            raise KeyboardInterrupt
+            raise InterruptedBySignal(number)
         if not interruption.received:
             first = time.monotonic()
-            interruption.received = True
+            interruption.number = number
             stop()
 
     handled = [signal.SIGINT, signal.SIGTERM]
@@ -65,12 +93,12 @@ def stop_on_signals(stop: Callable[[], object] = lambda: None) -> Iterator[Inter
 
 @contextmanager
 def interrupt_on_signals() -> Iterator[None]:
-    """Raise KeyboardInterrupt at SIGINT, SIGTERM and SIGHUP inside the block, so that its cleanup runs."""
+    """Raise InterruptedBySignal at SIGINT, SIGTERM and SIGHUP inside the block, so that its cleanup runs."""
 
     def interrupt() -> None:
-        raise KeyboardInterrupt
+        raise InterruptedBySignal(interruption.number)
 
-    with stop_on_signals(interrupt):
+    with stop_on_signals(interrupt) as interruption:
         yield
 
 

@@ -21,7 +21,7 @@ from tui_lab.sweep.engine import Engine
 from tui_lab.sweep.local import LocalEngine
 from tui_lab.sweep.progress import Lines, LiveTable, Silent, View
 from tui_lab.util.errors import ConfigError, RunError
-from tui_lab.util.exit_codes import DONE, FAILED, INTERRUPTED, NOT_MET
+from tui_lab.util.exit_codes import DONE, FAILED, NOT_MET
 
 POLL_SECONDS = 0.5
 """Seconds between reads of the sweep's folder."""
@@ -56,17 +56,17 @@ def resume_sweep(sweep: Sweep, engine: str | None, jobs: Jobs, display: Display)
     Returns the exit code. Raises RunError if the sweep's folder cannot be read or written.
     """
     try:
-        rows = _train(sweep, engine or sweep.plan.engine, jobs, display)
+        rows, interruption = _train(sweep, engine or sweep.plan.engine, jobs, display)
     except OSError as error:
         raise RunError(f"{sweep.path}: the sweep cannot continue: {error}; what was written is kept") from error
     if any(row.state not in ENDED for row in rows):
         say(f"interrupted and saved: {table.counted(rows)}; resume with: tui-lab sweep --resume {sweep.path}")
-        return INTERRUPTED
+        return interruption.exit_code
     return _print_results(sweep, rows, display)
 
 
-def _train(sweep: Sweep, engine: str, jobs: Jobs, display: Display) -> list[TrialRow]:
-    """Train until every trial has ended or a signal is received; return the rows at that time."""
+def _train(sweep: Sweep, engine: str, jobs: Jobs, display: Display) -> tuple[list[TrialRow], Interruption]:
+    """Train until every trial has ended or a signal is received; return the rows at that time, and the signal."""
     watch = Watch(sweep)
     view = _view(sweep.plan, display)
     rows = watch.rows()
@@ -78,7 +78,7 @@ def _train(sweep: Sweep, engine: str, jobs: Jobs, display: Display) -> list[Tria
             threads = [int(sweep.plan.tables(row.number)["train"]["threads"]) for row in rows]
             say(workers_text(workers.jobs, threads, workers.reason))
     with _engine(sweep, workers, jobs) as trials, stop_on_signals() as interruption, view:
-        return _wait(watch, trials, interruption, _Reporter(view, ended_before, display))
+        return _wait(watch, trials, interruption, _Reporter(view, ended_before, display)), interruption
 
 
 def _wait(watch: Watch, engine: Engine, interruption: Interruption, reporter: "_Reporter") -> list[TrialRow]:

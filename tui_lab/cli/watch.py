@@ -17,7 +17,7 @@ from tui_lab.cli.output import say
 from tui_lab.core import events as ev
 from tui_lab.core.runs.before_nonfinite import read_before
 from tui_lab.core.runs.folder import CONFIG, OUTPUT
-from tui_lab.core.watch.process.ending import EndedBySignal
+from tui_lab.core.watch.process.ending import STOPPED, EndedBySignal
 from tui_lab.core.watch.process.exit_code import ExitCode
 from tui_lab.core.watch.process.output_log import OutputLog
 from tui_lab.core.watch.process.script_process import (
@@ -31,7 +31,7 @@ from tui_lab.core.watch.process.script_recording import ScriptRecording
 from tui_lab.core.watch.process.terminating_signals import TerminatingSignals
 from tui_lab.runs.nonfinite_text import before_lines, origin_lines, origin_summary
 from tui_lab.util.errors import ConfigError, LabError, nearest
-from tui_lab.util.exit_codes import BAD_USAGE, DONE, INTERRUPTED
+from tui_lab.util.exit_codes import BAD_USAGE, DONE
 from tui_lab.util.files import advice
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ def _say_what_remains(process: "Detached") -> None:
         process = detach.poll(process)
     folder = shlex.quote(str(process.folder))
     if process.code is not None:
-        if process.code not in (DONE, INTERRUPTED):
+        if process.code not in (DONE, *STOPPED):
             for line in process.output.splitlines()[-LINES_OF_A_FAILURE:]:
                 say(line)
         say(f"the script ended with exit code {process.code}; its run: tui-lab app {folder}")

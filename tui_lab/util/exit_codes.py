@@ -10,8 +10,9 @@ FAILED = 3
 NOT_JUDGED = 4
 """The doctor could not judge: a check crashed, and the others found nothing."""
 INTERRUPTED = 130
+"""By Ctrl-C, which sends SIGINT. Another signal that ends a command has the code that `of_signal` returns."""
 
 
 def of_signal(number: int) -> int:
-    """Return the exit code that a shell shows for a process that the signal ended."""
+    """Return the exit code that a shell shows for a process that the signal ended: 143 for SIGTERM, 129 for SIGHUP."""
     return 128 + number
