@@ -27,7 +27,7 @@ from tui_lab.core.doctor.program.unchanged import unchanged_program
 from tui_lab.util.errors import ConfigError
 
 NOT_COMPARABLE: tuple[FindingCode, ...] = ("nondeterministic", "weights_change_in_forward")
-UNTRAINABLE_DATA: tuple[FindingCode, ...] = ("wrong_vocab", "ignored_targets")
+UNTRAINABLE_DATA: tuple[FindingCode, ...] = ("ignored_targets",)
 """Findings about the data after which nothing can be learned."""
 NO_TIME = "the time limit was near; --timeout SECONDS sets it"
 OnResult = Callable[[Report], None]

@@ -13,6 +13,7 @@ from tui_lab.core.doctor.checks.data import (
     targets,
     token_ids,
     validation_leak,
+    vocabulary_size,
 )
 from tui_lab.core.doctor.checks.loss import criterion_inputs, detached_loss, initial_loss, loss, trained_loss
 from tui_lab.core.doctor.checks.model import (
@@ -85,6 +86,7 @@ class Check:
 
 CHECKS = (
     Check("token ids", token_ids.check, ("wrong_vocab",)),
+    Check("vocabulary size", vocabulary_size.check),
     Check("data order", data_order.check),
     Check("rows of the loop", loop_rows.check),
     Check("targets", targets.check),

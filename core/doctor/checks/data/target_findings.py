@@ -144,6 +144,8 @@ def untrained_ends(target: Target, x: Tensor, y: Tensor, ends: UnusedEnds) -> Fi
         "and come before any padding",
         why="The model sees only earlier ids, so it learns nothing from what comes after the last target of a row.",
         fix=f"Set the targets of the prompt to {target.ignored}, and keep those of the answer and its end.",
+        # Of prompts alone, a loss that compares two answers to each is constant.
+        explains=("missing_gradient", "gradient_flow", "weights_never_move", "cannot_overfit"),
         drawing=_drawn_rows(target, x[:, shown], y[:, shown]),
     )
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tui_lab.core.doctor.checks.data import token_ids
+from tui_lab.core.doctor.checks.data import vocabulary_size
 from tui_lab.core.doctor.findings import Finding, NotJudged
 from tui_lab.core.doctor.loop.recorder import LoopRecorder
 from tui_lab.core.doctor.script.capture import Capture
@@ -61,7 +61,7 @@ def found(n_rows: int, *tokenizers: int, n_logits: int | None = None) -> list[Fi
     capture.close()
     assert {each.n_vocab for each in (first, second) if each is not None} == set(tokenizers)
     target = target_from_script(capture, recorder.record(), model, recorder.optimizers, trained=False)
-    return list(token_ids.check(target))
+    return list(vocabulary_size.check(target))
 
 
 @pytest.mark.parametrize(("n_rows", "tokenizer"), [(2000, 100), (10_240, 9_900), (10_241, 10_059)])
