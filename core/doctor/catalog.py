@@ -414,6 +414,19 @@ _ALL = [
             "The gradient of the loss with respect to the outputs is that of a binary cross-entropy of sigmoids.",
             "Pass the logits to binary_cross_entropy_with_logits; use sigmoid only for predictions.",
         ),
+        missing_sigmoid=(
+            "Binary cross-entropy gets the output of a linear layer, cut off at 0 and 1, instead of a probability.",
+            "Many rows are never learned; torch's error that values must be between 0 and 1, without the cut.",
+            "The graph from the input of torch's binary_cross_entropy leads to a linear layer, with clamps and ReLUs "
+            "between them only.",
+            "Pass the output of the layer itself to binary_cross_entropy_with_logits; use sigmoid for predictions.",
+        ),
+        softmax_of_one=(
+            "A softmax runs over an axis of one value, so the output is always 1.",
+            "The loss does not change, and no weight gets a gradient.",
+            "The graph from the input of a loss function of torch leads to a softmax, whose axis has the size 1.",
+            "For one output use sigmoid; for a softmax return one output for each class, and take their axis.",
+        ),
         detached_loss=(
             "The loss is detached from the model: no weight is in the graph that computed it.",
             "backward() raises `element 0 of tensors does not require grad`, or the loss stays where it is.",

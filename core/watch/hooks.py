@@ -63,6 +63,9 @@ class Listener(Protocol):
 class TorchHooks:
     """Installs the hooks and removes them. Control flow exceptions, as StopRequested, pass through to the script."""
 
+    criteria: tuple[str, ...] = CRITERIA
+    """The loss functions that are replaced."""
+
     def __init__(self, listener: Listener) -> None:
         self.max_norm: float | None = None
         """The norm for clip_grad_norm_ instead of the script's own."""
@@ -78,7 +81,7 @@ class TorchHooks:
     def install(self) -> None:
         """Install all hooks. A forked child does not call the listener."""
         self._active = True
-        for name in CRITERIA:
+        for name in self.criteria:
             self.replace(torch.nn.functional, name, functools.partial(self._criterion, name))
         self.replace(torch.autograd, "backward", self._backward)
         self.replace(torch.nn.utils, "clip_grad_norm_", self._clip)
@@ -221,7 +224,7 @@ class TorchHooks:
 
     def _jit_script(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """TorchScript compiles the source of the functions that it finds, so it must find torch's own."""
-        replaced = [(torch.nn.functional, name, vars(torch.nn.functional)[name]) for name in CRITERIA]
+        replaced = [(torch.nn.functional, name, vars(torch.nn.functional)[name]) for name in self.criteria]
         for place, name, wrapper in replaced:
             setattr(place, name, getattr(wrapper, "__wrapped__", wrapper))
         # It looks up names in the frame of its caller, which is two frames further up than without us.

@@ -1,5 +1,6 @@
 """What loss functions of torch get: logarithms of probabilities, probabilities, or scores."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -7,7 +8,11 @@ from torch import Tensor
 
 from tui_lab.core.doctor.loop.observed import CriterionCall, InputForm
 
-NAMES = ("kl_div", "nll_loss", "cross_entropy", "binary_cross_entropy_with_logits")
+ELEMENTWISE = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
+"""Loss functions that compare each value with its target, after both were broadcast to one shape."""
+OF_CLASSES = ("kl_div", "nll_loss", "cross_entropy")
+OF_TWO = ("binary_cross_entropy_with_logits", "binary_cross_entropy")
+NAMES = (*OF_CLASSES, *OF_TWO, *ELEMENTWISE)
 MAX_CALLS = 4
 """Of each line, which are looked at."""
 MAX_ELEMENTS = 2**22
@@ -19,6 +24,11 @@ _RESHAPING = (
     "View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze", "Transpose", "Permute", "Select", "Slice", "Index",
     "ToCopy", "Clone", "Alias", "T", "Expand", "Cat", "Split", "Unbind",
 )  # fmt: skip
+_BOUNDING = ("Clamp", "ClampMin", "ClampMax", "Relu", "Hardtanh")
+_AFFINE = ("Addmm", "Linear")
+"""What a linear layer with a bias calls."""
+SOFTMAX_OF_ONE = "softmax of one value"
+UNBOUNDED = "linear, without sigmoid"
 _MAKERS = {
     **{"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid", "LogSigmoid": "logsigmoid"},
     **dict.fromkeys(("Addmm", "Mm", "Bmm", "Linear", "Addmv", "Mv"), "linear"),
@@ -44,26 +54,60 @@ class CriterionInputs:
             return
         log_target = bool(options.get("log_target", False))
         form, total = _form(name, values.float(), targets.detach(), log_target=log_target)
-        shape = tuple(inputs.shape)
         self.calls.append(
-            CriterionCall(name, line, form, shape, total, made_by(inputs), log_target, reshaped_from(inputs))
+            CriterionCall(
+                name,
+                line,
+                form,
+                tuple(inputs.shape),
+                total,
+                _maker_for(name, inputs),
+                log_target,
+                reshaped_from(inputs),
+                tuple(targets.shape) if name in ELEMENTWISE else (),
+            )
         )
 
 
+def _maker_for(criterion: str, inputs: Tensor) -> str:
+    """Return which operation gave the input of a loss function, or UNBOUNDED for one that expects a sigmoid's result.
+
+    A clamp or ReLU keeps the output of a linear layer between 0 and 1 without making a probability of it.
+    """
+    if criterion == "binary_cross_entropy" and _operation(_maker(inputs, (*_RESHAPING, *_BOUNDING))) in _AFFINE:
+        return UNBOUNDED
+    return made_by(inputs)
+
+
 def made_by(tensor: Tensor) -> str:
-    """Return which operation gave a tensor, not counting reshapes: a value of _MAKERS, or "" for any other."""
+    """Return which operation gave a tensor, not counting reshapes: a value of _MAKERS, or "" for any other.
+
+    SOFTMAX_OF_ONE for a softmax over an axis of one value.
+    """
+    node = _maker(tensor, _RESHAPING)
+    made = _MAKERS.get(_operation(node), "")
+    return SOFTMAX_OF_ONE if made == "softmax" and _softmax_size(node) == 1 else made
+
+
+def _maker(tensor: Tensor, passed: Sequence[str]) -> Any:
+    """Return the node of the graph that gave a tensor, but for operations that are passed; None if there is none."""
     node: Any = tensor.grad_fn
     for _ in range(12):
-        if node is None:
-            return ""
-        name = node.name().rstrip("0123456789").removesuffix("Backward").lstrip("_")
-        if name in _MAKERS:
-            return _MAKERS[name]
-        following = [parent for parent, _ in node.next_functions if parent is not None]
-        if name not in _RESHAPING or not following:
-            return ""
-        node = following[0]
-    return ""
+        if node is None or _operation(node) not in passed:
+            return node
+        node = next((parent for parent, _ in node.next_functions if parent is not None), None)
+    return None
+
+
+def _operation(node: Any) -> str:
+    return "" if node is None else node.name().rstrip("0123456789").removesuffix("Backward").lstrip("_")
+
+
+def _softmax_size(node: Any) -> int:
+    """Return over how many values a softmax runs."""
+    dim = int(node._saved_dim)
+    result: Tensor = node._saved_result
+    return result.shape[dim - 2**64 if dim >= 2**63 else dim]  # Torch keeps a negative axis without its sign.
 
 
 def reshaped_from(inputs: Tensor) -> tuple[int, ...]:

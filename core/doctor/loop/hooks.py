@@ -14,11 +14,11 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from tui_lab.core.doctor.loop.carried_states import RECURRENT
 from tui_lab.core.doctor.loop.self_averages import IN_PLACE, SelfAverageCalls
-from tui_lab.core.watch.hooks import Listener, TorchHooks
+from tui_lab.core.watch.hooks import CRITERIA, Listener, TorchHooks
 
 PARTS = (torch.nn.utils.parametrize.ParametrizationList,)
 """Modules that are called where a weight is read, as by the code that builds a model: no models."""
-FURTHER_CRITERIA = ("kl_div",)
+FURTHER_CRITERIA = ("kl_div", "binary_cross_entropy", "l1_loss", "smooth_l1_loss", "huber_loss")
 """Loss functions that only the observer listens to."""
 
 
@@ -120,6 +120,8 @@ class UnusedHooks:
 class LoopHooks(TorchHooks):
     """Installs the hooks of TorchHooks and those of a loop's order."""
 
+    criteria = (*CRITERIA, *FURTHER_CRITERIA)
+
     def __init__(self, listener: LoopListener) -> None:
         super().__init__(listener)
         self._depth = 0
@@ -149,8 +151,6 @@ class LoopHooks(TorchHooks):
         self.replace(torch.amp.GradScaler, "__init__", self._scaler_created)
         self.replace(DataLoader, "__iter__", self._iterate)
         self.replace(_BaseDataLoaderIter, "_next_index", self._next_index)
-        for name in FURTHER_CRITERIA:
-            self.replace(torch.nn.functional, name, functools.partial(self._criterion, name))
         for name in IN_PLACE:
             self._undo_in_place.append(self.replace(Tensor, name, functools.partial(self._in_place, name)))
         self.replace(torch, "compile", self._compile)

@@ -14,9 +14,10 @@ class CriterionCall:
     """One call of a loss function of torch, with gradients.
 
     form: what its input is. total: the mean of Σ exp(input) over the classes, or of Σ input for probabilities.
-    made_by: the operation that gave the input, without reshapes: "softmax", "sigmoid", "linear", … or "".
+    made_by: the operation that gave the input, without reshapes: "softmax", "sigmoid", "linear", … or "". Of a
+    binary_cross_entropy also UNBOUNDED, of a softmax over one value SOFTMAX_OF_ONE, both of criterion_inputs.
     log_target: of kl_div. shape: of the input. reshaped_from: the shape [B, …, V] that it had before a view made it
-    [B, V, …] without moving its elements; empty if none did.
+    [B, V, …] without moving its elements; empty if none did. target_shape: empty if it does not matter.
     """
 
     name: str
@@ -27,6 +28,13 @@ class CriterionCall:
     made_by: str = ""
     log_target: bool = False
     reshaped_from: tuple[int, ...] = ()
+    target_shape: tuple[int, ...] = ()
+
+    @property
+    def compares_all(self) -> bool:
+        """Whether input and targets are [n, 1] and [n], or […, n, 1] and […, n], so that each meets every other."""
+        shorter, longer = sorted((self.shape, self.target_shape), key=len)
+        return len(shorter) > 0 and longer == (*shorter, 1) and shorter[-1] > 1
 
 
 @dataclass(frozen=True)

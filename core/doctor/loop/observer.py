@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from tui_lab.core.doctor.loop.averages import SEARCH_AT, AverageWatch
 from tui_lab.core.doctor.loop.carried_states import StateWatch
 from tui_lab.core.doctor.loop.criterion_inputs import CriterionInputs
-from tui_lab.core.doctor.loop.hooks import UnusedHooks
+from tui_lab.core.doctor.loop.hooks import FURTHER_CRITERIA, UnusedHooks
 from tui_lab.core.doctor.loop.idle_optimizers import IdleWatch
 from tui_lab.core.doctor.loop.lines import user_line
 from tui_lab.core.doctor.loop.loaders import LoaderParts, shuffles
@@ -118,6 +118,9 @@ class Observer:
         """A loss function of torch was called with gradients. options: with its `input`."""
         self._guarded("criteria", lambda: self._criteria.add(name, user_line(), options, targets))
         self._guarded("states", lambda: self._states.targets(targets))
+        if name in FURTHER_CRITERIA:
+            self._guarded("target counts", lambda: self._targets.add_other(name))
+            return
         self._guarded("target counts", lambda: self._targets.add(name, targets, options))
 
     def indices_drawn(self, iterator: Any, indices: Any) -> None:

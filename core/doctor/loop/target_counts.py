@@ -23,6 +23,10 @@ class TargetCounts:
         self._sum = 0.0
         self._squares = 0.0
 
+    def add_other(self, name: str) -> None:
+        """Note that another loss function was called, whose targets are not counted."""
+        self._names.add(name)
+
     def add(self, name: str, targets: Tensor, options: dict[str, Any]) -> None:
         """Add the targets of one call, of the first MAX_CALLS."""
         self._names.add(name)

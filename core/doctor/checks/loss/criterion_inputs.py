@@ -7,8 +7,14 @@ losses that are not cross-entropies and of scores that the model does not return
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from tui_lab.core.doctor.checks.loss.loss_findings import double_sigmoid, double_softmax, loss_finding
+from tui_lab.core.doctor.checks.loss.loss_findings import (
+    double_sigmoid,
+    double_softmax,
+    loss_finding,
+    output_broadcast,
+)
 from tui_lab.core.doctor.findings import Finding, NotApplicable
+from tui_lab.core.doctor.loop.criterion_inputs import SOFTMAX_OF_ONE, UNBOUNDED
 from tui_lab.core.doctor.loop.observed import CriterionCall
 from tui_lab.core.doctor.program.target import Target
 
@@ -21,7 +27,7 @@ CLASSES_SECOND = ("cross_entropy", "nll_loss")
 def check(target: Target) -> Iterator[Finding]:
     calls = target.loop.observed.criteria
     if not calls:
-        raise NotApplicable("the loop calls none of torch's cross-entropies, nll_loss or kl_div")
+        raise NotApplicable("the loop calls no loss function of torch")
     places: dict[tuple[str, str], list[CriterionCall]] = {}
     for call in calls:
         places.setdefault((call.name, call.line), []).append(call)
@@ -38,7 +44,13 @@ def _judged(calls: Sequence[CriterionCall]) -> Iterator[Finding]:
     name = calls[0].name
     forms = {call.form for call in calls}
     makers = {call.made_by for call in calls}
-    if name in CLASSES_SECOND and all(call.reshaped_from for call in calls):
+    if all(call.compares_all for call in calls):
+        yield replace(output_broadcast(calls[0].shape, calls[0].target_shape), location=calls[0].line)
+    elif makers == {SOFTMAX_OF_ONE}:
+        yield _softmax_of_one(calls[0])
+    elif makers == {UNBOUNDED}:
+        yield _missing_sigmoid(calls[0])
+    elif name in CLASSES_SECOND and all(call.reshaped_from for call in calls):
         yield _scrambled(calls[0])
     elif name in TAKE_LOGARITHMS and (forms == {"probabilities"} or forms == {"scores"}):
         yield _missing_logarithm(calls)
@@ -77,6 +89,33 @@ def _missing_logarithm(calls: Sequence[CriterionCall]) -> Finding:
         fix=f"Pass {other}" + (", or use cross_entropy, which includes it." if call.name == "nll_loss" else "."),
         location=call.line,
         explains=("initial_loss", "cannot_overfit"),
+    )
+
+
+def _softmax_of_one(call: CriterionCall) -> Finding:
+    return Finding(
+        code="softmax_of_one",
+        title="A softmax over one value: the output is 1, whatever the model computes.",
+        evidence=f"input {list(call.shape)} of {call.name}: torch's graph shows that it comes from a softmax over an "
+        "axis of size 1",
+        why="A constant output has no gradient, so no weight before it is trained.",
+        fix="For one output use sigmoid, with binary_cross_entropy_with_logits none of both; for a softmax return one "
+        "output for each class, and apply it over the axis of the classes.",
+        location=call.line,
+        explains=("missing_gradient", "no_backward", "weights_never_move", "cannot_overfit", "gradient_flow"),
+    )
+
+
+def _missing_sigmoid(call: CriterionCall) -> Finding:
+    return Finding(
+        code="missing_sigmoid",
+        title="binary_cross_entropy gets the output of a linear layer: a sigmoid is missing.",
+        evidence=f"input {list(call.shape)}: torch's graph shows that it comes from a linear layer, and no sigmoid or "
+        "softmax is between them",
+        why="Outputs that are cut off at 0 or 1 have no gradient, so a wrong answer there is never corrected.",
+        fix="Pass the output of the layer itself to binary_cross_entropy_with_logits; use sigmoid for predictions.",
+        location=call.line,
+        explains=("missing_gradient", "cannot_overfit"),
     )
 
 

@@ -3,6 +3,8 @@
 import math
 from dataclasses import replace
 
+import torch
+
 from tui_lab.core.doctor.findings import Finding, FindingCode, Kind
 from tui_lab.core.doctor.loss_floor import floor
 from tui_lab.core.doctor.measures.loss_gradient import Measurement
@@ -19,6 +21,8 @@ def mistake_in(measurement: Measurement) -> tuple[FindingCode, str] | None:
     """Return the mistake that the gradient of a loss shows, and the evidence; None if there is none."""
     reading = measurement.reading
     n_vocab = measurement.logits.shape[-1]
+    if n_vocab < 2:  # A softmax over one score is 1.
+        return None
     total = measurement.total_weight
     close = "the gradient of the loss with respect to the logits"
     error = f"relative difference {reading.error:.0e}"
@@ -188,4 +192,18 @@ def double_sigmoid(evidence: str, kind: Kind = "finding") -> Finding:
         "loss cannot fall below 0.31 for positive and 0.69 for negative targets.",
         fix="Pass the logits to binary_cross_entropy_with_logits; use sigmoid only for predictions.",
         explains=("cannot_overfit",),
+    )
+
+
+def output_broadcast(output: tuple[int, ...], targets: tuple[int, ...]) -> Finding:
+    """Return the finding on outputs and targets of the shapes [n, 1] and [n], which a loss broadcasts to [n, n]."""
+    shape = list(torch.broadcast_shapes(output, targets))  # type: ignore[no-untyped-call]
+    n = math.prod(output if len(output) < len(targets) else targets)
+    return Finding(
+        code="output_broadcast",
+        title=f"The loss compares every output with every target: shapes {list(output)} and {list(targets)}.",
+        evidence=f"the difference has the shape {shape}, {math.prod(shape):,} pairs instead of {n:,}",
+        why="The best answer to this loss is the mean of all targets, so the model learns to ignore its input.",
+        fix="Give both the same shape: output.squeeze(-1), or targets.unsqueeze(-1).",
+        explains=("input_ignored", "cannot_overfit"),
     )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from tui_lab.core.doctor.checks.loss.loss_findings import double_sigmoid, loss_finding, mistake_in
+from tui_lab.core.doctor.checks.loss.loss_findings import double_sigmoid, loss_finding, mistake_in, output_broadcast
 from tui_lab.core.doctor.findings import Finding, NotJudged
 from tui_lab.core.doctor.loop.reading import line_of
 from tui_lab.core.doctor.measures.bounded_output import why_bounded
@@ -22,8 +22,7 @@ from tui_lab.core.doctor.program.target import Target
 
 def check(target: Target) -> Iterator[Finding]:
     if (shapes := _broadcast(target)) is not None:
-        line = line_of(target.record.updates[0], "backward") if target.record and target.record.updates else ""
-        yield _output_broadcast(*shapes, line)
+        yield replace(output_broadcast(*shapes), location=_line_of_broadcast(target))
         return
     measurement = trained(target)
     n_classes = measurement.logits.shape[2]
@@ -36,6 +35,15 @@ def check(target: Target) -> Iterator[Finding]:
         yield loss_finding(*mistake, n_classes, measurement.line)
     elif measurement.reading.form in ("other", "missing_log_softmax"):
         raise NotJudged("it is another loss than the cross-entropy of the returned scores")
+
+
+def _line_of_broadcast(target: Target) -> str:
+    """Return the line of the loss function of torch that gets such shapes, else that of backward(); or ""."""
+    record = target.record
+    if record is None or not record.updates:
+        return ""
+    lines = [call.line for call in record.observed.criteria if call.compares_all]
+    return lines[0] if lines else line_of(record.updates[0], "backward")
 
 
 class _BroadcastSearch(TorchFunctionMode):
@@ -121,17 +129,3 @@ def _spread(weights: Tensor) -> float:
     if not bool(torch.isfinite(weights).all()):
         return float("inf")
     return float(weights.std() / weights.mean().abs().clamp(min=1e-60))
-
-
-def _output_broadcast(output: tuple[int, ...], targets: tuple[int, ...], line: str) -> Finding:
-    rows = output[0]
-    return Finding(
-        code="output_broadcast",
-        title=f"The loss compares every output with every target: shapes {list(output)} and {list(targets)}.",
-        evidence=f"for a batch of {rows} rows the difference has the shape [{rows}, {rows}], {rows * rows} pairs "
-        f"instead of {rows}",
-        why="The best answer to this loss is the mean of all targets, so the model learns to ignore its input.",
-        fix="Give both the same shape: output.squeeze(-1), or targets.unsqueeze(-1).",
-        location=line,
-        explains=("input_ignored", "cannot_overfit"),
-    )

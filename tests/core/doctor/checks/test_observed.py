@@ -151,6 +151,7 @@ def classes_loop(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], None]
 SOFT = torch.full((8, 5), 0.2)
 
 
+@pytest.mark.filterwarnings("ignore:Using a target size")
 @pytest.mark.parametrize(
     ("loss", "code"),
     [
@@ -161,6 +162,14 @@ SOFT = torch.full((8, 5), 0.2)
         (lambda z, y: F.nll_loss(3 * z, y), "missing_log_softmax"),
         (lambda z, y: F.cross_entropy(z.softmax(1), y), "double_softmax"),
         (lambda z, y: F.binary_cross_entropy_with_logits(z.sigmoid()[:, 0], (y > 2).float()), "double_sigmoid"),
+        (lambda z, y: F.smooth_l1_loss(z[:, :1], z.detach()[:, 1]), "output_broadcast"),
+        (lambda z, y: F.huber_loss(z[:, 0], z.detach()[:, 1:2]), "output_broadcast"),
+        (lambda z, y: F.binary_cross_entropy(z[:, :1].softmax(1)[:, 0], (y > 2).float()), "softmax_of_one"),
+        (lambda z, y: F.binary_cross_entropy(z[:, 0].clamp(0, 1), (y > 2).float()), "missing_sigmoid"),
+        (lambda z, y: F.binary_cross_entropy(z[:, 0].sigmoid().clamp(0.1, 0.9), (y > 2).float()), ""),
+        (lambda z, y: F.binary_cross_entropy((-z[:, 0].square()).exp(), (y > 2).float()), ""),
+        (lambda z, y: F.l1_loss(z[:, :1], z.detach()[:, 1:2]), ""),
+        (lambda z, y: F.mse_loss(z, z.detach()[:1]), ""),
         (lambda z, y: F.kl_div(z.log_softmax(1), SOFT, reduction="batchmean"), ""),
         (lambda z, y: F.kl_div(z.log_softmax(1).bfloat16(), SOFT.bfloat16(), reduction="batchmean"), ""),
         (lambda z, y: F.kl_div(z.log_softmax(1), SOFT.log(), reduction="batchmean", log_target=True), ""),

@@ -672,7 +672,7 @@ def same_shape(model: nn.Module, step: int) -> Tensor:
 def test_targets_that_the_loop_picks_from_all_data_are_compared() -> None:
     (finding,) = score_loss.check(examined(Regressor(), broadcast))
     assert finding.code == "output_broadcast"
-    assert "training.py:" in finding.location
+    assert "test_target.py:" in finding.location
     with pytest.raises(NotJudged):
         list(score_loss.check(examined(Regressor(), same_shape)))
 
