@@ -1,15 +1,12 @@
 """What the documents name exists: files, modules, links, settings, commands and their options."""
 
-import functools
 import importlib.util
 import os
 import re
 import shlex
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-
-import pytest
 
 import tui_lab
 from tests.cli.documents import GUIDE, README, ROOT, command_of, program
@@ -28,7 +25,10 @@ def page_name(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
-every_page = pytest.mark.parametrize("page", PAGES, ids=page_name)
+def wrong_names(find: Callable[[Path], Iterable[object]], pages: Iterable[Path] = PAGES) -> dict[str, list[str]]:
+    """What `find` returns of each page, without the pages for which it returns nothing."""
+    names = {page_name(page): sorted(map(str, find(page))) for page in pages}
+    return {page: wrong for page, wrong in names.items() if wrong}
 
 
 def inline_code(page: Path) -> Iterator[str]:
@@ -38,54 +38,59 @@ def inline_code(page: Path) -> Iterator[str]:
         yield " ".join(code.split())
 
 
-@every_page
-def test_paths_named_exist(page: Path) -> None:
+def test_paths_named_exist() -> None:
     """Paths from the top of the repository; NAME stands for a name of the reader's choice."""
-    paths = {path.rstrip("/.") for path in PATH.findall(page.read_text("utf-8")) if "NAME" not in path}
-    assert sorted(path for path in paths if not (ROOT / path).exists()) == []
+
+    def missing(page: Path) -> list[str]:
+        paths = {path.rstrip("/.") for path in PATH.findall(page.read_text("utf-8")) if "NAME" not in path}
+        return [path for path in paths if not (ROOT / path).exists()]
+
+    assert wrong_names(missing) == {}
 
 
-@functools.cache
-def files_of_the_repository() -> list[str]:
-    return [f"/{path.relative_to(ROOT)}" for top in FOLDERS.split("|") for path in (ROOT / top).rglob("*.*")]
-
-
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in GUIDE], ids=page_name)
-def test_file_names_exist(page: Path) -> None:
+def test_file_names_exist() -> None:
     """A file name alone, such as `train_step.py`, is one of this repository. The guide names files of users, too."""
-    names = {code for code in inline_code(page) if FILE_NAME.fullmatch(code) and "NAME" not in code}
-    files = files_of_the_repository()
-    assert sorted(name for name in names if not any(file.endswith(f"/{name}") for file in files)) == []
+    files = [f"/{path.relative_to(ROOT)}" for top in FOLDERS.split("|") for path in (ROOT / top).rglob("*.*")]
+
+    def missing(page: Path) -> list[str]:
+        names = {code for code in inline_code(page) if FILE_NAME.fullmatch(code) and "NAME" not in code}
+        return [name for name in names if not any(file.endswith(f"/{name}") for file in files)]
+
+    assert wrong_names(missing, [page for page in PAGES if page not in GUIDE]) == {}
 
 
-@every_page
-def test_modules_named_exist(page: Path) -> None:
+def test_modules_named_exist() -> None:
     """Modules, the names that `tui_lab` itself has, and the groups of entry points."""
-    groups = {f"tui_lab.{kind}" for kind in plugin_registry.KINDS}
-    names = set(MODULE.findall(page.read_text("utf-8"))) - {f"tui_lab.{name}" for name in tui_lab.__all__} - groups
-    assert [name for name in sorted(names) if not importlib.util.find_spec(name)] == []
+    known = {f"tui_lab.{name}" for name in (*plugin_registry.KINDS, *tui_lab.__all__)}
+
+    def missing(page: Path) -> list[str]:
+        names = set(MODULE.findall(page.read_text("utf-8"))) - known
+        return [name for name in names if not importlib.util.find_spec(name)]
+
+    assert wrong_names(missing) == {}
 
 
-@every_page
-def test_links_lead_to_files(page: Path) -> None:
+def test_links_lead_to_files() -> None:
     """In the repository, too, where the generated pages of the site do not exist."""
-    links = re.findall(r"\]\(([^):#]+)[^):]*\)", page.read_text("utf-8"))
-    targets = {Path(os.path.normpath(page.parent / link)) for link in links}
-    assert sorted(target for target in targets if not target.exists()) == []
+
+    def missing(page: Path) -> list[Path]:
+        links = re.findall(r"\]\(([^):#]+)[^):]*\)", page.read_text("utf-8"))
+        targets = {Path(os.path.normpath(page.parent / link)) for link in links}
+        return [target for target in targets if not target.exists()]
+
+    assert wrong_names(missing) == {}
 
 
-@every_page
-def test_settings_named_exist(page: Path) -> None:
-    keys = {code for code in inline_code(page) if SETTING.fullmatch(code)}
-    assert keys - {*settings.fields(), *script.keys()} == set()
+def test_settings_named_exist() -> None:
+    known = {*settings.fields(), *script.keys()}
+    assert wrong_names(lambda page: {code for code in inline_code(page) if SETTING.fullmatch(code)} - known) == {}
 
 
-@every_page
-def test_commands_named_exist(page: Path) -> None:
+def test_commands_named_exist() -> None:
     """`tui-lab COMMAND --option` in running text names a command and options of it."""
-    for code in inline_code(page):
-        if not code.startswith("tui-lab "):
-            continue
+    codes = {code for page in PAGES for code in inline_code(page) if code.startswith("tui-lab ")}
+    assert len(codes) > 50
+    for code in sorted(codes):
         # What follows -- belongs to the user's script.
         command, rest = command_of(shlex.split(code.partition(" -- ")[0])[1:])
         options = {option for parameter in command.params for option in parameter.opts} | {"--help", "--version"}
@@ -94,11 +99,14 @@ def test_commands_named_exist(page: Path) -> None:
         assert used <= options, code
 
 
-@every_page
-def test_extras_named_exist(page: Path) -> None:
+def test_extras_named_exist() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    named = re.findall(r"(?:tui-lab|\.)\[([\w,]+)\]", page.read_text("utf-8"))
-    assert {extra for names in named for extra in names.split(",")} <= set(project["optional-dependencies"])
+
+    def missing(page: Path) -> set[str]:
+        named = re.findall(r"(?:tui-lab|\.)\[([\w,]+)\]", page.read_text("utf-8"))
+        return {extra for names in named for extra in names.split(",")} - set(project["optional-dependencies"])
+
+    assert wrong_names(missing) == {}
 
 
 def test_guide_lists_the_extras_of_users() -> None:

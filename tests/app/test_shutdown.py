@@ -97,6 +97,7 @@ async def test_failed_training_is_reported_and_the_keys_still_work(error: BaseEx
         await until(pilot, lambda: isinstance(app.screen, Home))
 
 
+@pytest.mark.slow
 async def test_restart_after_a_loss_that_is_not_finite() -> None:
     async with app_over(lambda trainer: None, 'faults=["not_finite"]') as (app, pilot, screen):
         await until(pilot, lambda: screen.state.phase == "failed")
@@ -233,6 +234,7 @@ async def test_run_without_a_step_is_not_kept_and_that_is_said(key: str) -> None
         assert screen.path is not None and not Path(screen.path).exists()
 
 
+@pytest.mark.slow
 async def test_run_that_is_forked_before_its_first_step_is_kept() -> None:
     async with app_over(lambda trainer: None, paused=True) as (app, pilot, screen):
         await until(pilot, lambda: screen.state.phase == "paused")

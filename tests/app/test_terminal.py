@@ -72,7 +72,7 @@ def quit_by_key(person: Person) -> None:
         pytest.param(quit_by_key, 0, RESUME, marks=pytest.mark.slow),
         pytest.param(lambda person: person.press("\x11"), 0, RESUME, marks=pytest.mark.slow),
         pytest.param(lambda person: person.terminal.signal(signal.SIGHUP), 129, RESUME, marks=pytest.mark.slow),
-        (lambda person: person.press(" "), 1, "ZeroDivisionError"),
+        pytest.param(lambda person: person.press(" "), 1, "ZeroDivisionError", marks=pytest.mark.slow),
     ],
     ids=["q", "ctrl+q", "SIGHUP", "error in the app"],
 )

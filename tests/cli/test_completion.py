@@ -110,16 +110,17 @@ def test_a_setting_is_completed_key_then_value() -> None:
     assert words(completion.setting("nothing.here=")) == words(completion.setting("zzz")) == []
 
 
-@limit(max_examples=20)
+@limit(max_examples=8)
 @given(st.text(max_size=12))
 def test_every_completion_starts_with_the_typed_text(text: str) -> None:
     for complete in (completion.setting, completion.requirement, completion.source):
         assert all(value.startswith(text) for value in words(completion.without_errors(complete)(text)))
 
 
-@pytest.mark.parametrize("key", list(settings.fields()))
-def test_every_completed_value_is_allowed(key: str) -> None:
-    for value in words(completion.setting(f"{key}=")):
+def test_every_completed_value_is_allowed() -> None:
+    values = [value for key in settings.fields() for value in words(completion.setting(f"{key}="))]
+    assert len(values) > 50
+    for value in values:
         if not value.endswith("=") and not value.startswith(("data.task=", "data.tokenizer=", "data.vocab=")):
             settings.load("reverse", [value])
 

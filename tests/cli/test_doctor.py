@@ -198,8 +198,10 @@ def test_explain_of_an_unknown_code_suggests_the_nearest(run_cli: RunCli) -> Non
     assert done.code == 2 and "double_softmax" in done.err
 
 
-def test_every_kind_of_result_is_written_for_what_cannot_be_diagnosed(file: Path, run_cli: RunCli) -> None:
-    done = run_cli("doctor", "mine.py:dies", "--json", "--junit", "new/report.xml", "--sarif", "report.json")
+@pytest.mark.parametrize("source", ["train.py", pytest.param("mine.py:dies", marks=pytest.mark.slow)])
+def test_every_kind_of_result_is_written_for_what_cannot_be_diagnosed(source: str, file: Path, run_cli: RunCli) -> None:
+    (file.parent / "train.py").write_text("import os\nos._exit(7)\n", "utf-8")
+    done = run_cli("doctor", source, "--json", "--junit", "new/report.xml", "--sarif", "report.json")
     assert done.code == 2 and "exit code 7" in json.loads(done.out)["error"]
     assert 'errors="1"' in (file.parent / "new/report.xml").read_text("utf-8") and "new" in done.err
     [run] = json.loads((file.parent / "report.json").read_text("utf-8"))["runs"]

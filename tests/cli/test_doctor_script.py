@@ -319,6 +319,7 @@ def test_cause_of_an_error_is_reported_instead_of_the_error(tmp_path: Path, run_
     assert [(f["code"], f["location"]) for f in report["findings"]] == [("frozen_parameters", f"train.py:{line + 1}")]
 
 
+@pytest.mark.slow
 def test_what_was_found_before_an_interruption_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was not run is not judged, and the report is not healthy."""
     monkeypatch.setattr(diagnose, "POLL_SECONDS", 0.01)  # The interruption comes during one of the first checks.

@@ -74,6 +74,7 @@ def test_a_signal_saves_and_resuming_loses_nothing(
     assert len(losses((tmp_path / "cut" / "events.jsonl").read_text("utf-8").splitlines())) == 60
 
 
+@pytest.mark.slow
 def test_a_closed_terminal_saves_the_run(command: list[str], tmp_path: Path) -> None:
     unchanging = ("--set", "optim.lr=1e-9")  # Its loss is that of the first step, however late it is drawn.
     arguments = ["run", "reverse", *TINY, *unchanging, "--steps", "1000000", "--out", "hung"]

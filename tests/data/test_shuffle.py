@@ -26,7 +26,7 @@ def test_permute_computes_only_the_given_positions(n: int) -> None:
     assert peak < 2**20
 
 
-@pytest.mark.parametrize("n", [2, 3, 5])
+@pytest.mark.parametrize("n", [2, 3, pytest.param(5, marks=pytest.mark.slow)])
 def test_every_image_of_every_position_is_equally_likely(n: int) -> None:
     trials = 1000 + 50 * n
     counts = np.zeros((n, n))

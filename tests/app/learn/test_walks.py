@@ -104,6 +104,7 @@ def test_script_of_a_lesson_is_watched_diagnosed_and_fixed(size: tuple[int, int]
     assert not failed_facts(progress)
 
 
+@pytest.mark.slow
 def test_tiny_lesson_is_taken_to_its_end(tmp_path: Path) -> None:
     folder = tmp_path / "tiny"
     folder.mkdir()

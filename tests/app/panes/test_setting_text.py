@@ -16,11 +16,11 @@ from tui_lab.core.config import settings
 from tui_lab.core.kernels.parameter_count import count_parameters
 
 
-@pytest.mark.parametrize("key", list(FIELDS))
-def test_formatted_value_parses_to_itself(key: str) -> None:
+def test_formatted_value_parses_to_itself() -> None:
     config = settings.load("reverse")
-    value = settings.get(config, key)
-    assert settings.get(settings.changed(config, key, parse_value(config, key, format_value(value))), key) == value
+    values = {key: settings.get(config, key) for key in FIELDS}
+    parsed = {key: parse_value(config, key, format_value(value)) for key, value in values.items()}
+    assert {key: settings.get(settings.changed(config, key, value), key) for key, value in parsed.items()} == values
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,7 @@ async def type_everything(it: Lab) -> None:
         await it.tell()
 
 
+@pytest.mark.slow
 async def test_no_printable_key_in_any_field_is_a_command(monkeypatch: Any) -> None:
     async with lab() as it:
         it.source.playback = FakePlayback()

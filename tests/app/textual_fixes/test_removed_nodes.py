@@ -51,6 +51,7 @@ async def test_screen_popped_while_it_is_built(app_type: type[App[None]]) -> Non
             await pilot.pause()
 
 
+@pytest.mark.slow
 async def test_screens_of_the_app_popped_while_they_are_built() -> None:
     builds: tuple[Callable[[], Screen[Any]], ...] = (
         RunsScreen,

@@ -28,7 +28,14 @@ async def test_dialog_in_a_tiny_terminal(app_type: type[App[None]]) -> None:
         assert pilot.app.size == Size(80, 24)
 
 
-@pytest.mark.parametrize("build", [lambda: AskLine("name", "x"), Palette, lambda: Help("loss"), RunsScreen, Home])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: AskLine("name", "x"),
+        Home,
+        *(pytest.param(build, marks=pytest.mark.slow) for build in (Palette, lambda: Help("loss"), RunsScreen)),
+    ],
+)
 async def test_screens_of_the_app_in_a_tiny_terminal(build: Callable[[], Screen[object]]) -> None:
     async with AppWithoutHome().run_test(size=(80, 24)) as pilot:
         await pilot.app.push_screen(build())

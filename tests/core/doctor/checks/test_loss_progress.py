@@ -1,6 +1,7 @@
 """The course of a loop's losses: infinite ones, ones that stay, ones without a bound, and optimizers created again."""
 
 import contextlib
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -81,10 +82,12 @@ def own_reference(model: nn.Module, batch: tuple[Tensor, Tensor], step: int) -> 
     return -F.logsigmoid(chosen - reference)
 
 
-def trained(
-    batches: Batches = learnable, losses: Losses = cross_entropy, lr: float = 1e-2, *, rebuilds: bool = False
-) -> Target:
-    """Return the target of a small loop, with the weights that it began with."""
+Weights = dict[str, Tensor]
+
+
+@functools.cache
+def recorded(batches: Batches, losses: Losses, lr: float, *, rebuilds: bool) -> tuple[nn.Module, Weights, LoopRecorder]:
+    """Record a small loop. Return its model, the weights that it began with, and the recorder."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 4))
     start = {name: value.clone() for name, value in model.state_dict().items()}
@@ -96,6 +99,15 @@ def trained(
             optimizer.zero_grad()
             losses(model, batches(step), step).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+    return model, start, recorder
+
+
+def trained(
+    batches: Batches = learnable, losses: Losses = cross_entropy, lr: float = 1e-2, *, rebuilds: bool = False
+) -> Target:
+    """Return the target of a small loop, with the weights that it began with. Equal loops are recorded once."""
+    model, start, recorder = recorded(batches, losses, lr, rebuilds=rebuilds)
+    torch.manual_seed(0)
     model.load_state_dict(start)
     for each in recorder.optimizers:
         each.state.clear()
@@ -139,7 +151,7 @@ def test_loss_that_falls_is_no_finding() -> None:
     assert "test_loss_progress.py:" in course.line
 
 
-@pytest.mark.parametrize("lr", [1.0, 10.0])
+@pytest.mark.parametrize("lr", [1.0, pytest.param(10.0, marks=pytest.mark.slow)])
 def test_rate_at_which_the_loss_stays_is_too_high_if_lower_rates_learn(lr: float) -> None:
     (finding,) = found(trained(lr=lr))
     assert (finding.code, finding.kind) == ("lr_too_high", "finding")
