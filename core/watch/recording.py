@@ -122,6 +122,8 @@ class Recording:
             error = StopRequested()  # The script caught it and ended by itself, as Lightning does with exit code 1.
         self.update_code()
         step = self.recorder.log.n_steps
+        if self.boundary.has_made_last_step and isinstance(error, StopRequested):
+            error = None
         self._ending = ending(step, error) if error is not None or caught is None else replace(caught, step=step)
         if isinstance(error, EndedBySignal):
             self.recorder.log.warn(str(error))

@@ -80,7 +80,7 @@ def test_curves_are_means_over_seeds(tmp_path: Path) -> None:
     one, two = (results.curve(row, "train_loss")[1] for row in sweep.rows()[:2])
     assert curves["lr=0.01"][1] == pytest.approx([(a + b) / 2 for a, b in zip(one, two, strict=True)])
     assert curves["lr=0.02"] == results.curve(sweep.rows()[2], "train_loss")
-    paths = results.save_pictures(sweep, curves)
+    paths = results.save_pictures(sweep, curves, "train_loss")
     assert "mean of 2 seeds" in paths[0].read_text("utf-8")
 
 

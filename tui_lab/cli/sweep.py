@@ -11,6 +11,7 @@ from rich.console import Console
 
 from tui_lab.cli.output import console, say, stdout, write_json
 from tui_lab.cli.signals import Interruption, stop_on_signals
+from tui_lab.core.runs.seed_groups import SEED
 from tui_lab.core.runs.sweep import folder as sweeps
 from tui_lab.core.runs.sweep.folder import ENDED, Plan, Sweep, TrialRow, Watch
 from tui_lab.core.runs.sweep.parallel import Workers, workers_text
@@ -75,7 +76,7 @@ def _train(sweep: Sweep, engine: str, jobs: Jobs, display: Display) -> tuple[lis
     if not (display.json or display.quiet):
         say(f"{sweep.path}: {table.counted(rows)}")
         if workers is not None and any(row.state not in ENDED for row in rows):
-            threads = [int(sweep.plan.tables(row.number)["train"]["threads"]) for row in rows]
+            threads = [sweep.plan.threads(row.number) for row in rows]
             say(workers_text(workers.jobs, threads, workers.reason))
     with _engine(sweep, workers, jobs) as trials, stop_on_signals() as interruption, view:
         return _wait(watch, trials, interruption, _Reporter(view, ended_before, display)), interruption
@@ -102,6 +103,8 @@ def _workers(plan: Plan, jobs: Jobs, rows: Sequence[TrialRow]) -> Workers:
         return Workers(jobs, 0, "")
     if jobs is None and not plan.jobs_reason:
         return Workers(plan.jobs, 0, "")
+    if plan.script is not None:
+        return Workers(plan.jobs, plan.script.threads, "")
     return choose(plan, [row.number for row in rows if row.state not in ENDED])
 
 
@@ -170,26 +173,35 @@ def _print_results(sweep: Sweep, rows: Sequence[TrialRow], display: Display) -> 
     ranking = results.best_first(sweep, rows)
     curves = results.curves(plan, rows)
     verdict = results.verdict(plan, rows)
-    pictures = _save_pictures(sweep, curves)
+    no_effect = results.without_effect(plan, rows)
+    pictures = _save_pictures(sweep, curves, results.curve_kind(plan, rows))
     groups = results.groups(plan, rows) if plan.seeds > 1 else []
     if display.json:
-        write_json(_results_json(sweep, ranking, groups, pictures, verdict))
+        write_json(_results_json(sweep, ranking, groups, pictures, verdict) | {"without_effect": no_effect})
     else:
         _print_tables(plan, ranking, rows, groups)
         for path in pictures:
             stdout().write(f"curves: {path}\n")
         if verdict is not None:
             stdout().write(f"{verdict.text}\n")
+        for key in no_effect:
+            stdout().write(f"{_no_effect_text(key)}\n")
     if not any(row.state in ("done", "pruned") for row in rows):
         say(f"every trial failed; the first one: {rows[0].result.message if rows[0].result else ''}")
         return FAILED
     return NOT_MET if verdict is not None and verdict.holds is not True else DONE
 
 
-def _save_pictures(sweep: Sweep, curves: Mapping[str, Curve]) -> list[Path]:
+def _no_effect_text(key: str) -> str:
+    if key == SEED:
+        return "the seeds gave equal losses: the script sets its own seed"
+    return f"{key} had no effect: its values gave exactly the same losses; does the script use it?"
+
+
+def _save_pictures(sweep: Sweep, curves: Mapping[str, Curve], kind: str) -> list[Path]:
     """Draw the curves; without matplotlib say so, since the results do not depend on the pictures."""
     try:
-        return results.save_pictures(sweep, curves) if curves else []
+        return results.save_pictures(sweep, curves, kind) if curves else []
     except ConfigError as error:
         say(str(error))
         return []

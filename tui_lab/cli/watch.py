@@ -227,14 +227,17 @@ def begin(
     is_module: bool,
     out: str | None,
     in_background: bool,
+    last_step: int = 0,
 ) -> None:
     """Begin to record this process, which is going to run the script. Python calls it through `startup`.
 
+    last_step: the step after which the script is stopped; 0: none.
     Where it is not possible to record, a bad --out ends the process; anything else is a message, and the script runs.
     """
     target = Target(script, tuple(arguments), is_module)
     try:
         recording = _start(target, out)
+        recording.last_step = last_step
         if not in_background:  # There, the app shows the event, and the lines would be in its log once more.
             recording.on_non_finite = _say_non_finite
         shown_folder = _relative(recording.run.path)

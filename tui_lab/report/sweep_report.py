@@ -82,7 +82,7 @@ def _chart(sweep: Sweep, rows: Sequence[TrialRow]) -> Chart | None:
     if not curves:
         return None
     series = {name: (tuple(xs), tuple(ys)) for name, (xs, ys) in curves.items()}
-    return overlay_chart(series, label=f"{metric_title(results.curve_kind(sweep.plan))}, nats")
+    return overlay_chart(series, label=f"{metric_title(results.curve_kind(sweep.plan, rows))}, nats")
 
 
 def _caption(sweep: Sweep, rows: Sequence[TrialRow]) -> str:
@@ -161,6 +161,8 @@ def _settings(sweep: Sweep, rows: Sequence[TrialRow]) -> dict[str, list[SettingR
         values = [script.known_values(config) for config in configs]
         different = [key for key in values[0] if any(one.get(key) != values[0][key] for one in values)]
         return settings_by_section(configs[0], without=(*sweep.plan.over, *different))
+    if sweep.plan.script is not None:
+        return {}
     try:
         return settings_by_section(settings.build(sweep.plan.base), without=(*sweep.plan.over, *CHOSEN))
     except ConfigError:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO
 
 from tui_lab.core.runs.sweep.folder import Sweep, TrialRow
-from tui_lab.util.child import child_environment, python_module
+from tui_lab.util.child import child_environment, kill_group, python_module
 from tui_lab.util.errors import RunError
 
 BAD_FOLDER = 2
@@ -33,6 +33,7 @@ class Worker:
                 stderr=self._stderr,
                 text=True,
                 env=child_environment(),
+                start_new_session=True,  # So that the process of a script is killed with it.
             )
         self._reader = threading.Thread(target=self._read_numbers, daemon=True)
         self._reader.start()
@@ -98,7 +99,7 @@ class LocalEngine:
     def kill(self) -> None:
         """Kill all processes."""
         for worker in self._workers:
-            worker.process.kill()
+            kill_group(worker.process)
             worker.process.wait()
             worker.close()
         self._workers.clear()

@@ -110,7 +110,8 @@ class RayEngine:
 
 def train_remotely(name: str, tables: dict[str, Any], metric: str) -> Remote:
     """Train a trial in a temporary folder of a node, and return the folder's content."""
-    from tui_lab.sweep.trial import Stopper, train_trial
+    from tui_lab.sweep.stopper import Stopper
+    from tui_lab.sweep.trial import train_trial
 
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / "run"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tui_lab.core import events as ev
+from tui_lab.core.runs.seed_groups import SEED
 from tui_lab.core.runs.sweep.folder import Plan, Sweep, TrialRow, ranked, run_of
 from tui_lab.core.runs.sweep.search_space import Values, label, short_names, written
 from tui_lab.runs.figures import figure_text
@@ -20,7 +21,6 @@ MAX_CURVES = 40
 MIN_EVALUATIONS = 3
 """With fewer evaluations the picture shows the train loss."""
 PICTURES = ("overlay.svg", "overlay.png")
-SEED = "train.seed"
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,11 @@ def curve(row: TrialRow, kind: str) -> Curve:
     return [float(step) for step, _ in points], [value for _, value in points]
 
 
-def curve_kind(plan: Plan) -> str:
+def curve_kind(plan: Plan, rows: Sequence[TrialRow]) -> str:
     """Return which loss the picture shows: that of the metric, if there are enough evaluations to draw."""
+    if plan.script is not None:
+        is_evaluated = any(len(curve(row, "val_loss")[0]) >= MIN_EVALUATIONS for row in rows)
+        return "val_loss" if plan.metric != "train_loss" and is_evaluated else "train_loss"
     train = plan.base["train"]
     evaluations = train["steps"] // train["eval_every"] if train["eval_every"] else 0
     return "train_loss" if plan.metric == "train_loss" or evaluations < MIN_EVALUATIONS else "val_loss"
@@ -94,7 +97,7 @@ def curve_kind(plan: Plan) -> str:
 
 def curves(plan: Plan, rows: Sequence[TrialRow]) -> dict[str, Curve]:
     """Return a curve for each point that has one, in the order of the sweep; over several seeds, the mean."""
-    kind = curve_kind(plan)
+    kind = curve_kind(plan, rows)
     best = groups(plan, [row for row in rows if row.state != "waiting"])[:MAX_CURVES]
     names = short_names(best[0].values) if best else {}
     curve_by_label = {}
@@ -114,16 +117,36 @@ def _mean(several: Sequence[Curve]) -> Curve:
     return steps, [statistics.fmean(one[step] for one in by_step) for step in steps]
 
 
-def save_pictures(sweep: Sweep, drawn: Mapping[str, Curve]) -> list[Path]:
-    """Draw the curves as SVG and PNG into the sweep's folder. Raises OSError."""
+def save_pictures(sweep: Sweep, drawn: Mapping[str, Curve], kind: str) -> list[Path]:
+    """Draw the curves of a kind as SVG and PNG into the sweep's folder. Raises OSError."""
     plan = sweep.plan
-    kind = {"train_loss": "train loss, running mean (0.9)", "val_loss": "validation loss"}[curve_kind(plan)]
+    kind = {"train_loss": "train loss, running mean (0.9)", "val_loss": "validation loss"}[kind]
     mean = f", mean of {plan.seeds} seeds" if plan.seeds > 1 else ""
     title = f"{Path(plan.name).stem}: {kind}{mean}"
     paths = [sweep.path / name for name in PICTURES]
     for path in paths:
         save_overlay(drawn, path, title=title, y=f"{kind.partition(',')[0]} (nats)")
     return paths
+
+
+def without_effect(plan: Plan, rows: Sequence[TrialRow]) -> list[str]:
+    """Return the keys of a script whose values all gave exactly the same losses: they probably do not arrive.
+
+    Of a key, trials are compared that differ in nothing else.
+    """
+    if plan.script is None:
+        return []
+    done = [row for row in rows if row.state == "done" and row.summary]
+    return [key for key in plan.over if _has_no_effect(key, done)]
+
+
+def _has_no_effect(key: str, rows: Sequence[TrialRow]) -> bool:
+    losses_by_rest: dict[str, list[float | None]] = {}
+    for row in rows:
+        rest = label({other: value for other, value in row.values.items() if other != key})
+        losses_by_rest.setdefault(rest, []).append(row.summary.train_loss if row.summary else None)
+    compared = [losses for losses in losses_by_rest.values() if len(losses) > 1]
+    return bool(compared) and all(len(set(losses)) == 1 for losses in compared)
 
 
 def verdict(plan: Plan, rows: Sequence[TrialRow]) -> Verdict | None:

@@ -13,7 +13,7 @@ from rich.text import Text
 from tui_lab.core import events as ev
 from tui_lab.core.runs.event_log import read_events
 from tui_lab.core.runs.folder import Run
-from tui_lab.core.runs.sweep.folder import Plan, TrialRow
+from tui_lab.core.runs.sweep.folder import LOSS, Plan, TrialRow
 from tui_lab.core.runs.sweep.search_space import label, short_names, written
 from tui_lab.runs.figures import figure_text
 from tui_lab.sweep import results
@@ -33,6 +33,8 @@ STYLES = {"running": "cyan", "done": "green", "failed": "red", "pruned": "yellow
 FRAME_LINES = 7
 """Lines of a terminal that the table's frame and caption need."""
 MIN_ROWS = 3
+SHOWN_METRICS = ("train_loss", "val_loss", LOSS)
+"""Metrics that every table shows."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def trial_table(
 ) -> Table:
     """Return a table with a line per trial: its values, state and figures. sparks: sparklines by trial number."""
     names = short_names(plan.over)
-    metrics = [] if plan.metric in ("train_loss", "val_loss") else [plan.metric]
+    metrics = [] if plan.metric in SHOWN_METRICS else [plan.metric]
     table = Table(caption=caption, caption_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("trial", justify="right")
     for key in plan.over:
@@ -166,9 +168,11 @@ def ended_line(plan: Plan, row: TrialRow) -> str:
     """Return a line about a trial that has ended, for logs and pipes."""
     figures = progress(row)
     parts = []
-    if row.summary:
-        losses = [("train_loss", figures.train_loss), ("val_loss", figures.val_loss)]
-        if plan.metric not in ("train_loss", "val_loss"):
+    if row.summary and row.summary.steps:
+        losses = [("train_loss", figures.train_loss)]
+        if figures.val_loss is not None:
+            losses.append(("val_loss", figures.val_loss))
+        if plan.metric not in SHOWN_METRICS:
             losses.append((plan.metric, row.value))
         parts = [f"{key.replace('_', ' ')} {figure_text(key, value)}" for key, value in losses]
         if figures.steps_per_s:
@@ -180,7 +184,7 @@ def ended_line(plan: Plan, row: TrialRow) -> str:
 
 def sparklines(plan: Plan, rows: Sequence[TrialRow]) -> dict[int, str]:
     """Return the curve of each trial as a sparkline, by number, all on one scale."""
-    kind = results.curve_kind(plan)
+    kind = results.curve_kind(plan, rows)
     values = {row.number: results.curve(row, kind)[1] for row in rows}
     finite = [value for one in values.values() for value in one if math.isfinite(value)]
     if not finite:

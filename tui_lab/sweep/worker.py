@@ -13,17 +13,16 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-import torch
-
 from tui_lab.core.kernels.process_tuning import reduce_gc
 from tui_lab.core.runs.sweep import study as studies
-from tui_lab.core.runs.sweep.folder import Sweep, read_sweep
+from tui_lab.core.runs.sweep.folder import Result, Sweep, read_sweep
 from tui_lab.core.runs.sweep.study import Claim
 from tui_lab.sweep.local import BAD_FOLDER
-from tui_lab.sweep.trial import Stopper, train_trial
+from tui_lab.sweep.stopper import Stopper
 from tui_lab.util.errors import RunError
 
 
@@ -35,24 +34,48 @@ def main(folder: str) -> int:
     numbers = sys.stdout
     # What a user's model prints must not be read as a trial number.
     sys.stdout = sys.stderr
-    threads = torch.get_num_threads()
+    train = _of_config() if sweep.plan.script is None else _of_script
     with studies.opened(sweep) as study:
         while not stopper.requested and (claim := study.claim()) is not None:
             numbers.write(f"{claim.number}\n")
             numbers.flush()
-            torch.set_num_threads(threads)
-            _train(sweep, claim, stopper)
-            if sweep.plan.tables(claim.number)["model"]["source"]:
+            _train(sweep, claim, stopper, train)
+            if sweep.plan.script is None and sweep.plan.tables(claim.number)["model"]["source"]:
                 break
     return 0
 
 
-def _train(sweep: Sweep, claim: Claim, stopper: Stopper) -> None:
-    plan = sweep.plan
-    number = claim.number
-    folder = sweep.folder(number)
+TrainTrial = Callable[[Sweep, Claim, Stopper], Result | None]
+"""Trains a trial; returns its result, or None if it was stopped before its end."""
+
+
+def _of_config() -> TrainTrial:
+    """Return what trains the trials of a config, in this process."""
+    import torch  # A script's trials train in processes of their own.
+
+    from tui_lab.sweep.trial import train_trial
+
+    threads = torch.get_num_threads()
+
+    def train(sweep: Sweep, claim: Claim, stopper: Stopper) -> Result | None:
+        plan = sweep.plan
+        number = claim.number
+        torch.set_num_threads(threads)
+        folder = sweep.folder(number)
+        return train_trial(plan.name, lambda: plan.config(number), folder, plan.metric, stopper, claim.report)
+
+    return train
+
+
+def _of_script(sweep: Sweep, claim: Claim, stopper: Stopper) -> Result | None:
+    from tui_lab.sweep.script_trial import ScriptTrial
+
+    return ScriptTrial(sweep, claim.number, claim.report).train(stopper)
+
+
+def _train(sweep: Sweep, claim: Claim, stopper: Stopper, train: TrainTrial) -> None:
     try:
-        result = train_trial(plan.name, lambda: plan.config(number), folder, plan.metric, stopper, claim.report)
+        result = train(sweep, claim, stopper)
         if result is not None:
             claim.finish(result)
     finally:

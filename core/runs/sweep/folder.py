@@ -22,7 +22,8 @@ from tui_lab.core.config.schema import Config
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.folder import SWEEP, Run
 from tui_lab.core.runs.summary import Summary
-from tui_lab.core.runs.sweep.search_space import Axis, Values, axis, label
+from tui_lab.core.runs.sweep.script_trials import ScriptTrials
+from tui_lab.core.runs.sweep.search_space import Axis, Values, axis, label, script_axis
 from tui_lab.util import files
 from tui_lab.util.errors import RunError, first_line, nearest
 from tui_lab.util.strict_json import dumps
@@ -36,6 +37,8 @@ TO_TARGET = ("tokens", "train_seconds")
 """Metrics of a trial that has reached its `train.target_loss`."""
 TIMES = ("train_seconds", "tokens_per_s")
 """Metrics that trials at the same time would disturb."""
+LOSS = "loss"
+"""The metric of a script: its validation loss, or its train loss if it makes no evaluation."""
 SLUG = 60
 """Characters of a trial's folder name for its values, at most."""
 
@@ -52,7 +55,10 @@ class SweepCheck:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to sweep. base: the tables of the config; over: the axes as in sweep.json; points: one per trial."""
+    """What to sweep. base: the tables of the config; over: the axes as in sweep.json; points: one per trial.
+
+    script: the user's script that is swept instead of a config, whose tables are empty then.
+    """
 
     name: str
     base: dict[str, Any]
@@ -69,10 +75,12 @@ class Plan:
     jobs_reason: str = ""
     """Why there are as many jobs; empty: they were given."""
     command: str = ""
+    script: ScriptTrials | None = None
 
     @property
     def axes(self) -> list[Axis]:
-        return [axis(key, spec) for key, spec in self.over.items()]
+        axis_of = axis if self.script is None else script_axis
+        return [axis_of(key, spec) for key, spec in self.over.items()]
 
     @property
     def rising(self) -> bool:
@@ -90,12 +98,17 @@ class Plan:
         """Return the config of a trial. Raises ConfigError where its values contradict each other."""
         return settings.build(self.tables(number))
 
+    def threads(self, number: int) -> int:
+        """Return the CPU threads of a trial; 0: those that its script sets."""
+        return self.script.threads if self.script else int(self.tables(number)["train"]["threads"])
+
     def label(self, number: int) -> str:
         return label(self.points[number])
 
     def same_as(self, other: "Plan") -> bool:
         """Return whether both have the same trials."""
-        return (self.base, self.points, self.metric) == (other.base, other.points, other.metric)
+        mine = (self.base, self.points, self.metric, self.script)
+        return mine == (other.base, other.points, other.metric, other.script)
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,8 @@ def choose_workers(configs: Sequence[Config], trials: int, *, timed: bool) -> Wo
 
 def workers_text(jobs: int, threads: Sequence[int], reason: str) -> str:
     """Describe workers: "2 jobs with 1 thread each: this process may use 2 cores". threads: of all trials."""
+    if not any(threads):
+        return _counted(jobs, "job")  # A script sets its threads itself.
     spread = _counted(threads[0], "thread") if len(set(threads)) == 1 else f"{min(threads)} to {max(threads)} threads"
     return f"{_counted(jobs, 'job')} with {spread}{' each' if jobs > 1 else ''}{f': {reason}' if reason else ''}"
 

@@ -81,12 +81,12 @@ def plan(
     if table.prune:
         _require_prunable(base, engine, metric)
     repeats = _repeats(base, axes, table.seeds)
-    points = _points(axes, table, repeats)
+    all_points = points(axes, table, repeats)
     sweep_plan = Plan(
         name=source,
         base=_with_absolute_files(base).model_dump(mode="json"),
         over={axis.key: axis.spec for axis in [*axes, *repeats]},
-        points=tuple(points),
+        points=tuple(all_points),
         metric=metric,
         prune=table.prune,
         check=SweepCheck(**table.check.model_dump()) if table.check else None,
@@ -166,7 +166,12 @@ def _with_absolute_paths(axis: Axis) -> Axis:
 
 def _sweep_table(table: Any, over: Sequence[str], options: Mapping[str, Any]) -> SweepTable:
     axes = [ax.parse_axis(text) for text in over]
-    keys = [axis.key for axis in axes]
+    refuse_repeated([axis.key for axis in axes])
+    return table_of(table, options, {axis.key: axis.spec for axis in axes})
+
+
+def refuse_repeated(keys: Sequence[str]) -> None:
+    """Raise ConfigError for keys that --over has twice."""
     if repeated := {key for key in keys if keys.count(key) > 1}:
         raise ConfigError(
             [
@@ -174,9 +179,13 @@ def _sweep_table(table: Any, over: Sequence[str], options: Mapping[str, Any]) ->
                 for key in sorted(repeated)
             ]
         )
+
+
+def table_of(table: Any, options: Mapping[str, Any], over: Mapping[str, Any] | None = None) -> SweepTable:
+    """Return the [sweep] table of a config with what the command line gives. Raises ConfigError."""
     try:
         from_config = SweepTable.model_validate(table)
-        over_axes = from_config.over | {axis.key: axis.spec for axis in axes}
+        over_axes = from_config.over | dict(over or {})
         return SweepTable.model_validate(from_config.model_dump() | dict(options) | {"over": over_axes})
     except ValidationError as error:
         problems = settings.problems_of(error, SweepTable.model_fields)
@@ -202,7 +211,8 @@ def _repeats(base: Config, axes: Sequence[Axis], seeds: int) -> list[Axis]:
     return [ChoiceAxis("train.seed", tuple(range(base.train.seed, base.train.seed + seeds)))]
 
 
-def _points(axes: Sequence[Axis], table: SweepTable, repeats: Sequence[Axis]) -> list[Values]:
+def points(axes: Sequence[Axis], table: SweepTable, repeats: Sequence[Axis]) -> list[Values]:
+    """Return the points of a sweep, each with its seeds. Raises ConfigError."""
     choices = [len(axis.values) for axis in axes if isinstance(axis, ChoiceAxis)]
     n = (table.random or math.prod(choices)) * table.seeds
     if n > MAX_TRIALS:
@@ -212,8 +222,8 @@ def _points(axes: Sequence[Axis], table: SweepTable, repeats: Sequence[Axis]) ->
             key="sweep",
             allowed=f"at most {MAX_TRIALS:,}",
         )
-    points = ax.draw(axes, table.random, table.random_seed) if table.random else ax.grid(axes)
-    return [point | repeat for point in points for repeat in ax.grid(repeats)]
+    drawn = ax.draw(axes, table.random, table.random_seed) if table.random else ax.grid(axes)
+    return [point | repeat for point in drawn for repeat in ax.grid(repeats)]
 
 
 def _metric(name: str, base: Config, axes: Sequence[Axis]) -> str:

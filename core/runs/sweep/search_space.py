@@ -86,14 +86,23 @@ Axis = ChoiceAxis | RangeAxis
 
 def parse_axis(text: str) -> Axis:
     """Parse KEY=V1,V2,… or KEY=LOW..HIGH[:log]. Raises ConfigError."""
+    key, parts = key_and_values(text, example="optim.lr=0.01,0.001")
+    return axis(key, parts if isinstance(parts, str) else [settings.parse_value(part) for part in parts])
+
+
+def key_and_values(text: str, example: str) -> tuple[str, str | list[str]]:
+    """Return the key of KEY=V1,V2,… with its values, or of KEY=LOW..HIGH[:log] with its range. Raises ConfigError.
+
+    example: for the error.
+    """
     key, equals, values = text.partition("=")
-    if not equals or not values.strip():
+    if not equals or not key.strip() or not values.strip():
         raise ConfigError.of(
-            "invalid", "must be KEY=V1,V2,… or KEY=LOW..HIGH, as in optim.lr=0.01,0.001", key="--over", value=text
+            "invalid", f"must be KEY=V1,V2,… or KEY=LOW..HIGH, as in {example}", key="--over", value=text
         )
     if ".." in values and not set(values) & set(",/\"'["):
-        return axis(key.strip(), values.strip())
-    return axis(key.strip(), [settings.parse_value(part) for part in split(values)])
+        return key.strip(), values.strip()
+    return key.strip(), split(values)
 
 
 def axis(key: str, spec: Any) -> Axis:
@@ -103,6 +112,24 @@ def axis(key: str, spec: Any) -> Axis:
         raise ConfigError(settings.unknown_key(key))
     if isinstance(spec, str):
         return _range(key, spec)
+    return choice_axis(key, spec)
+
+
+def script_axis(key: str, spec: Any) -> Axis:
+    """Return the axis of a script's value: of a list of values, or of the text of a range. Raises ConfigError.
+
+    A range of whole numbers has bounds without a point or an exponent.
+    """
+    if isinstance(spec, str):
+        has_whole_bounds = not set(spec.removesuffix(":log").replace("..", "")) & set(".eE")
+        if has_whole_bounds:
+            return range_axis(key, spec, int)
+        return range_axis(key, spec, float)
+    return choice_axis(key, spec)
+
+
+def choice_axis(key: str, spec: Any) -> ChoiceAxis:
+    """Return the axis of a list of values. Raises ConfigError."""
     if not isinstance(spec, Sequence) or not spec:
         raise ConfigError.of("wrong_type", "must be a list of values, or a range as text", key=key, value=spec)
     values: list[str] = []
@@ -121,6 +148,11 @@ def _range(key: str, text: str) -> RangeAxis:
         raise ConfigError.of(
             "wrong_type", "this setting has no range; list its values, as in V1,V2,…", key=key, value=text
         )
+    return range_axis(key, text, kind)
+
+
+def range_axis(key: str, text: str, kind: type) -> RangeAxis:
+    """Return the axis of LOW..HIGH or LOW..HIGH:log, whose values are of a kind. Raises ConfigError."""
     match = _RANGE.fullmatch(text.strip())
     if match is None:
         example = "1..8" if kind is int else "1e-4..1e-1:log"

@@ -15,7 +15,7 @@ import os
 import shlex
 import sys
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -97,12 +97,14 @@ def interpreter_options(command_line: Sequence[str]) -> list[str]:
     return options
 
 
-def environment(settings: dict[str, Any], begin: str = "tui_lab.cli.watch") -> dict[str, str]:
-    """Return this process's environment, changed so that Python first runs the startup code with `settings`.
+def environment(
+    settings: dict[str, Any], begin: str = "tui_lab.cli.watch", variables: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """Return the environment `variables`, changed so that Python first runs the startup code with `settings`.
 
     begin: the module whose function `begin` it calls.
     """
-    python_path = os.environ.get("PYTHONPATH")
+    python_path = variables.get("PYTHONPATH")
     package = os.path.dirname(os.path.abspath(str(sys.modules["tui_lab"].__file__)))
     folder = os.path.join(package, *STARTUP)
     start = {
@@ -113,7 +115,7 @@ def environment(settings: dict[str, Any], begin: str = "tui_lab.cli.watch") -> d
         "settings": settings,
     }
     path = os.pathsep.join([folder, *([python_path] if python_path else [])])
-    return {**os.environ, "PYTHONPATH": path, VARIABLE: dumps(start)}
+    return {**variables, "PYTHONPATH": path, VARIABLE: dumps(start)}
 
 
 def forget_own_modules(loaded_before: Collection[str], folder: str) -> None:

@@ -52,6 +52,8 @@ class ScriptRecording:
         self.problem = ""
         self.on_non_finite: Callable[[ev.NonFinite], None] = lambda event: None
         """Called with what became non-finite first, when it happens."""
+        self.last_step = 0
+        """The step after which the script is stopped; 0: none."""
         self.on_begin: Callable[[], None] = lambda: None
         """Called in the script's thread when it has imported torch, before anything of it is recorded."""
         self._config = ScriptConfig(command=tuple(command), folder=str(Path.cwd()))
@@ -117,6 +119,7 @@ class ScriptRecording:
             from tui_lab.core.watch.recording import Recording
 
             self._recording = Recording.begin(self.run, self._lock, self._config, commands=self._commands)
+            self._recording.boundary.last_step = self.last_step
             self._recording.recorder.non_finite.on_found = lambda event: self.on_non_finite(event)
             if self._listener is not None:
                 self._listener.start()

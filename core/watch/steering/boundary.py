@@ -30,6 +30,9 @@ class Boundary:
         """Whether StopRequested was raised and no step was made after it."""
         self.is_waiting = False
         """Whether it waits for a command, while the run is paused."""
+        self.last_step = 0
+        """The step after which the script is stopped; 0: none."""
+        self.has_made_last_step = False
         self._answering = answering
         self._commands = commands
         self._changes = ScriptChanges(self.control)
@@ -44,6 +47,7 @@ class Boundary:
             self.was_stopped = False
             self._resume(self.recorder)
         control.count_step()
+        self._check_last_step(self.recorder)
         if not self.is_awaited():
             return
         try:
@@ -56,6 +60,15 @@ class Boundary:
             self.was_stopped = True
             control.end_stop()
             raise StopRequested("stopped from tui-lab")
+
+    def _check_last_step(self, recorder: Recorder) -> None:
+        """Request the stop after the last step that is to be made."""
+        if not self.last_step:
+            return
+        recorder.close_step(wait=False)
+        if recorder.steps.n_complete >= self.last_step:
+            self.has_made_last_step = True
+            self.control.request_stop()
 
     def is_awaited(self) -> bool:
         """Return whether there is something to do at the end of the step."""

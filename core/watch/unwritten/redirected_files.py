@@ -10,9 +10,10 @@ import builtins
 import errno
 import functools
 import io
+import itertools
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 MAX_BYTES = 2 * 2**30
@@ -25,15 +26,16 @@ class RedirectedFiles:
     """Replaces the functions that change files by ones that change copies.
 
     note: gets the name of each file that is not changed. folder: where the copies are; it may not exist yet.
+    free: folders in which files may be changed.
     """
 
-    def __init__(self, folder: str, note: Callable[[Any], None]) -> None:
+    def __init__(self, folder: str, note: Callable[[Any], None], free: Iterable[str] = ()) -> None:
         self._folder = folder
         self._note = note
         self._copies: dict[str, str] = {}
         self._hidden: set[str] = set()
         """Places of files and folders that the script has removed."""
-        self._own: set[str] = set()
+        self._own = {_place(path) for path in free}
         """Places of files and folders that the script has made."""
 
     def install(self) -> None:
@@ -64,9 +66,26 @@ class RedirectedFiles:
         self._hidden.discard(_place(path))
         if key not in self._copies:
             os.makedirs(self._folder, exist_ok=True)
-            name = f"{os.getpid()}-{len(self._copies)}-{os.path.basename(key)}"
-            self._copies[key] = os.path.join(self._folder, name)
+            self._copies[key] = _new_file(self._folder, os.path.basename(key))
         return self._copies[key]
+
+    def path_to_write(self, path: Any, *, empty: bool) -> Any:
+        """Return the path to open for writing. empty: whether the present content is not needed."""
+        if not self._is_of_user(path):
+            if not os.path.lexists(path):
+                self._own.add(_place(path))
+            return path
+        key = _key(path)
+        is_new = key not in self._copies
+        empty = empty or _place(path) in self._hidden
+        if is_new and not empty:
+            _check_size(key)
+        copy = self.new_copy(path)
+        if empty:
+            _write_copy(None, copy)
+        elif is_new:
+            _write_copy(key, copy)
+        return copy
 
     def _is_of_user(self, path: Any) -> bool:
         """Return whether a path is that of a file which was there before, or of one that has a copy."""
@@ -84,24 +103,6 @@ class RedirectedFiles:
                 return False
             place = folder
         return True
-
-    def _to_write(self, path: Any, *, empty: bool) -> Any:
-        """Return the path to open for writing. empty: whether the present content is not needed."""
-        if not self._is_of_user(path):
-            if not os.path.lexists(path):
-                self._own.add(_place(path))
-            return path
-        key = _key(path)
-        is_new = key not in self._copies
-        empty = empty or _place(path) in self._hidden
-        if is_new and not empty:
-            _check_size(key)
-        copy = self.new_copy(path)
-        if empty:
-            _write_copy(None, copy)
-        elif is_new:
-            _write_copy(key, copy)
-        return copy
 
     def _to_read(self, path: Any) -> Any:
         if _place(path) in self._hidden:
@@ -125,7 +126,7 @@ class RedirectedFiles:
                 mode = mode.replace("x", "w")
             elif "x" in mode:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(file))
-            return original(self._to_write(file, empty="w" in mode), mode, *args, **kwargs)
+            return original(self.path_to_write(file, empty="w" in mode), mode, *args, **kwargs)
 
         return opening
 
@@ -138,7 +139,7 @@ class RedirectedFiles:
             descriptor = original(path, flags, *args, **kwargs)
             self._own.add(_place(path))
             return descriptor
-        return original(self._to_write(path, empty=bool(flags & os.O_TRUNC)), flags & ~os.O_EXCL, *args, **kwargs)
+        return original(self.path_to_write(path, empty=bool(flags & os.O_TRUNC)), flags & ~os.O_EXCL, *args, **kwargs)
 
     def _mkdir(self, original: Callable[..., None], path: Any, *args: Any, **kwargs: Any) -> None:
         if _is_path(path) and _place(path) in self._hidden:
@@ -168,7 +169,7 @@ class RedirectedFiles:
             self._own.add(_place(target))
             return
         is_copy = content is not source
-        new = self.new_copy(target) if is_copy else self._to_write(target, empty=True)
+        new = self.new_copy(target) if is_copy else self.path_to_write(target, empty=True)
         _write_copy(content, new)
         if self._is_of_user(source):
             self._hide(source)
@@ -212,6 +213,18 @@ def _place(path: Any) -> str:
     """Return the absolute path of a file, or of the symbolic link to one."""
     folder, name = os.path.split(os.path.abspath(os.fsdecode(path)))
     return os.path.join(os.path.realpath(folder), name)
+
+
+def _new_file(folder: str, name: str) -> str:
+    """Create an empty file with this name, or with a number before it, and return its path."""
+    for number in itertools.count(1):
+        path = os.path.join(folder, name if number == 1 else f"{number}-{name}")
+        try:
+            io.FileIO(path, "x").close()
+        except FileExistsError:  # Of a file of another folder, or of a forked process.
+            continue
+        return path
+    raise AssertionError("unreachable")
 
 
 def _check_size(path: str) -> None:

@@ -1,19 +1,21 @@
 """`tui-lab sweep`."""
 
+import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tui_lab.cli.options import (
     Json,
-    OptionalSource,
     Quiet,
+    ScriptArguments,
+    ScriptModule,
     Sets,
-    Steps,
     SweepEngine,
+    complete_any,
     overrides_of,
     require_source_or_resume,
     trust_code,
@@ -23,7 +25,9 @@ from tui_lab.util.errors import ConfigError
 from tui_lab.util.extras import require
 
 if TYPE_CHECKING:
+    from tui_lab.core.runs.sweep.folder import Plan
     from tui_lab.core.runs.sweep.plan import Engine
+    from tui_lab.core.watch.process.script_process import Target
 
 commands = typer.Typer()
 
@@ -33,18 +37,28 @@ Over = Annotated[
     typer.Option(metavar="KEY=V1,V2,…", help="Values to try, or with --random a range: KEY=LOW..HIGH[:log]."),
 ]
 Jobs = Annotated[
-    str | None, typer.Option(metavar="N|auto", help="Trials at once; auto, the default: most trials per minute.")
+    str | None,
+    typer.Option(metavar="N|auto", help="Trials at once; by default most trials per minute, and of a script one."),
 ]
+Swept = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="PRESET|CONFIG|SCRIPT.py", help="What to train; a script runs unchanged.", autocompletion=complete_any
+    ),
+]
+SweepSteps = Annotated[int | None, typer.Option(min=1, help="Steps of each trial, as --set train.steps=N.")]
 Prune = Annotated[bool, typer.Option("--prune", metavar="", help="Stop trials that are worse than the median so far.")]
 
 
 @commands.command("sweep")
 @user_prints_to_stderr()
 def sweep(
-    source: OptionalSource = None,
+    source: Swept = None,
+    arguments: ScriptArguments = None,
+    module: ScriptModule = None,
     over: Over = None,
     sets: Sets = None,
-    steps: Steps = None,
+    steps: SweepSteps = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Repeat every point with N seeds.")] = None,
     random: Annotated[int | None, typer.Option(min=1, help="Draw N points instead of trying all.")] = None,
     random_seed: Annotated[int | None, typer.Option(min=0, help="Seed for drawing points.")] = None,
@@ -57,8 +71,12 @@ def sweep(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a config many times with different values or seeds. Stop, resume, or join from a second terminal."""
-    require_source_or_resume("sweep", source, resume, "SWEEP")
+    """Train a config or script many times with different values or seeds. Stop, resume, or join from a second terminal.
+
+    Of a SCRIPT.py, KEY is an option (--lr), a value that it assigns at its top level (learning_rate), or a name for
+    {KEY} in the script's arguments after `--`.
+    """
+    require_source_or_resume("sweep", source or module, resume, "SWEEP")
     given = {"seeds": seeds, "random": random, "random_seed": random_seed, "metric": metric, "jobs": jobs}
     options = {key: value for key, value in given.items() if value is not None} | ({"prune": True} if prune else {})
     if resume is not None and (over or sets or out or steps or options.keys() - {"jobs"}):
@@ -66,6 +84,7 @@ def sweep(
             "conflict", "a resumed sweep keeps its trials; only --jobs and --engine are allowed", key="--resume"
         )
     require("optuna", extra="sweep", feature="tui-lab sweep")
+    from tui_lab.cli.script_argument import script_of
     from tui_lab.cli.sweep import Display, resume_sweep, start_sweep
     from tui_lab.core.runs.sweep import folder as sweeps
     from tui_lab.core.runs.sweep.plan import AUTO, parse_jobs, plan
@@ -74,11 +93,40 @@ def sweep(
     display = Display(json, quiet)
     if resume is not None:
         raise typer.Exit(resume_sweep(sweeps.find_sweep(resume), engine, given_jobs, display))
-    _trust_values(over or [], sets or [])
-    kind: Engine = "ray" if engine == SweepEngine.ray else "local"
     command = shlex.join(["tui-lab", *sys.argv[1:]])
-    planned = plan(source or "", overrides_of(sets, steps), over or [], options, engine=kind, command=command)
+    if (script := script_of("sweep", source, arguments or [], module)) is not None:
+        _refuse_for_scripts(sets, engine)
+        planned = _script_plan(script, over or [], options, steps, command)
+    else:
+        _trust_values(over or [], sets or [])
+        kind: Engine = "ray" if engine == SweepEngine.ray else "local"
+        planned = plan(source or "", overrides_of(sets, steps), over or [], options, engine=kind, command=command)
     raise typer.Exit(start_sweep(planned, out, given_jobs, display))
+
+
+def _refuse_for_scripts(sets: list[str] | None, engine: SweepEngine | None) -> None:
+    if sets:
+        raise ConfigError.of("conflict", "a script has no settings; give its arguments after --", key="--set")
+    if engine == SweepEngine.ray:
+        raise ConfigError.of("conflict", "the trials of a script run on this machine", key="--engine", value="ray")
+
+
+def _script_plan(target: "Target", over: list[str], options: dict[str, Any], steps: int | None, command: str) -> "Plan":
+    """Return the plan of a sweep over a script. Raises ConfigError."""
+    from tui_lab.core.runs.sweep.plan import parse_jobs
+    from tui_lab.core.runs.sweep.script_plan import script_plan
+    from tui_lab.core.runs.sweep.script_trials import ScriptTrials
+
+    script = ScriptTrials(
+        target.script,
+        target.arguments,
+        target.is_module,
+        folder=str(Path.cwd()),
+        python_path=os.environ.get("PYTHONPATH"),
+        steps=steps or 0,
+    )
+    jobs = parse_jobs(options.pop("jobs", "1"))
+    return script_plan(script, over, options, jobs, command=command)
 
 
 def _trust_values(over: list[str], sets: list[str]) -> None:

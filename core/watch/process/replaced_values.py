@@ -1,0 +1,78 @@
+"""Other values for what a script assigns at its top level, put in place right after it has assigned its own.
+
+The file is run as it is. A trace function sees the lines of the script's top level, and of the bodies of its classes,
+and ends once every value has been replaced.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from types import FrameType
+from typing import Any
+
+TOP_LEVEL = "<module>"
+
+
+class ReplacedValues:
+    """values: by the keys of `assigned_values`. script: the file that Python runs as __main__; None: a module."""
+
+    def __init__(self, script: str | None, values: Mapping[str, Any]) -> None:
+        self._script = None if script is None else os.path.realpath(script)
+        self._left = dict(values)
+
+    @property
+    def missing(self) -> list[str]:
+        """The keys whose values have not been replaced, since the script has not assigned them."""
+        return list(self._left)
+
+    def install(self) -> None:
+        """Take effect in this thread. Call it last: the trace function sees every call from here on."""
+        if self._left:
+            sys.settrace(self._called)
+
+    def _called(self, frame: FrameType, event: str, argument: Any) -> Any:
+        if frame.f_globals.get("__name__") != "__main__" or not self._is_traced(frame):
+            return None
+        return self._line
+
+    def _is_traced(self, frame: FrameType) -> bool:
+        """Return whether a frame is the script's top level, or the body of a class there."""
+        code = frame.f_code
+        if code.co_name == TOP_LEVEL:
+            path = os.path.realpath(code.co_filename)
+            return os.path.isfile(path) if self._script is None else path == self._script
+        outer = frame.f_back
+        is_at_top = outer is not None and outer.f_code.co_name == TOP_LEVEL
+        return is_at_top and any(key.startswith(f"{code.co_name}.") for key in self._left)
+
+    def _line(self, frame: FrameType, event: str, argument: Any) -> Any:
+        """Replace what has been assigned so far; called before each line, and at the end of the frame."""
+        if event == "exception":
+            return self._line
+        prefix = "" if frame.f_code.co_name == TOP_LEVEL else f"{frame.f_code.co_name}."
+        for key in list(self._left):
+            if key.startswith(prefix) and _replace(frame.f_locals, key.removeprefix(prefix), self._left[key]):
+                del self._left[key]
+        is_end = event == "return" and not prefix
+        if is_end or not self._left:
+            sys.settrace(None)
+            return None
+        return self._line
+
+
+def _replace(namespace: dict[str, Any], key: str, value: Any) -> bool:
+    """Replace a value, or an entry of a dict, if it has been assigned; return whether it was."""
+    if key in namespace:
+        namespace[key] = _like(namespace[key], value)
+        return True
+    name, dot, entry = key.partition(".")
+    table = namespace.get(name) if dot else None
+    if isinstance(table, dict) and entry in table:
+        table[entry] = _like(table[entry], value)
+        return True
+    return False
+
+
+def _like(own: Any, value: Any) -> Any:
+    """Return a list as the tuple that the script has in its place."""
+    return tuple(value) if isinstance(own, tuple) and isinstance(value, list) else value

@@ -1,0 +1,46 @@
+"""The process of a script that is one trial of a sweep: what comes before its recording begins."""
+
+import ast
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from tui_lab.cli import watch as recorded
+from tui_lab.core.watch.process.replaced_values import ReplacedValues
+from tui_lab.core.watch.process.seeding import seed_generators
+from tui_lab.core.watch.unwritten.changed_files import ChangedFiles
+
+FOLDER_OF_COPIES = "files"
+"""In the run folder of a trial: the copies of existing files that the script has changed."""
+_SIGNAL_WHEN_PARENT_ENDS = 1
+"""PR_SET_PDEATHSIG of prctl(2)."""
+
+
+def begin(loaded_before: set[str], watch: dict[str, Any], seed: int, values: Mapping[str, str], parent: int) -> None:
+    """Begin to record this process, which is going to run the script. Python calls it through `startup`.
+
+    watch: the keyword arguments for `tui_lab.cli.watch.begin`. values: what replaces values that the script assigns,
+    as Python writes them. parent: the id of the process that has started this one.
+    """
+    _end_with(parent)
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        signal.signal(number, handler)  # They are ignored in the process that has started this one.
+    seed_generators(seed)
+    script = None if watch["is_module"] else watch["script"]
+    replaced = ReplacedValues(script, {key: ast.literal_eval(text) for key, text in values.items()})
+    folder = str(watch["out"])
+    recorded.begin(loaded_before, **watch)
+    ChangedFiles(os.path.join(folder, FOLDER_OF_COPIES), free=folder).install()
+    replaced.install()
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent has ended, even if that was killed; Linux only."""
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_SIGNAL_WHEN_PARENT_ENDS, signal.SIGTERM)
+    if os.getppid() != parent:  # It ended before.
+        os._exit(128 + signal.SIGTERM)
