@@ -69,6 +69,7 @@ from tui_lab.core.training import optim_without_dynamo
 
 torch.optim.SGD = optim_without_dynamo.SGD  # Its import takes half as long.
 
+learning_rate = 0.1
 parser = argparse.ArgumentParser()
 parser.add_argument("--batch_size", type=int)
 assert parser.parse_args().batch_size == 12
@@ -95,6 +96,7 @@ def is_only_parsed(arguments: list[str]) -> bool:
         not arguments
         or arguments[0] in ("app", "learn", "serve", "bench", "watch")
         or arguments[:2] in (["data", "fetch"], ["sweep", "dropout-sweep"])
+        or (arguments[:2] == ["sweep", "train.py"] and "--steps" not in arguments)
         or "--self-test" in arguments
         or "--detach" in arguments
         or "--measure" in arguments
@@ -125,7 +127,7 @@ def shortened(arguments: list[str]) -> list[str]:
     if arguments[0] == "sweep":  # One value of each list.
         short = [word.partition(",")[0] for word in short]
         short = ["train.target_loss=99" if word.startswith("train.target_loss=") else word for word in short]
-    if arguments[0] in ("run", "sweep") and not resumed:
+    if arguments[0] in ("run", "sweep") and arguments[1] != "train.py" and not resumed:
         short += [] if "--steps" in arguments else ["--steps", "2"]
         short += ["--set", "train.eval_examples=1"]
         if not any(word.startswith("train.batch_size=") for word in arguments):

@@ -244,17 +244,7 @@ def begin(
         if not in_background:
             _say(f"recording into {shown_folder}; follow it with: tui-lab app {shlex.quote(shown_folder)}")
         output = _copy_output(recording.run.path, in_background=in_background)
-        end_quietly_when_stopped()
-        exit_code = ExitCode()
-        exit_code.watch()
-
-        def end(error: BaseException | None) -> None:
-            _end(recording, output, error or exit_code.exception(), "" if in_background else shown_folder)
-
-        at_end(end)
-        signals = TerminatingSignals(lambda number: end(EndedBySignal(number)), lambda: recording.is_busy)
-        signals.handle()
-        recording.on_begin = signals.watch
+        _watch_for_end(recording, output, "" if in_background else shown_folder)
     except LabError as error:
         for line in str(error).splitlines():
             _say(f"tui-lab: {line}")
@@ -262,6 +252,21 @@ def begin(
     except Exception as error:
         _say(f"tui-lab: the script is not recorded: {type(error).__name__}: {error}")
     forget_own_modules(loaded_before, target.first_folder())
+
+
+def _watch_for_end(recording: ScriptRecording, output: OutputLog | None, shown_folder: str) -> None:
+    """End the recording when the script ends, however it does."""
+    end_quietly_when_stopped()
+    exit_code = ExitCode()
+    exit_code.watch()
+
+    def end(error: BaseException | None) -> None:
+        _end(recording, output, error or exit_code.exception(), shown_folder)
+
+    at_end(end)
+    signals = TerminatingSignals(lambda number: end(EndedBySignal(number)), lambda: recording.is_busy)
+    signals.handle()
+    recording.on_begin = signals.watch
 
 
 def _start(target: Target, out: str | None) -> ScriptRecording:

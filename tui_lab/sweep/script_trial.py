@@ -141,9 +141,9 @@ class ScriptTrial:
         return [ev.parse_event(line) for line in complete.splitlines()]
 
     def _result(self, summarizer: Summarizer, stopper: Stopper, code: int | None = None) -> Result | None:
-        result = result_of(summarizer, self._folder, self._metric, pruned=self._is_pruned)
-        if result is None and stopper.requested:
+        if stopper.requested and not self._is_pruned and summarizer.reason in ("stopped", "interrupted"):
             return None
+        result = result_of(summarizer, self._folder, self._metric, pruned=self._is_pruned)
         if result is not None and result.state != "failed" and summarizer.step is not None:
             return result
         message = summarizer.message or (result.message if result else "")

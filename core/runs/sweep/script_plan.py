@@ -92,7 +92,7 @@ def _assigned_axis(key: str, parts: str | list[str], script: ScriptTrials, value
     if isinstance(parts, str):
         if isinstance(own, bool) or not isinstance(own, int | float):
             raise ConfigError.of("wrong_type", "only a number has a range; list its values", key=key, value=parts)
-        return search_space.range_axis(key, parts, int if isinstance(own, int) else float)
+        return search_space.range_axis(key, parts, is_whole=isinstance(own, int))
     return search_space.choice_axis(key, [_like(own, key, part) for part in parts])
 
 

@@ -122,9 +122,7 @@ def script_axis(key: str, spec: Any) -> Axis:
     """
     if isinstance(spec, str):
         has_whole_bounds = not set(spec.removesuffix(":log").replace("..", "")) & set(".eE")
-        if has_whole_bounds:
-            return range_axis(key, spec, int)
-        return range_axis(key, spec, float)
+        return range_axis(key, spec, is_whole=has_whole_bounds)
     return choice_axis(key, spec)
 
 
@@ -148,25 +146,25 @@ def _range(key: str, text: str) -> RangeAxis:
         raise ConfigError.of(
             "wrong_type", "this setting has no range; list its values, as in V1,V2,…", key=key, value=text
         )
-    return range_axis(key, text, kind)
+    return range_axis(key, text, is_whole=kind is int)
 
 
-def range_axis(key: str, text: str, kind: type) -> RangeAxis:
-    """Return the axis of LOW..HIGH or LOW..HIGH:log, whose values are of a kind. Raises ConfigError."""
+def range_axis(key: str, text: str, *, is_whole: bool) -> RangeAxis:
+    """Return the axis of LOW..HIGH or LOW..HIGH:log, of whole numbers or not. Raises ConfigError."""
     match = _RANGE.fullmatch(text.strip())
     if match is None:
-        example = "1..8" if kind is int else "1e-4..1e-1:log"
+        example = "1..8" if is_whole else "1e-4..1e-1:log"
         raise ConfigError.of(
             "invalid", f"a range must be LOW..HIGH or LOW..HIGH:log, as in {key}={example}", key=key, value=text
         )
     low, high = float(match[1]), float(match[2])
     log = match[3] is not None
-    if kind is int and not (low.is_integer() and high.is_integer()):
+    if is_whole and not (low.is_integer() and high.is_integer()):
         raise ConfigError.of("wrong_type", "the bounds must be whole numbers", key=key, value=text)
     if low >= high or (log and low <= 0):
         positive = ", and above 0 for a logarithmic range" if log else ""
         raise ConfigError.of("invalid", f"the first bound must be less than the second{positive}", key=key, value=text)
-    return RangeAxis(key, low, high, log) if kind is float else RangeAxis(key, int(low), int(high), log)
+    return RangeAxis(key, int(low), int(high), log) if is_whole else RangeAxis(key, low, high, log)
 
 
 def split(text: str) -> list[str]:
@@ -179,9 +177,9 @@ def split(text: str) -> list[str]:
             quote = "" if character == quote else quote
         elif character in "\"'":
             quote = character
-        elif character in "[{":
+        elif character in "[{(":
             depth += 1
-        elif character in "]}":
+        elif character in "]})":
             depth -= 1
         elif character == "," and depth == 0:
             parts.append("")

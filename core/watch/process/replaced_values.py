@@ -1,9 +1,10 @@
 """Other values for what a script assigns at its top level, put in place right after it has assigned its own.
 
 The file is run as it is. A trace function sees the lines of the script's top level, and of the bodies of its classes,
-and ends once every value has been replaced.
+and ends once every value has been replaced. Imports are not traced: that of torch would take half as long again.
 """
 
+import builtins
 import os
 import sys
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ class ReplacedValues:
     def __init__(self, script: str | None, values: Mapping[str, Any]) -> None:
         self._script = None if script is None else os.path.realpath(script)
         self._left = dict(values)
+        self._import = builtins.__import__
 
     @property
     def missing(self) -> list[str]:
@@ -28,7 +30,20 @@ class ReplacedValues:
     def install(self) -> None:
         """Take effect in this thread. Call it last: the trace function sees every call from here on."""
         if self._left:
+            vars(builtins)["__import__"] = self._untraced_import
             sys.settrace(self._called)
+
+    def _end(self) -> None:
+        sys.settrace(None)
+        vars(builtins)["__import__"] = self._import
+
+    def _untraced_import(self, *args: Any, **kwargs: Any) -> Any:
+        tracer = sys.gettrace()
+        sys.settrace(None)
+        try:
+            return self._import(*args, **kwargs)
+        finally:
+            sys.settrace(tracer)
 
     def _called(self, frame: FrameType, event: str, argument: Any) -> Any:
         if frame.f_globals.get("__name__") != "__main__" or not self._is_traced(frame):
@@ -55,7 +70,7 @@ class ReplacedValues:
                 del self._left[key]
         is_end = event == "return" and not prefix
         if is_end or not self._left:
-            sys.settrace(None)
+            self._end()
             return None
         return self._line
 

@@ -180,10 +180,9 @@ def _without(variables: Mapping[str, Any], names: Iterable[str]) -> dict[str, An
 
 def _user_frames(frame: FrameType | None) -> Iterator[FrameType]:
     """Yield the running functions and modules that belong to no library, the innermost first."""
-    package = str(Path(__file__).parent)
-    standard_library = sysconfig.get_paths()["stdlib"]
+    folders = (str(Path(__file__).parents[1]), sysconfig.get_paths()["stdlib"])
     for each in with_callers(frame):
         name = each.f_code.co_filename
-        is_library = any(part in name for part in LIBRARIES) or name.startswith((package, standard_library, "<frozen"))
+        is_library = any(part in name for part in LIBRARIES) or name.startswith((*folders, "<frozen"))
         if not is_library:
             yield each

@@ -80,28 +80,40 @@ def sweep(
     given = {"seeds": seeds, "random": random, "random_seed": random_seed, "metric": metric, "jobs": jobs}
     options = {key: value for key, value in given.items() if value is not None} | ({"prune": True} if prune else {})
     if resume is not None and (over or sets or out or steps or options.keys() - {"jobs"}):
-        raise ConfigError.of(
-            "conflict", "a resumed sweep keeps its trials; only --jobs and --engine are allowed", key="--resume"
-        )
+        message = "a resumed sweep keeps its trials; only --jobs and --engine are allowed"
+        raise ConfigError.of("conflict", message, key="--resume")
     require("optuna", extra="sweep", feature="tui-lab sweep")
     from tui_lab.cli.script_argument import script_of
     from tui_lab.cli.sweep import Display, resume_sweep, start_sweep
     from tui_lab.core.runs.sweep import folder as sweeps
-    from tui_lab.core.runs.sweep.plan import AUTO, parse_jobs, plan
+    from tui_lab.core.runs.sweep.plan import AUTO, parse_jobs
 
     given_jobs = None if jobs is None else parse_jobs(jobs) or AUTO
     display = Display(json, quiet)
     if resume is not None:
         raise typer.Exit(resume_sweep(sweeps.find_sweep(resume), engine, given_jobs, display))
-    command = shlex.join(["tui-lab", *sys.argv[1:]])
     if (script := script_of("sweep", source, arguments or [], module)) is not None:
         _refuse_for_scripts(sets, engine)
-        planned = _script_plan(script, over or [], options, steps, command)
+        planned = _script_plan(script, over or [], options, steps)
     else:
-        _trust_values(over or [], sets or [])
         kind: Engine = "ray" if engine == SweepEngine.ray else "local"
-        planned = plan(source or "", overrides_of(sets, steps), over or [], options, engine=kind, command=command)
+        planned = _config_plan(source or "", over or [], sets or [], steps, options, kind)
     raise typer.Exit(start_sweep(planned, out, given_jobs, display))
+
+
+def _command() -> str:
+    """Return this command line."""
+    return shlex.join(["tui-lab", *sys.argv[1:]])
+
+
+def _config_plan(
+    source: str, over: list[str], sets: list[str], steps: int | None, options: dict[str, Any], engine: "Engine"
+) -> "Plan":
+    """Return the plan of a sweep over a config. Raises ConfigError."""
+    from tui_lab.core.runs.sweep.plan import plan
+
+    _trust_values(over, sets)
+    return plan(source, overrides_of(sets, steps), over, options, engine=engine, command=_command())
 
 
 def _refuse_for_scripts(sets: list[str] | None, engine: SweepEngine | None) -> None:
@@ -111,7 +123,7 @@ def _refuse_for_scripts(sets: list[str] | None, engine: SweepEngine | None) -> N
         raise ConfigError.of("conflict", "the trials of a script run on this machine", key="--engine", value="ray")
 
 
-def _script_plan(target: "Target", over: list[str], options: dict[str, Any], steps: int | None, command: str) -> "Plan":
+def _script_plan(target: "Target", over: list[str], options: dict[str, Any], steps: int | None) -> "Plan":
     """Return the plan of a sweep over a script. Raises ConfigError."""
     from tui_lab.core.runs.sweep.plan import parse_jobs
     from tui_lab.core.runs.sweep.script_plan import script_plan
@@ -126,7 +138,7 @@ def _script_plan(target: "Target", over: list[str], options: dict[str, Any], ste
         steps=steps or 0,
     )
     jobs = parse_jobs(options.pop("jobs", "1"))
-    return script_plan(script, over, options, jobs, command=command)
+    return script_plan(script, over, options, jobs, command=_command())
 
 
 def _trust_values(over: list[str], sets: list[str]) -> None:

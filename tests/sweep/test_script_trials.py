@@ -1,0 +1,127 @@
+"""Trials of a script: each in a process of its own, recorded, with its values, and no file of the user is changed."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from tui_lab.core.config.script import ScriptConfig
+from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.summary import Summary
+from tui_lab.core.runs.sweep import folder as sweeps
+from tui_lab.core.runs.sweep.folder import Result, Sweep
+from tui_lab.core.runs.sweep.script_plan import script_plan
+from tui_lab.core.runs.sweep.script_trials import ScriptTrials
+from tui_lab.sweep import results
+from tui_lab.sweep.script_trial import ScriptTrial
+from tui_lab.sweep.stopper import Stopper
+
+TRAIN = """
+import sys, torch
+lr = 0.1
+momentum = float(sys.argv[1])
+model = torch.nn.Linear(4, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum)
+x = torch.ones(8, 4)
+for i in range(100):
+    if i % 2 == 0:
+        with torch.no_grad():
+            torch.nn.functional.mse_loss(model(x), x[:, :1])
+    loss = torch.nn.functional.mse_loss(model(x), x[:, :1])
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    torch.save(model.state_dict(), "model.pt")
+    with open("log.txt", "a") as log:
+        log.write(f"{i} {loss.item()}\\n")
+"""
+
+
+def never(step: int, value: float) -> bool:
+    return False
+
+
+def trial_of(
+    code: str, folder: Path, report: Callable[[int, float], bool] = never, steps: int = 0, over: Sequence[str] = ()
+) -> ScriptTrial:
+    """Return the only trial of a sweep over train.py, whose argument is its momentum."""
+    (folder / "train.py").write_text(code, "utf-8")
+    script = ScriptTrials("train.py", ("{momentum}",), is_module=False, folder=str(folder), steps=steps)
+    plan = script_plan(script, ["momentum=0.5", *over], {}, None)
+    return ScriptTrial(sweeps.create_sweep(plan, folder / "s"), 0, report)
+
+
+def test_trial_is_a_run_with_its_values_and_changes_no_file_of_the_user(tmp_path: Path) -> None:
+    for name in ("log.txt", "model.pt"):
+        (tmp_path / name).write_text("the user's", "utf-8")
+    result = trial_of(TRAIN, tmp_path, steps=4, over=["lr=0.01"]).train(Stopper())
+    assert result is not None and result.state == "done" and result.summary is not None
+    assert result.summary.steps == 4 and result.value == result.summary.val_loss is not None
+    [run] = [Run(path) for path in (tmp_path / "s" / "trials").iterdir()]
+    config = run.config()
+    assert isinstance(config, ScriptConfig)
+    assert config.settings == {"lr": 0.01, "momentum": 0.5} and config.optim.lr == 0.01
+    log = (run.path / "files" / "log.txt").read_text("utf-8")
+    assert log.startswith("the user's0 ") and log.count("\n") == 3
+    assert (run.path / "files" / "model.pt").stat().st_size > 100 and run.has_checkpoint
+    assert all((tmp_path / name).read_text("utf-8") == "the user's" for name in ("log.txt", "model.pt"))
+
+
+def test_pruned_trial_is_stopped_and_keeps_its_figures(tmp_path: Path) -> None:
+    reported: list[int] = []
+
+    def report(step: int, value: float) -> bool:
+        reported.append(step)
+        return True
+
+    slow = TRAIN.replace("range(100)", "range(20_000)")
+    result = trial_of(slow, tmp_path, report).train(Stopper())
+    assert result is not None and result.state == "pruned" and result.summary is not None
+    assert reported and result.summary.steps > 0
+
+
+def test_script_that_fails_says_what_it_printed_last(tmp_path: Path) -> None:
+    result = trial_of("import sys\nprint('no such option', file=sys.stderr)\nsys.exit(2)\n", tmp_path).train(Stopper())
+    assert result is not None and result.state == "failed" and "no such option" in result.message
+
+
+@pytest.mark.parametrize("code", ["import os; os._exit(9)", "raise KeyboardInterrupt", "pass"])
+def test_script_without_steps_fails_instead_of_running_again(code: str, tmp_path: Path) -> None:
+    result = trial_of(code, tmp_path).train(Stopper())
+    assert result is not None and result.state == "failed" and result.message
+
+
+def test_stopped_trial_has_no_result_and_runs_again(tmp_path: Path) -> None:
+    stopper = Stopper()
+    stopper.request()
+    trial = trial_of("import time\ntime.sleep(1000)\n", tmp_path)
+    assert trial.train(stopper) is None
+    (tmp_path / "train.py").write_text("raise SystemExit('ended')", "utf-8")
+    again = trial.train(Stopper())
+    assert again is not None and again.state == "failed"
+
+
+def sweep_with(losses: dict[tuple[float, int], float], folder: Path) -> Sweep:
+    """A sweep over lr and width, of two values each, whose trials are done with these train losses."""
+    (folder / "train.py").write_text("lr = 1.0\nwidth = 1\n", "utf-8")
+    script = ScriptTrials("train.py", (), is_module=False, folder=str(folder))
+    sweep = sweeps.create_sweep(script_plan(script, ["lr=0.1,0.2", "width=1,2"], {}, None), folder / "s")
+    for number, point in enumerate(sweep.plan.points):
+        loss = losses[point["lr"], point["width"]]
+        values = dict.fromkeys(Summary.model_fields, None) | {"train_loss": loss, "reason": "done", "run": ""}
+        numbers = {"steps": 1, "tokens": 1, "train_seconds": 1.0, "changes": 0, "faults": (), "message": ""}
+        summary = Summary.model_validate(values | numbers | {"event": "summary"})
+        sweep.write_result(number, Result("done", loss, summary=summary))
+    return sweep
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [((1.0, 1.0, 2.0, 2.0), ["width"]), ((1.0, 2.0, 1.0, 2.0), ["lr"]), ((1.0, 1.0, 2.0, 3.0), [])],
+)
+def test_key_whose_values_change_no_loss_is_named(
+    losses: tuple[float, ...], expected: list[str], tmp_path: Path
+) -> None:
+    points = [(lr, width) for lr in (0.1, 0.2) for width in (1, 2)]
+    sweep = sweep_with(dict(zip(points, losses, strict=True)), tmp_path)
+    assert results.without_effect(sweep.plan, sweep.rows()) == expected
