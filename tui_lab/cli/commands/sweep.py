@@ -77,8 +77,7 @@ def sweep(
     {KEY} in the script's arguments after `--`.
     """
     require_source_or_resume("sweep", source or module, resume, "SWEEP")
-    given = {"seeds": seeds, "random": random, "random_seed": random_seed, "metric": metric, "jobs": jobs}
-    options = {key: value for key, value in given.items() if value is not None} | ({"prune": True} if prune else {})
+    options = _given(seeds=seeds, random=random, random_seed=random_seed, metric=metric, jobs=jobs, prune=prune or None)
     if resume is not None and (over or sets or out or steps or options.keys() - {"jobs"}):
         message = "a resumed sweep keeps its trials; only --jobs and --engine are allowed"
         raise ConfigError.of("conflict", message, key="--resume")
@@ -92,13 +91,17 @@ def sweep(
     display = Display(json, quiet)
     if resume is not None:
         raise typer.Exit(resume_sweep(sweeps.find_sweep(resume), engine, given_jobs, display))
-    if (script := script_of("sweep", source, arguments or [], module)) is not None:
+    if (target := script_of("sweep", source, arguments or [], module)) is not None:
         _refuse_for_scripts(sets, engine)
-        planned = _script_plan(script, over or [], options, steps)
+        planned = _script_plan(target, over or [], steps, options)
     else:
-        kind: Engine = "ray" if engine == SweepEngine.ray else "local"
-        planned = _config_plan(source or "", over or [], sets or [], steps, options, kind)
+        planned = _config_plan(source or "", over or [], sets or [], steps, options, engine)
     raise typer.Exit(start_sweep(planned, out, given_jobs, display))
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """Return the options that were given."""
+    return {key: value for key, value in options.items() if value is not None}
 
 
 def _command() -> str:
@@ -107,13 +110,19 @@ def _command() -> str:
 
 
 def _config_plan(
-    source: str, over: list[str], sets: list[str], steps: int | None, options: dict[str, Any], engine: "Engine"
+    source: str,
+    over: list[str],
+    sets: list[str],
+    steps: int | None,
+    options: dict[str, Any],
+    engine: SweepEngine | None,
 ) -> "Plan":
     """Return the plan of a sweep over a config. Raises ConfigError."""
     from tui_lab.core.runs.sweep.plan import plan
 
     _trust_values(over, sets)
-    return plan(source, overrides_of(sets, steps), over, options, engine=engine, command=_command())
+    kind: Engine = "ray" if engine == SweepEngine.ray else "local"
+    return plan(source, overrides_of(sets, steps), over, options, engine=kind, command=_command())
 
 
 def _refuse_for_scripts(sets: list[str] | None, engine: SweepEngine | None) -> None:
@@ -123,7 +132,7 @@ def _refuse_for_scripts(sets: list[str] | None, engine: SweepEngine | None) -> N
         raise ConfigError.of("conflict", "the trials of a script run on this machine", key="--engine", value="ray")
 
 
-def _script_plan(target: "Target", over: list[str], options: dict[str, Any], steps: int | None) -> "Plan":
+def _script_plan(target: "Target", over: list[str], steps: int | None, options: dict[str, Any]) -> "Plan":
     """Return the plan of a sweep over a script. Raises ConfigError."""
     from tui_lab.core.runs.sweep.plan import parse_jobs
     from tui_lab.core.runs.sweep.script_plan import script_plan
