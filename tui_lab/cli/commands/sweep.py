@@ -25,6 +25,7 @@ from tui_lab.util.errors import ConfigError
 from tui_lab.util.extras import require
 
 if TYPE_CHECKING:
+    from tui_lab.cli.sweep import Display, Jobs
     from tui_lab.core.runs.sweep.folder import Plan
     from tui_lab.core.runs.sweep.plan import Engine
     from tui_lab.core.watch.process.script_process import Target
@@ -36,7 +37,7 @@ Over = Annotated[
     list[str] | None,
     typer.Option(metavar="KEY=V1,V2,…", help="Values to try, or with --random a range: KEY=LOW..HIGH[:log]."),
 ]
-Jobs = Annotated[
+JobsOption = Annotated[
     str | None,
     typer.Option(metavar="N|auto", help="Trials at once; by default most trials per minute, and of a script one."),
 ]
@@ -64,7 +65,7 @@ def sweep(
     random_seed: Annotated[int | None, typer.Option(min=0, help="Seed for drawing points.")] = None,
     metric: Annotated[str | None, typer.Option(help="Rank by this; by default the loss the config optimizes.")] = None,
     prune: Prune = False,
-    jobs: Jobs = None,
+    jobs: JobsOption = None,
     engine: Annotated[SweepEngine | None, typer.Option(help="Processes on this machine, or a Ray cluster.")] = None,
     out: Annotated[Path | None, typer.Option(help="The sweep's folder; if it holds the same sweep, join it.")] = None,
     resume: Annotated[str | None, typer.Option(metavar="SWEEP", help="Resume a sweep, or join it.")] = None,
@@ -78,25 +79,38 @@ def sweep(
     """
     require_source_or_resume("sweep", source or module, resume, "SWEEP")
     options = _given(seeds=seeds, random=random, random_seed=random_seed, metric=metric, jobs=jobs, prune=prune or None)
-    if resume is not None and (over or sets or out or steps or options.keys() - {"jobs"}):
-        message = "a resumed sweep keeps its trials; only --jobs and --engine are allowed"
-        raise ConfigError.of("conflict", message, key="--resume")
     require("optuna", extra="sweep", feature="tui-lab sweep")
     from tui_lab.cli.script_argument import script_of
-    from tui_lab.cli.sweep import Display, resume_sweep, start_sweep
-    from tui_lab.core.runs.sweep import folder as sweeps
-    from tui_lab.core.runs.sweep.plan import AUTO, parse_jobs
+    from tui_lab.cli.sweep import Display, start_sweep
 
-    given_jobs = None if jobs is None else parse_jobs(jobs) or AUTO
     display = Display(json, quiet)
     if resume is not None:
-        raise typer.Exit(resume_sweep(sweeps.find_sweep(resume), engine, given_jobs, display))
+        is_changed = bool(over or sets or out or steps or options.keys() - {"jobs"})
+        raise typer.Exit(_resume(resume, jobs, engine, display, is_changed=is_changed))
     if (target := script_of("sweep", source, arguments or [], module)) is not None:
         _refuse_for_scripts(sets, engine)
         planned = _script_plan(target, over or [], steps, options)
     else:
         planned = _config_plan(source or "", over or [], sets or [], steps, options, engine)
-    raise typer.Exit(start_sweep(planned, out, given_jobs, display))
+    raise typer.Exit(start_sweep(planned, out, _jobs(jobs), display))
+
+
+def _resume(name: str, jobs: str | None, engine: SweepEngine | None, display: "Display", *, is_changed: bool) -> int:
+    """Train what is left of a sweep, and return the exit code. Raises ConfigError if its trials are to be changed."""
+    from tui_lab.cli.sweep import resume_sweep
+    from tui_lab.core.runs.sweep import folder as sweeps
+
+    if is_changed:
+        message = "a resumed sweep keeps its trials; only --jobs and --engine are allowed"
+        raise ConfigError.of("conflict", message, key="--resume")
+    return resume_sweep(sweeps.find_sweep(name), engine, _jobs(jobs), display)
+
+
+def _jobs(text: str | None) -> "Jobs":
+    """Return the trials at once as they were given. Raises ConfigError."""
+    from tui_lab.core.runs.sweep.plan import AUTO, parse_jobs
+
+    return None if text is None else parse_jobs(text) or AUTO
 
 
 def _given(**options: Any) -> dict[str, Any]:
