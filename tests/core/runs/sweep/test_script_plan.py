@@ -61,7 +61,7 @@ def test_seeds_repeat_each_point(script: ScriptTrials) -> None:
     ("over", "options", "code", "suggestion"),
     [
         ("lr=1", {}, "unknown_name", "--lr"),
-        ("widht=1", {}, "unknown_name", "width"),
+        ("widths=1", {}, "unknown_name", "width"),
         ("width=a", {}, "wrong_type", ""),
         ("fast=1", {}, "wrong_type", ""),
         ("name=1..2", {"random": 1}, "wrong_type", ""),
