@@ -76,7 +76,7 @@ def plan(
     axes = [_with_absolute_paths(ax.axis(key, spec)) for key, spec in table.over.items()]
     if not axes and table.seeds == 1:
         raise ConfigError.of("missing", "must be given, as in --over optim.lr=0.01,0.001", key="--over")
-    _refuse_both(axes, overrides)
+    refuse_both(axes, overrides)
     metric = _metric(table.metric, base, axes)
     if table.prune:
         _require_prunable(base, engine, metric)
@@ -192,7 +192,8 @@ def table_of(table: Any, options: Mapping[str, Any], over: Mapping[str, Any] | N
         raise ConfigError([replace(problem, key=f"sweep.{problem.key}") for problem in problems]) from error
 
 
-def _refuse_both(axes: Sequence[Axis], overrides: Sequence[str]) -> None:
+def refuse_both(axes: Sequence[Axis], overrides: Sequence[str]) -> None:
+    """Raise ConfigError for keys that --set has as well."""
     set_keys = {override.partition("=")[0].strip() for override in overrides}
     message = "is both set and swept over; use one of the two"
     both = [Problem(code="conflict", message=message, key=axis.key) for axis in axes if axis.key in set_keys]

@@ -1,7 +1,7 @@
 """The script whose trainings are the trials of a sweep, and how a value gets into it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tui_lab.core.runs.seed_groups import SEED
@@ -16,8 +16,9 @@ class ScriptTrials:
 
     script: the file, or with `is_module` the module; arguments: may contain `{KEY}` for the value of a key, and
     `{folder}`. folder: the current folder of the script. python_path: PYTHONPATH as the user has it; None: not set.
-    assigned: the keys whose values the script assigns at its top level. steps: after which a trial ends; 0: when the
-    script does. threads: CPU threads of each trial; 0: as the script has it.
+    fixed: the values that all trials have. assigned: the keys, swept or fixed, whose values the script assigns at its
+    top level. steps: after which a trial ends; 0: when the script does. threads: CPU threads of each trial; 0: as the
+    script has it.
     """
 
     script: str
@@ -25,20 +26,22 @@ class ScriptTrials:
     is_module: bool
     folder: str
     python_path: str | None = None
+    fixed: dict[str, Any] = field(default_factory=dict)
     assigned: tuple[str, ...] = ()
     steps: int = 0
     threads: int = 0
 
     def arguments_for(self, values: Mapping[str, Any], folder: str) -> tuple[str, ...]:
         """Return the arguments of the trial with these values. folder: its own."""
-        places = {FOLDER: folder} | {key: argument_text(value) for key, value in values.items()}
-        placed = tuple(with_values(argument, places) for argument in self.arguments)
-        options = [f"{key}={argument_text(value)}" for key, value in values.items() if is_option(key)]
+        texts = {key: argument_text(value) for key, value in (self.fixed | dict(values)).items()}
+        placed = tuple(with_values(argument, {FOLDER: folder} | texts) for argument in self.arguments)
+        options = [f"{key}={text}" for key, text in texts.items() if is_option(key)]
         return (*placed, *options)
 
     def assigned_for(self, values: Mapping[str, Any]) -> dict[str, str]:
         """Return the values that replace what the script assigns, as Python writes them."""
-        return {key: repr(values[key]) for key in self.assigned}
+        all_values = self.fixed | dict(values)
+        return {key: repr(all_values[key]) for key in self.assigned}
 
     @staticmethod
     def seed_for(values: Mapping[str, Any]) -> int:

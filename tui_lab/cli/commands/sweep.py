@@ -88,8 +88,8 @@ def sweep(
         is_changed = bool(over or sets or out or steps or options.keys() - {"jobs"})
         raise typer.Exit(_resume(resume, jobs, engine, display, is_changed=is_changed))
     if (target := script_of("sweep", source, arguments or [], module)) is not None:
-        _refuse_for_scripts(sets, engine)
-        planned = _script_plan(target, over or [], steps, options)
+        _refuse_for_scripts(engine)
+        planned = _script_plan(target, over or [], sets or [], steps, options)
     else:
         planned = _config_plan(source or "", over or [], sets or [], steps, options, engine)
     raise typer.Exit(start_sweep(planned, out, _jobs(jobs), display))
@@ -139,14 +139,14 @@ def _config_plan(
     return plan(source, overrides_of(sets, steps), over, options, engine=kind, command=_command())
 
 
-def _refuse_for_scripts(sets: list[str] | None, engine: SweepEngine | None) -> None:
-    if sets:
-        raise ConfigError.of("conflict", "a script has no settings; give its arguments after --", key="--set")
+def _refuse_for_scripts(engine: SweepEngine | None) -> None:
     if engine == SweepEngine.ray:
         raise ConfigError.of("conflict", "the trials of a script run on this machine", key="--engine", value="ray")
 
 
-def _script_plan(target: "Target", over: list[str], steps: int | None, options: dict[str, Any]) -> "Plan":
+def _script_plan(
+    target: "Target", over: list[str], sets: list[str], steps: int | None, options: dict[str, Any]
+) -> "Plan":
     """Return the plan of a sweep over a script. Raises ConfigError."""
     from tui_lab.core.runs.sweep.plan import parse_jobs
     from tui_lab.core.runs.sweep.script_plan import script_plan
@@ -161,7 +161,7 @@ def _script_plan(target: "Target", over: list[str], steps: int | None, options: 
         steps=steps or 0,
     )
     jobs = parse_jobs(options.pop("jobs", "1"))
-    return script_plan(script, over, options, jobs, command=_command())
+    return script_plan(script, over, options, jobs, sets=sets, command=_command())
 
 
 def _trust_values(over: list[str], sets: list[str]) -> None:

@@ -44,6 +44,32 @@ def test_each_kind_of_value_gets_into_the_script(script: ScriptTrials, tmp_path:
     assert read.threads(0) == 0 and read.script.seed_for(read.points[0]) == 0
 
 
+def test_fixed_values_are_those_of_all_trials(script: ScriptTrials, tmp_path: Path) -> None:
+    sets = ["--lr=1,2", "width=16", "depth=3"]
+    planned = script_plan(script, ["rate=0.1,0.2"], {}, None, sets=sets)
+    read = sweeps.read_sweep(sweeps.create_sweep(planned, tmp_path / "s").path).plan
+    assert read.same_as(planned) and list(read.over) == ["rate"] and read.script is not None
+    assert read.script.arguments_for(read.points[0], "f")[-2:] == ("model.depth=3", "--lr=1,2")
+    assert read.script.assigned_for(read.points[1]) == {"width": "16", "rate": "0.2"}
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [("rate=0.3", "conflict"), ("nothing=1", "unknown_name"), ("width", "invalid"), ("width=a", "wrong_type")],
+)
+def test_impossible_fixed_value_is_refused(script: ScriptTrials, text: str, code: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        script_plan(script, ["rate=0.1,0.2"], {}, None, sets=[text])
+    assert error.value.problems[0].code == code
+
+
+def test_module_of_a_library_has_only_arguments(tmp_path: Path) -> None:
+    module = ScriptTrials("json.tool", ("{n}",), is_module=True, folder=str(tmp_path))
+    assert plan(module, "n=1,2", "--lr=1").script == module
+    with pytest.raises(ConfigError):
+        plan(module, "lr=1")
+
+
 def test_draws_have_the_type_of_what_the_script_assigns(script: ScriptTrials) -> None:
     planned = plan(script, "width=2..64:log", "rate=1..2", "--lr=1e-5..1e-1:log", "depth=1..9", random=8)
     assert [axis.spec for axis in planned.axes] == list(planned.over.values())
