@@ -1,7 +1,13 @@
 """The exit code of a script that ends by SystemExit, for which Python calls no hook and keeps no exception.
 
 What ended a script is read from the frame of its module: a module that runs to its end returns. The frame keeps
-nothing alive but the script's global variables. A direct `raise SystemExit(code)` is not seen.
+nothing alive but the script's global variables.
+
+A direct `raise SystemExit(code)` is not seen. Python frees that exception before it calls the first exit handler, and
+hands its code to C's exit() after the last one. `sys.last_value` is not set and `sys.excepthook` not called. A class in
+place of the builtin one would no longer catch what `sys.exit` raises, and tracing would slow down every call. That the
+module was left by an exception says nothing, either: a healthy script may end with `raise SystemExit(main())`. The
+parent process, which gets the code, is a shell or scheduler, or an app that may be gone by then.
 """
 
 import builtins
