@@ -3,6 +3,7 @@
 What `open()` writes is covered by `RedirectedFiles`; torch and safetensors open their files in C++ and Rust.
 """
 
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -10,6 +11,14 @@ from typing import Any
 
 from tui_lab.core.watch.process.script_process import when_imported
 from tui_lab.core.watch.unwritten.redirected_files import RedirectedFiles
+
+_FUNCTIONS = (
+    ("torch", "save", "load"),
+    ("safetensors", "", "safe_open"),
+    ("safetensors.torch", "save_file", "load_file"),
+    ("safetensors.numpy", "save_file", "load_file"),
+)
+"""Modules with their functions that save and load; the others of their packages call these."""
 
 
 class ChangedFiles:
@@ -24,17 +33,14 @@ class ChangedFiles:
     def install(self) -> None:
         """Take effect: now for open(), and for a library as soon as the script imports it."""
         self._redirected.install()
-        when_imported("torch", lambda: self._replace("torch", "save", "load", 1))
-        for module in ("safetensors.torch", "safetensors.numpy"):
-            self._replace_later(module)
+        for module, save, load in _FUNCTIONS:
+            when_imported(module, functools.partial(self._replace, module, save, load))
 
-    def _replace_later(self, module: str) -> None:
-        when_imported(module, lambda: self._replace(module, "save_file", "load_file", 1))
-
-    def _replace(self, module: str, save: str, load: str, position: int) -> None:
-        """Replace the functions of a module that save to a path, its argument at `position`, and load from one."""
+    def _replace(self, module: str, save: str, load: str) -> None:
+        """Replace the functions of a module that save to a path, their second argument, and load from their first."""
         functions = vars(sys.modules[module])
-        functions[save] = _with_path(functions[save], position, self._to_write)
+        if save:
+            functions[save] = _with_path(functions[save], 1, self._to_write)
         functions[load] = _with_path(functions[load], 0, self._redirected.current)
 
     def _to_write(self, path: Any) -> Any:

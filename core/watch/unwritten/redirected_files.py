@@ -65,8 +65,7 @@ class RedirectedFiles:
         self._note(path)
         self._hidden.discard(_place(path))
         if key not in self._copies:
-            os.makedirs(self._folder, exist_ok=True)
-            self._copies[key] = _new_file(self._folder, os.path.basename(key))
+            self._copies[key] = _new_file(self._folder, _name_of_copy(key))
         return self._copies[key]
 
     def path_to_write(self, path: Any, *, empty: bool) -> Any:
@@ -215,13 +214,21 @@ def _place(path: Any) -> str:
     return os.path.join(os.path.realpath(folder), name)
 
 
+def _name_of_copy(path: str) -> str:
+    """Return the path of a copy in its folder: as from the current folder, if the file is in there."""
+    current = os.path.join(os.path.realpath(os.getcwd()), "")
+    return path.removeprefix(current) if path.startswith(current) else path.lstrip(os.sep)
+
+
 def _new_file(folder: str, name: str) -> str:
-    """Create an empty file with this name, or with a number before it, and return its path."""
+    """Create an empty file with this path, or with a number before its name, and return its path."""
+    inner, base = os.path.split(name)
+    os.makedirs(os.path.join(folder, inner), exist_ok=True)
     for number in itertools.count(1):
-        path = os.path.join(folder, name if number == 1 else f"{number}-{name}")
+        path = os.path.join(folder, inner, base if number == 1 else f"{number}-{base}")
         try:
             io.FileIO(path, "x").close()
-        except FileExistsError:  # Of a file of another folder, or of a forked process.
+        except FileExistsError:  # Of a forked process.
             continue
         return path
     raise AssertionError("unreachable")
