@@ -41,7 +41,7 @@ def executed_loop_variables(file: str) -> frozenset[str]:
 @lru_cache(maxsize=256)
 def _loop_variables(file: str, name: str, first_line: int, line: int) -> frozenset[str]:
     tree = parsed_source(file)
-    scope = None if tree is None else _scope(tree, name, first_line)
+    scope = None if tree is None else scope_of(tree, name, first_line)
     if scope is None:
         return frozenset()
     loops_of: dict[str, list[tuple[_Loop, ...]]] = {}
@@ -57,7 +57,9 @@ def _loop_variables(file: str, name: str, first_line: int, line: int) -> frozens
     return frozenset(assigned.union(_counters(scope, line)))
 
 
-def _scope(tree: ast.Module, name: str, first_line: int) -> ast.AST | None:
+def scope_of(tree: ast.Module, name: str, first_line: int) -> ast.AST | None:
+    """Return the function that begins at a line, or the module; None if it is not there."""
+    """Return the function that begins at a line, or the module; None if it is not there."""
     if name == "<module>":
         return tree
     for node in ast.walk(tree):

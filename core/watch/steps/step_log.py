@@ -12,10 +12,12 @@ from tui_lab.core.watch.batch.recorded_batch import Ids, RecordedBatch
 from tui_lab.core.watch.evaluation.evaluation_recorder import EvaluationRecorder
 from tui_lab.core.watch.model.class_names import class_names
 from tui_lab.core.watch.optimizer.optimizers import steps_before
+from tui_lab.core.watch.optimizer.updates_by_hand import ByHand
 from tui_lab.core.watch.run_log import RunLog
 from tui_lab.core.watch.steps.open_step import OpenStep, StepValues
 from tui_lab.core.watch.steps.step_queue import StepQueue
-from tui_lab.core.watch.variables.library_progress import TrainerProgress
+from tui_lab.core.watch.variables.library_progress import Progress, progress_of
+from tui_lab.core.watch.variables.loop_progress import LoopProgress
 from tui_lab.core.watch.variables.script_config import without_loop_variables
 from tui_lab.core.watch.watched_script import WatchedScript
 
@@ -38,7 +40,10 @@ class StepLog:
         self._batches = batches
         self._evaluations = evaluations
         self._queue = StepQueue(clock)
-        self._progress = TrainerProgress()
+        self._progress: Progress | None = None
+        """Of the training of `_began_by`."""
+        self._n_begun = 0
+        """The steps that this training has begun."""
         self._began_by: weakref.ref[Optimizer] | None = None
         """The optimizer that began the latest step."""
         self._is_numbered = False
@@ -64,8 +69,11 @@ class StepLog:
         self.number_from(optimizer)
         if self._began_by is None or self._began_by() is not optimizer:
             self._began_by = weakref.ref(optimizer)
-            self._progress = TrainerProgress.of(sys._getframe())
-        return OpenStep(self.n_complete, self._progress.epoch)
+            self._progress = progress_of(sys._getframe(), is_late=isinstance(optimizer, ByHand))
+            self._n_begun = 0
+        assert self._progress is not None
+        self._n_begun += 1
+        return OpenStep(self.n_complete, self._progress.epoch(sys._getframe()))
 
     def number_from(self, optimizer: Optimizer) -> None:
         """Continue the count of an optimizer, unless the run has begun or continues that of another one."""
@@ -101,8 +109,13 @@ class StepLog:
             return
         given = self._script.given
         namespaces = without_loop_variables(sys._getframe())
-        discovered = self._script.discovered(lr, given.steps or self._progress.steps)
+        discovered = self._script.discovered(lr, given.steps or self._steps_of_the_training())
         self._log.start(discovered, namespaces, given.tokenizer, given.settings)
+
+    def _steps_of_the_training(self) -> int:
+        """Return the number of the last step, 0 if it is not known."""
+        steps = 0 if self._progress is None else self._progress.steps(sys._getframe(), self._n_begun)
+        return steps + self._log.steps_before if isinstance(self._progress, LoopProgress) and steps else steps
 
     def validation(self, val_loss: float) -> None:
         """Record the script's own validation loss, instead of the mean of the evaluation that has just ended."""
