@@ -93,7 +93,7 @@ def output_of_home(folder: Path, **environment: str) -> bytes:
 @pytest.mark.parametrize(
     ("environment", "kind"),
     [
-        ({"TERM": "linux"}, "standard"),
+        pytest.param({"TERM": "linux"}, "standard", marks=pytest.mark.slow),
         pytest.param({}, "standard", marks=pytest.mark.slow),
         pytest.param({"TERM": "screen", "STY": "1", **TRUE}, "standard", marks=pytest.mark.slow),
         pytest.param({"TERM": "screen-256color", "STY": "1", **TRUE}, "256", marks=pytest.mark.slow),

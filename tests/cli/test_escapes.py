@@ -100,6 +100,7 @@ def test_errors_quote_names_and_values_escaped(
     assert_escaped(err)
 
 
+@pytest.mark.slow
 def test_names_that_are_not_utf_8_and_terminals_that_are_not(command: list[str], tmp_path: Path) -> None:
     ascii_only = {"PYTHONIOENCODING": "ascii"}
     arguments: list[str | bytes] = [*command, "config", "validate", b"\xff.toml"]

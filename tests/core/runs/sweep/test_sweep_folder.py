@@ -223,6 +223,7 @@ sys.exit(sum(code != 0 for group in codes for code in group))
 """Claim in groups of processes, one group after the other. All are forks of one process, which has imported optuna."""
 
 
+@pytest.mark.slow
 def test_processes_share_all_trials_and_take_over_that_of_a_killed_one(tmp_path: Path) -> None:
     sweep = create(tmp_path / "s", "optim.lr=" + ",".join(str(i / 100) for i in range(1, 13)))
 
