@@ -89,6 +89,18 @@ def made_by(tensor: Tensor) -> str:
     return SOFTMAX_OF_ONE if made == "softmax" and _softmax_size(node) == 1 else made
 
 
+def is_reshaped(tensor: Tensor, source: Tensor) -> bool:
+    """Return whether a tensor was made of `source` by views, slices, copies and the like alone."""
+    if tensor is source:
+        return True
+    node: Any = tensor.grad_fn
+    for _ in range(12):
+        if node is source.grad_fn or _operation(node) not in _RESHAPING:
+            break
+        node = next((parent for parent, _ in node.next_functions if parent is not None), None)
+    return node is not None and node is source.grad_fn
+
+
 def _maker(tensor: Tensor, passed: Sequence[str]) -> Any:
     """Return the node of the graph that gave a tensor, but for operations that are passed; None if there is none."""
     node: Any = tensor.grad_fn

@@ -48,8 +48,8 @@ class Draft:
         self.events = list(events)
         self.losses: list[float] = []
         self.means: list[float | None] = []
-        self.targets: Tensor | None = None
-        """Of the latest loss function, until a backward pass begins."""
+        self.compared: list[tuple[Any, Tensor]] = []
+        """Inputs and targets of the loss functions that were called since the last backward pass began."""
         self.mean: float | None = None
         """What it returned, if that is a mean."""
         self.n_targets = 0

@@ -128,6 +128,7 @@ class LoopHooks(TorchHooks):
         """Of nested calls of modules with parameters."""
         self._is_scaler_stepping = False
         self._is_scheduling = False
+        self._is_in_criterion = False
         self._self_averages = SelfAverageCalls()
         self._undo_in_place: list[Callable[[], None]] = []
         """Each gives a tensor's method back."""
@@ -199,7 +200,13 @@ class LoopHooks(TorchHooks):
         return original(owner, *args, **kwargs)
 
     def _criterion(self, name: str, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        output = original(*args, **kwargs)
+        if self._is_in_criterion:  # Under a TorchFunctionMode, torch's function calls itself by its name.
+            return original(*args, **kwargs)
+        self._is_in_criterion = True
+        try:
+            output = original(*args, **kwargs)
+        finally:
+            self._is_in_criterion = False
         if self.listens() and isinstance(output, Tensor):
             options = dict(zip(("input", "target"), args, strict=False)) | kwargs
             targets = options.pop("target", None)

@@ -1,10 +1,12 @@
 """The gradient of a loop's loss with respect to the logits of its model."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
+from tui_lab.core.doctor.loop.criterion_inputs import is_reshaped
 from tui_lab.core.doctor.loop.record import LossMeasurement
 from tui_lab.core.doctor.program.tokens import logits_in
 
@@ -37,10 +39,12 @@ class LogitsGradients:
             self._x = x
             self._logits = logits
 
-    def measure(self, loss: Tensor, value: float, scale: float, line: str, update: int, targets: Tensor | None) -> None:
+    def measure(
+        self, loss: Tensor, value: float, scale: float, line: str, update: int, compared: Sequence[tuple[Any, Tensor]]
+    ) -> None:
         """Measure `loss`, which is about to be backpropagated, in that backward pass.
 
-        value: of the loss before it was multiplied by `scale`.
+        value: of the loss before it was multiplied by `scale`. compared: inputs and targets of its loss functions.
         """
         logits = self._logits
         x = self._x
@@ -52,6 +56,7 @@ class LogitsGradients:
         self._stop_listening()
 
         shape = _shape_by_positions(x, logits)
+        targets = _targets_of(logits, compared)
 
         def received(gradient: Tensor) -> None:
             self._stop_listening()
@@ -82,6 +87,13 @@ class LogitsGradients:
         self._stop_listening()
         self._x = None
         self._logits = None
+
+
+def _targets_of(logits: Tensor, compared: Sequence[tuple[Any, Tensor]]) -> Tensor | None:
+    """Return the targets of the only loss function, or of the only one of several that got the logits; or None."""
+    if len(compared) > 1:
+        compared = [pair for pair in compared if isinstance(pair[0], Tensor) and is_reshaped(pair[0], logits)]
+    return compared[0][1] if len(compared) == 1 else None
 
 
 def _shape_by_positions(x: Tensor | None, logits: Tensor) -> tuple[int, ...]:

@@ -160,7 +160,7 @@ class RecordBuilder(ObservedHooks):
         self._observer.criterion(name, targets, options)
         if name in FURTHER_CRITERIA:
             return
-        draft.targets = targets
+        draft.compared.append((options.get("input"), targets))
         self._capture.criterion(name, output, targets, options)
         n_targets = 0
         if name in ("cross_entropy", "nll_loss") and not targets.is_floating_point():
@@ -196,10 +196,10 @@ class RecordBuilder(ObservedHooks):
         draft.n_backwards_in_step += draft.is_stepping
         draft.n_targets_of_backward.append(draft.n_targets)
         if is_measured:
-            self._logits.measure(loss, value, self._scale, line, len(self._updates), draft.targets)
+            self._logits.measure(loss, value, self._scale, line, len(self._updates), draft.compared)
         draft.means.append(draft.mean)
         draft.n_targets = 0
-        draft.targets = None
+        draft.compared = []
         draft.mean = None
         self._capture.backward(loss, self._scale)
         is_unknown = draft.loss_scale <= 1 or (unscaled is None and self._scaled.contains_part_of(loss))

@@ -95,6 +95,8 @@ class Target:
     record: what the real training loop did; checks use `loop`.
     update_state: what the update keeps between its calls; every copy for a trial begins with it as it was.
     fixed_shape: whether the loss accepts only batches of their full size.
+    keeps_training_flag: whether the model's own `training` stays set in evaluations, not that of its parts, since it
+    returns something else without it, such as no auxiliary heads.
     ignored: the target that the loss skips.
     varies: whether `batch` can return more than one batch.
     n_vocab: the tokenizer's vocabulary size.
@@ -130,6 +132,7 @@ class Target:
     record: LoopRecord | None = None
     update_state: UpdateState | None = None
     fixed_shape: bool = False
+    keeps_training_flag: bool = False
     varies: bool = True
     n_vocab: int | None = None
     vocabularies: frozenset[int] | None = None
@@ -335,9 +338,11 @@ class Target:
         """Put the model into evaluation mode, and restore the mode of every module afterwards."""
         training = [module for module in self.model.modules() if module.training]
         self.model.eval()
+        self.model.training = self.keeps_training_flag
         try:
             yield
         finally:
+            self.model.training = False
             for module in training:
                 module.training = True
 

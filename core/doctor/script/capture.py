@@ -9,17 +9,18 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tui_lab.core.doctor.loop.call_capture import CallCapture
-from tui_lab.core.doctor.program.nested import at, mapped
+from tui_lab.core.doctor.program.nested import Path, at, mapped, tensors_in
 from tui_lab.core.doctor.script.kept_states import KeptStates
 from tui_lab.core.doctor.script.tape import Inputs, Tape, TapeError, autocast_dtype, device_of
 from tui_lab.core.doctor.script.tape_recorder import TapeRecorder
 from tui_lab.core.doctor.script.token_form import (
+    AGREEMENT,
     Targets,
     TokenForm,
     aligned_targets,
     flat_logits,
     inner_form,
-    token_form,
+    token_forms,
     with_layout,
 )
 from tui_lab.core.doctor.script.vocabularies import Vocabulary, script_vocabularies
@@ -29,6 +30,8 @@ MAX_BATCHES = 16
 """Backward calls whose batches are kept."""
 MAX_BYTES = 512 * 2**20
 """Bytes of all batches that are kept."""
+MAX_CRITERIA = 8
+"""Loss functions for one loss that are kept, with what they got."""
 MAX_WEIGHT_BYTES = 4 * 2**30
 """Largest model whose initial weights are kept."""
 
@@ -56,6 +59,7 @@ class CapturedStep:
     module: the number of the module that is called; of the first, if several are.
     targets: those of torch's cross-entropy. criterion: the last loss function of torch that was called.
     autocast: the dtype of autocast in the model's call. training: the mode of the model.
+    returned: the places of the tensors that the model's only call returned, and their numbers of axes.
     """
 
     inputs: Inputs
@@ -69,6 +73,7 @@ class CapturedStep:
     criterion: str
     autocast: torch.dtype | None
     training: bool
+    returned: tuple[tuple[Path, int], ...] = ()
     is_no_batch: ClassVar[bool] = True
 
     @property
@@ -141,7 +146,8 @@ class Capture(CallCapture):
         """Whether a mode of ours could not be taken off torch's stack."""
         self._inputs: dict[int, tuple[tuple[Any, ...], dict[str, Any]]] = {}
         self._bytes = 0
-        self._criterion: Criterion | None = None
+        self._criteria: list[Criterion] = []
+        """The calls of loss functions for the present loss."""
         self._forms: dict[int, tuple[torch.dtype | None, bool]] = {}
 
     @property
@@ -166,7 +172,7 @@ class Capture(CallCapture):
             self._tape = TapeRecorder(self.modules)
             self._inputs = {}
             self._forms = {}
-            self._criterion = None
+            self._criteria = []
             self._is_open = True
         number = self._tape.called(model, args, kwargs)
         if number < 0:
@@ -194,7 +200,8 @@ class Capture(CallCapture):
         options = dict(options)
         logits = options.pop("input", None)
         flat = _flat(logits, targets) if name in ("cross_entropy", "nll_loss") else None
-        self._criterion = Criterion(name, float(output.detach()) if output.dim() == 0 else None, flat, options)
+        value = float(output.detach()) if output.dim() == 0 else None
+        self._criteria = [*self._criteria[1 - MAX_CRITERIA :], Criterion(name, value, flat, options)]
 
     def backward(self, loss: Tensor, scale: float = 1.0) -> None:
         """Backpropagation of `loss` begins; a GradScaler multiplied it by `scale`."""
@@ -211,7 +218,7 @@ class Capture(CallCapture):
         inputs = dict(self._inputs) if finished is None else self._needed_inputs(finished)
         calls = list(tape.outputs) if finished is None else finished.calls
         value = float(loss.detach()) / scale
-        form, targets = self._tokens(tape, calls, value)
+        form, targets, criterion = self._tokens(tape, calls, value)
         self.steps.append(
             CapturedStep(
                 inputs=inputs,
@@ -222,32 +229,47 @@ class Capture(CallCapture):
                 module=tape.number_of(calls[0]) if calls else 0,
                 form=form,
                 targets=targets,
-                criterion="" if self._criterion is None else self._criterion.name,
+                criterion="" if criterion is None else criterion.name,
                 autocast=self._forms[calls[0]][0] if calls else None,
                 training=self._forms[calls[0]][1] if calls else True,
+                returned=_axes_of(tape.outputs[calls[0]]) if calls else (),
             )
         )
 
-    def _tokens(self, tape: TapeRecorder, calls: list[int], loss: float) -> tuple[TokenForm | None, Targets | None]:
-        """Return where ids and logits are, and the targets of the cross-entropy, if it is one of these logits."""
+    def _tokens(
+        self, tape: TapeRecorder, calls: list[int], loss: float
+    ) -> tuple[TokenForm | None, Targets | None, Criterion | None]:
+        """Return where ids and logits are, the targets of a cross-entropy of these logits, and that cross-entropy.
+
+        Of several, as of heads for different tasks, it is that of the next ids, else that of the ids themselves, else
+        that of the logits that the model returns first. None for what there is not.
+        """
+        last = self._criteria[-1] if self._criteria else None
         if len(set(calls)) != 1:
-            return None, None
+            return None, None, last
         call = calls[0]
+        model = self.modules[tape.number_of(call)]
         inputs, output = self._inputs[call], tape.outputs[call]
-        criterion = self._criterion
-        flat = None if criterion is None else criterion.flat
-        y = None if flat is None else flat[1]
-        form = token_form(self.modules[tape.number_of(call)], inputs, output, y)
-        if form is None and flat is not None:
-            form = inner_form(self.modules[tape.number_of(call)], inputs, flat)
-        if form is None:
-            return None, None
-        x = at(inputs, form.x)
-        form = with_layout(form, x, output, flat)
-        if criterion is None or flat is None:
-            return form, None
-        ratio = None if not criterion.value else loss / criterion.value
-        return form, aligned_targets(form, x, output, flat, ratio, criterion.options)
+        of_classes = [criterion for criterion in self._criteria if criterion.flat is not None]
+        flat = of_classes[-1].flat if of_classes else None
+        forms = list(token_forms(model, inputs, output, None if flat is None else flat[1]))
+        if not forms and flat is not None and (inner := inner_form(model, inputs, flat)) is not None:
+            forms = [inner]
+        if not forms:
+            return None, None, last
+        aligned = []
+        for form in forms:
+            x = at(inputs, form.x)
+            for criterion in of_classes:
+                laid_out = with_layout(form, x, output, criterion.flat)
+                ratio = loss / criterion.value if criterion is last and criterion.value else None
+                assert criterion.flat is not None
+                targets = aligned_targets(laid_out, x, output, criterion.flat, ratio, criterion.options)
+                if targets is not None:
+                    aligned.append((laid_out, targets, criterion))
+        if aligned:
+            return max(aligned, key=lambda each: _rank(each[0].ids(inputs), each[1]))
+        return with_layout(forms[0], at(inputs, forms[0].x), output, flat), None, last
 
     def close(self) -> None:
         """Stop to see functions, and hold no tensor of the script."""
@@ -270,6 +292,22 @@ def _flat(logits: Any, targets: Tensor) -> tuple[Tensor, Tensor] | None:
     if not isinstance(logits, Tensor) or targets.is_floating_point() or logits.dim() != targets.dim() + 1:
         return None
     return flat_logits(logits.detach()), targets.detach().reshape(-1).clone()
+
+
+def _rank(x: Tensor, targets: Targets) -> int:
+    """Return 2 if most counted targets are the next ids of x [B, T], 1 if they are the ids themselves, else 0."""
+    return 2 * _are_later(x, targets, 1) or int(_are_later(x, targets, 0))
+
+
+def _are_later(x: Tensor, targets: Targets, k: int) -> bool:
+    later = x[:, k:]
+    y = targets.y[:, : later.shape[1]]
+    counted = y != targets.ignored
+    return y.shape == later.shape and bool(counted.any()) and float((y == later)[counted].float().mean()) > AGREEMENT
+
+
+def _axes_of(output: Any) -> tuple[tuple[Path, int], ...]:
+    return tuple((path, tensor.dim()) for path, tensor in tensors_in(output))
 
 
 def _is_lazy(module: nn.Module) -> bool:

@@ -37,6 +37,8 @@ class ScriptParts:
     plain: whether the loss is the cross-entropy of the logits, times a constant. inside: whether the model computes it.
     splits: whether another loss can be computed from some rows of the batch.
     are_shares: whether the losses of an update's micro-batches add up to the mean over all of its targets.
+    needs_training: whether the model does not return what the loss uses in evaluation mode. follows_flag: whether it
+    does if its own `training` is set, and that of its parts is not.
     """
 
     modules: Callable[[nn.Module], Sequence[nn.Module]]
@@ -49,6 +51,8 @@ class ScriptParts:
     problem: str
     splits: bool = False
     are_shares: bool = False
+    needs_training: bool = False
+    follows_flag: bool = False
 
     # Batches
 
@@ -93,7 +97,7 @@ class ScriptParts:
                 "the script calls its model several times for one loss; only its loop and loss are examined"
             )
         args, kwargs = self._inputs(batch)[step.call]
-        module = self.modules(model)[step.module]
+        module = self._called(model, step)
         with autocast_of(step.autocast, model):
             if self.form is None:
                 return module(*args, **kwargs)
@@ -107,7 +111,15 @@ class ScriptParts:
         if step.tape is None:
             raise NotJudged(f"the script's loss could not be followed: {step.problem}")
         constants = batch.get("constants")
+        self._called(model, step)
         return step.tape.replay(self.modules(model), self._inputs(batch), None, constants) * self._factor(batch)
+
+    def _called(self, model: nn.Module, step: CapturedStep) -> nn.Module:
+        """Return the module that a step calls. Raises NotJudged where its mode makes it return something else."""
+        module = self.modules(model)[step.module]
+        if self.needs_training and not module.training:
+            raise NotJudged("the model returns something else in evaluation mode, of which its loss is not known")
+        return module
 
     def output_loss(self, output: Any, batch: Batch, model: nn.Module | None = None) -> Tensor:
         """Return the loss for what `forward` returned, or for logits [B, T, V] alone."""

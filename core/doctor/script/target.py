@@ -17,6 +17,7 @@ from tui_lab.core.doctor.program.batch import Batch
 from tui_lab.core.doctor.program.nested import tensors_of
 from tui_lab.core.doctor.program.target import Target
 from tui_lab.core.doctor.script.capture import Capture, CapturedStep
+from tui_lab.core.doctor.script.evaluation_forms import with_modes
 from tui_lab.core.doctor.script.initial_optimizers import for_trials, reset_optimizers
 from tui_lab.core.doctor.script.parts import ScriptParts, parts_of, replayable
 from tui_lab.core.watch.model.model_search import parameters_of
@@ -42,10 +43,8 @@ def target_from_script(
     steps = _of_one_form(capture.steps)
     if steps[0].call is None:  # What was measured is the output of one of several calls.
         record = replace(record, measurements=())
-    parts = parts_of(capture, replayable(steps, capture.modules), record, model)
-    missing = capture.initial.restore()
-    _forget_graphs(model)
-    reset_optimizers(optimizers, capture, record)
+    parts = with_modes(parts_of(capture, replayable(steps, capture.modules), record, model), model)
+    missing = _reset(capture, record, model, optimizers)
     without = why_not_repeatable(record)
     return Target(
         model=model,
@@ -60,6 +59,7 @@ def target_from_script(
         tokens=parts.tokens(),
         record=record,
         fixed_shape=parts.plain is None and not parts.inside and not parts.splits,
+        keeps_training_flag=parts.follows_flag,
         varies=_varies(steps),
         vocabularies=frozenset(vocabulary.n_vocab for vocabulary in capture.vocabularies),
         paddings=frozenset(v.padding for v in capture.vocabularies if v.padding is not None),
@@ -69,6 +69,14 @@ def target_from_script(
         recognized=tuple(_recognized(parts, record, model)),
         unseen=(*record.notes, *_unseen(parts, missing)),
     )
+
+
+def _reset(capture: Capture, record: LoopRecord, model: nn.Module, optimizers: Sequence[Optimizer]) -> list[str]:
+    """Go back to the start of the training; return the names of the models whose initial weights were not kept."""
+    missing = capture.initial.restore()
+    _forget_graphs(model)
+    reset_optimizers(optimizers, capture, record)
+    return missing
 
 
 def _recognized(parts: ScriptParts, record: LoopRecord, model: nn.Module) -> Iterator[str]:

@@ -131,10 +131,15 @@ class Targets:
 
 
 def token_form(model: nn.Module, arguments: Arguments, output: Any, y: Tensor | None) -> TokenForm | None:
-    """Return where ids and logits are; None for a model that does not map ids [B, T] to logits [B, T, V].
+    """Return where ids and the first logits are; None for a model that does not map ids [B, T] to logits [B, T, V].
 
     y: the targets that the loss got, of any shape, to tell the ids of a decoder from those of an encoder.
     """
+    return next(token_forms(model, arguments, output, y), None)
+
+
+def token_forms(model: nn.Module, arguments: Arguments, output: Any, y: Tensor | None) -> Iterator[TokenForm]:
+    """Yield where ids and logits are, for each tensor of logits; as `token_form`."""
     ids = list(_ids(model, arguments))
     made: Callable[..., Tensor] | None = None
     if makes_decoder_ids(model, arguments[1]):
@@ -146,8 +151,7 @@ def token_form(model: nn.Module, arguments: Arguments, output: Any, y: Tensor | 
         fitting = [(name, place, x) for name, place, x in ids if _fits(x, logits)]
         if fitting:
             place, x = _chosen(fitting, y)
-            return TokenForm(place, path, flattened=logits.dim() == 2, decoder_ids=made)
-    return None
+            yield TokenForm(place, path, flattened=logits.dim() == 2, decoder_ids=made)
 
 
 def inner_form(model: nn.Module, arguments: Arguments, flat: tuple[Tensor, Tensor]) -> TokenForm | None:

@@ -176,7 +176,7 @@ def measured_update(target: Target, of: Loss) -> LossMeasurement:
     measured = LogitsGradients()
     measured.called(x, logits)
     value = of(logits, y)
-    measured.measure(value * 8, float(value.detach()), 8.0, "train.py:7", 0, y)
+    measured.measure(value * 8, float(value.detach()), 8.0, "train.py:7", 0, [(None, y)])
     (value * 8).backward()  # type: ignore[no-untyped-call]
     return measured.measurements[0]
 

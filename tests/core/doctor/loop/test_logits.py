@@ -34,7 +34,7 @@ def test_gradient_is_measured_in_the_only_backward_pass() -> None:
     logits = x @ weight
     measured.called(x, logits)
     loss: Tensor = SingleBackward.apply(logits, targets) * 8  # type: ignore[no-untyped-call]
-    measured.measure(loss, float(loss.detach()) / 8, 8.0, "loss.backward()", 0, targets)
+    measured.measure(loss, float(loss.detach()) / 8, 8.0, "loss.backward()", 0, [(None, targets)])
     loss.backward()  # type: ignore[no-untyped-call]
     [measurement] = measured.measurements
     expected = (logits.detach().softmax(-1) - F.one_hot(targets, 6)) / 5
@@ -47,7 +47,7 @@ def test_later_backward_passes_are_not_measured_twice() -> None:
     measured = LogitsGradients()
     measured.called(None, logits)
     loss = logits.square().sum()
-    measured.measure(loss, float(loss.detach()), 1.0, "", 0, None)
+    measured.measure(loss, float(loss.detach()), 1.0, "", 0, [])
     loss.backward(retain_graph=True)  # type: ignore[no-untyped-call]
     loss.backward()  # type: ignore[no-untyped-call]
     assert len(measured.measurements) == 1
@@ -60,7 +60,7 @@ def test_flattened_logits_are_measured_by_positions() -> None:
     measured = LogitsGradients()
     measured.called(x, logits)
     loss = F.cross_entropy(logits, targets)
-    measured.measure(loss, float(loss.detach()), 1.0, "", 0, targets)
+    measured.measure(loss, float(loss.detach()), 1.0, "", 0, [(None, targets)])
     loss.backward()  # type: ignore[no-untyped-call]
     [measurement] = measured.measurements
     torch.testing.assert_close(measurement.logits, logits.detach().reshape(2, 3, 5))

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from tests.core.doctor.checks.programs import results
 from tests.core.doctor.script.training import LR, UPDATES, examined
+from tui_lab.core.doctor.checks.data import targets
 from tui_lab.core.doctor.checks.loss import initial_loss, score_loss
 from tui_lab.core.doctor.checks.training import gradients
 from tui_lab.core.doctor.findings import NotJudged
@@ -702,3 +703,86 @@ def test_weights_of_one_of_several_losses_are_not_judged_by_another() -> None:
     target = target_from_script(capture, recorder.record(), models, recorder.optimizers, trained=False)
     assert any(words.startswith("2 models") for words in target.recognized)
     assert not list(gradients.check(target))  # The loop gave both a gradient, the loss that is tried only one.
+
+
+def ids_of(step: int, length: int) -> Tensor:
+    return torch.randint(V, (B, length), generator=torch.Generator().manual_seed(step))
+
+
+class TwoHeads(Small):
+    """Logits of a second token ahead, and of the next one; `order` of the output: 1 for the next one first."""
+
+    def __init__(self, order: int) -> None:
+        super().__init__()
+        self.second = nn.Linear(8, V)
+        self.order = order
+
+    def forward(self, x: Tensor) -> Any:
+        states = self.r(self.e(x))[0]
+        return (self.h(states), self.second(states))[:: self.order]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("faulty", [False, True])
+def test_head_of_the_next_token_is_examined_among_several(order: int, *, faulty: bool) -> None:
+    def loss(model: nn.Module, step: int) -> Tensor:
+        rows = ids_of(step, T + 2)
+        following, second = model(rows[:, :T])[::order]
+        of_following = F.cross_entropy(following.reshape(-1, V), rows[:, : T if faulty else T + 1][:, -T:].reshape(-1))
+        return of_following + 0.3 * F.cross_entropy(second.reshape(-1, V), rows[:, 2:].reshape(-1))
+
+    target = examined(TwoHeads(order), loss)
+    assert target.causal or faulty
+    assert results(targets.check, target) == ([("finding", "copied_targets")] if faulty else [])
+
+
+def test_cross_entropy_beside_another_loss_shows_its_targets() -> None:
+    def loss(model: nn.Module, step: int) -> Tensor:
+        rows = ids_of(step, T + 1)
+        logits = model(rows[:, :-1])
+        return F.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten()) + 0.1 * F.mse_loss(logits, logits * 0)
+
+    target = examined(Small(), loss)
+    assert target.causal and required(target.tokens).y is not None
+
+
+class Auxiliary(Small):
+    """Has a second head that it returns in training only; `random` draws numbers in training, too."""
+
+    def __init__(self, *, random: bool) -> None:
+        super().__init__()
+        self.second = nn.Linear(8, V)
+        self.random = random
+
+    def forward(self, x: Tensor) -> Any:
+        states = self.r(self.e(x))[0]
+        if not self.training:
+            return self.h(states)
+        return self.h(F.dropout(states, 0.1) if self.random else states), self.second(states)
+
+
+@pytest.mark.parametrize("random", [False, True])
+def test_heads_that_are_returned_in_training_only(*, random: bool) -> None:
+    def loss(model: nn.Module, step: int) -> Tensor:
+        x, y = pair(step)
+        return torch.stack([F.cross_entropy(each.flatten(0, 1), y.flatten()) for each in model(x)]).sum()
+
+    target = examined(Auxiliary(random=random), loss)
+    report = examine(target)
+    assert not report.findings and not report.crashed
+    assert ("overfit" in report.passed) is not random
+    assert target.keeps_training_flag is not random
+
+
+def test_model_that_returns_more_in_evaluation_is_called_in_evaluation_mode() -> None:
+    class WithCache(Small):
+        def forward(self, x: Tensor) -> Any:
+            logits = self.logits(x)
+            return (logits,) if self.training else (logits, x)
+
+    def loss(model: nn.Module, step: int) -> Tensor:
+        x, y = pair(step)
+        return F.cross_entropy(model(x)[0].flatten(0, 1), y.flatten())
+
+    target = examined(WithCache(), loss)
+    assert not target.keeps_training_flag and isinstance(measured_loss(target, target.batch(0)).value, float)
