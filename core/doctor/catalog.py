@@ -119,7 +119,10 @@ _ALL = [
             "The loss stays high on average, whatever the model learns about the answer, which it learns slowly.",
             "Rows that agree in one or two ids, or in a token that they contain, are compared in each later target. "
             "A hint if the targets from the start of the rows on agree only by chance, and all later ones more often; "
-            "or if the batch has a mask that begins with zeros, and neither the model nor the loss uses it.",
+            "or if the batch has a mask that begins with zeros, and neither the model nor the loss uses it. Where an "
+            "answer begins is known from the chat template of the script's tokenizer, or from the id after which the "
+            "targets begin: a finding if the prompts of some rows are trained and those of others ignored, a hint if "
+            "all are, or a part of each.",
             "Set the targets of the prompt to the ignore_index of the loss.",
         ),
         leaked_validation=(

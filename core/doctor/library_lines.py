@@ -42,7 +42,7 @@ PARTS: Mapping[FindingCode, tuple[Match, ...]] = {
     "double_shift": LABELS,
     "unmasked_targets": LABELS,
     "ignored_targets": LABELS,
-    "prompt_trained": LABELS,
+    "prompt_trained": (is_keyword("completion_only_loss", "assistant_only_loss"), *LABELS),
     "padding_trained": (is_keyword("label_pad_token_id"), *LABELS),
     "end_never_target": LABELS,
     "leaked_validation": (is_keyword("eval_dataset"),),

@@ -42,4 +42,6 @@ def _are_parts(tensor: Tensor, other: Tensor) -> bool:
     T = shorter.shape[-1]
     if longer.dim() != 2 or shorter.dim() != 2 or len(longer) != len(shorter) or longer.shape[-1] - T > 1:
         return False
+    if T > 1 and longer.shape[-1] == T and torch.equal(tensor[:, 1:], other[:, :-1]):
+        return True  # Labels that the model shifts, beside the targets that its loss gets.
     return torch.equal(longer[:, :T], shorter) or torch.equal(longer[:, -T:], shorter)

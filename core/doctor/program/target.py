@@ -102,6 +102,7 @@ class Target:
     n_vocab: the tokenizer's vocabulary size.
     vocabularies: those of the tokenizers of a script, of which any may have made the ids; None: not looked for.
     paddings: ids that a tokenizer of a script has for padding alone.
+    answer_openings: the ids with which the chat templates of a script's tokenizers open an answer.
     rule: x → the targets that the task defines, `ignored` where it defines none, UNKNOWN where x does not determine it.
     pinned: how many examples are meant to be repeated; 0: none.
     draws: step → the examples that it drew and those that it should draw.
@@ -137,6 +138,7 @@ class Target:
     n_vocab: int | None = None
     vocabularies: frozenset[int] | None = None
     paddings: frozenset[int] = frozenset()
+    answer_openings: frozenset[tuple[int, ...]] = frozenset()
     rule: Callable[[Tensor], Tensor] | None = None
     pinned: int | None = None
     draws: Callable[[int], Draws] | None = None

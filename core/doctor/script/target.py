@@ -63,6 +63,7 @@ def target_from_script(
         varies=_varies(steps),
         vocabularies=frozenset(vocabulary.n_vocab for vocabulary in capture.vocabularies),
         paddings=frozenset(v.padding for v in capture.vocabularies if v.padding is not None),
+        answer_openings=frozenset(v.opening for v in capture.vocabularies if v.opening),
         dropout=max((m.p for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)), default=None),
         untrained=not trained and not missing and not _looks_trained(steps, parts),
         causal=_is_causal(steps, parts),

@@ -16,10 +16,14 @@ OTHER_ROLES = ("eos_token_id", "bos_token_id", "sep_token_id", "cls_token_id")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """n_vocab: the number of ids of a tokenizer. padding: the id that it has for padding alone, None if it has none."""
+    """n_vocab: the number of ids of a tokenizer. padding: the id that it has for padding alone, None if it has none.
+
+    opening: the ids with which its chat template opens an answer; empty if it has no such template.
+    """
 
     n_vocab: int
     padding: int | None = None
+    opening: tuple[int, ...] = ()
 
 
 def script_vocabularies() -> frozenset[Vocabulary]:
@@ -37,7 +41,25 @@ def script_vocabularies() -> frozenset[Vocabulary]:
 
 def _vocabularies(obj: Any) -> Iterator[Vocabulary]:
     for tokenizer in library_tokenizers([obj]):
-        yield Vocabulary(tokenizer.n_vocab, _padding(obj))
+        yield Vocabulary(tokenizer.n_vocab, _padding(obj), _opening(obj))
+
+
+def _opening(tokenizer: Any) -> tuple[int, ...]:
+    """Return the ids of what the chat template of a tokenizer of transformers adds after a user's turn."""
+    if not getattr(tokenizer, "chat_template", None):
+        return ()
+    try:
+        turn, turn_and_opening = (
+            tokenizer.apply_chat_template(
+                [{"role": "user", "content": "a"}], tokenize=False, add_generation_prompt=adds_opening
+            )
+            for adds_opening in (False, True)
+        )
+        if not turn_and_opening.startswith(turn):
+            return ()
+        return tuple(tokenizer.encode(turn_and_opening[len(turn) :], add_special_tokens=False))
+    except Exception:  # A template may refuse such a conversation.
+        return ()
 
 
 def _padding(tokenizer: Any) -> int | None:

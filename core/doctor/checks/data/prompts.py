@@ -1,4 +1,4 @@
-"""Is a prompt trained: tokens that nothing predicts, or that a mask of the batch leaves out?
+"""Is a prompt trained: tokens that nothing predicts, that come before an answer, or that a mask leaves out?
 
 Cost: 16 batches, and for most programs a comparison of rows in three ids.
 """
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tui_lab.core.doctor.checks.data.answer_openings import check_openings
 from tui_lab.core.doctor.findings import Finding, NotApplicable, NotJudged
 from tui_lab.core.doctor.measures.inputs import sources
 from tui_lab.core.doctor.measures.loss_gradient import measured_loss, recorded
@@ -54,6 +55,10 @@ def check(target: Target) -> Iterator[Finding]:
     if target.rule not in (None, next_token):
         raise NotApplicable("the task's rule says which targets count")
     trained = trained_targets(target)
+    before_answers = list(check_openings(target, trained))
+    if before_answers:
+        yield from before_answers
+        return
     if not target.causal:
         raise NotApplicable("positions may see later ones")
     if not any(are_next_ids(batch, target.ignored) for batch in trained.batches):

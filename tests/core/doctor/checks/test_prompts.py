@@ -148,3 +148,56 @@ def test_mask_of_the_batch_that_the_loss_does_not_use(use: str, expected: list[t
             optimizer.step()
     target = replace(pairs_case(model, batches=batches(chain), loss=cross_entropy), record=recorder.record())
     assert [found for found in results(prompts.check, target) if found in SUSPECTED] == expected
+
+
+OPENING = 20
+"""The id that opens an answer."""
+
+
+def conversations(ignores: str, *, has_opening: bool = True) -> Callable[[int], tuple[Tensor, Tensor]]:
+    """Return batches of rows with a prompt and an answer of different lengths, padded with 0.
+
+    ignores: which targets are ignored: those of the "prompt", of "some" rows' prompts, of the prompt's first "part",
+    or "none".
+    """
+
+    def batch(step: int) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(step)
+        rows: list[Tensor] = []
+        targets: list[Tensor] = []
+        for number in range(ROWS):
+            n_prompt, n_answer = torch.randint(6, 10, (2,), generator=generator).tolist()
+            words = torch.randint(1, OPENING, (n_prompt + n_answer,), generator=generator)
+            opening = torch.tensor([OPENING] if has_opening else [])
+            rows.append(torch.cat([words[:n_prompt], opening, words[n_prompt:]]).long())
+            n = {"prompt": n_prompt + 1, "some": (n_prompt + 1) * (number % 3 > 0), "part": 4, "none": 0}[ignores]
+            targets.append(rows[-1].where(torch.arange(len(rows[-1])) >= n, -100))
+        x = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        y = nn.utils.rnn.pad_sequence(targets, batch_first=True, padding_value=-100)
+        return x, F.pad(y[:, 1:], (0, 1), value=-100)
+
+    return batch
+
+
+@pytest.mark.parametrize(
+    ("ignores", "is_known", "expected"),
+    [
+        ("none", True, SUSPECTED),
+        ("part", True, SUSPECTED),
+        ("some", True, [("finding", "prompt_trained")]),
+        ("some", False, [("finding", "prompt_trained")]),
+        ("prompt", True, []),
+    ],
+)
+def test_prompts_before_what_opens_an_answer(ignores: str, expected: list[tuple[str, str]], *, is_known: bool) -> None:
+    target = pairs_case(batches=conversations(ignores), loss=cross_entropy)
+    openings = frozenset({(OPENING,)} if is_known else ())
+    found = results(prompts.check, replace(target, answer_openings=openings))
+    assert [each for each in found if each[0] in ("finding", "hint")] == expected
+
+
+@pytest.mark.parametrize("ignores", ["none", "some", "part"])
+def test_rows_without_what_opens_an_answer_are_no_prompts(ignores: str) -> None:
+    target = pairs_case(batches=conversations(ignores, has_opening=False), loss=cross_entropy)
+    found = results(prompts.check, replace(target, answer_openings=frozenset({(OPENING,)})))
+    assert not {each[0] for each in found} & {"finding", "hint"}

@@ -108,3 +108,17 @@ def test_padding_is_an_id_that_marks_nothing_else(end: int, padding: int | None)
 
     tokenizer = Padding(100)
     assert script_vocabularies() == {Vocabulary(tokenizer.n_vocab, padding)}
+
+
+def test_chat_template_shows_what_opens_an_answer() -> None:
+    class WithTemplate(OfLibrary):
+        chat_template = "{{ messages }}"
+
+        def apply_chat_template(self, messages: object, *, tokenize: bool, add_generation_prompt: bool) -> str:
+            return "5 6" + (" 7 8" if add_generation_prompt else "")
+
+        def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+            return super().encode(text)
+
+    tokenizer = WithTemplate(100)
+    assert script_vocabularies() == {Vocabulary(tokenizer.n_vocab, None, (7, 8))}
