@@ -112,10 +112,12 @@ class _Results:
         """Run one check. A ConfigError, such as for a batch of the wrong shape, is raised."""
         n_before = len(self.findings)
         named = {finding.code for finding in self.findings}
+        hinted = {hint.code for hint in self.hints}
         try:
             # One by one, so that a finding is kept if the check crashes after it.
             for finding in check.run(target):
-                if finding.code in named:  # An earlier check has named it by other means.
+                is_known = finding.code in named or (finding.kind == "hint" and finding.code in hinted)
+                if is_known:  # An earlier check has named it by other means.
                     continue
                 (self.findings if finding.kind == "finding" else self.hints).append(located(finding, target))
                 if finding.code in check.blocks:

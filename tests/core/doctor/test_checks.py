@@ -390,6 +390,19 @@ def test_what_waits_for_a_consequence_names_the_finding_that_is_reported(monkeyp
     assert [(skipped.check, skipped.waits_for) for skipped in report.not_judged] == [("comparison", "missing_gradient")]
 
 
+def test_hint_that_an_earlier_check_gave_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hints(*titles: str) -> Callable[[Target], Iterator[Finding]]:
+        def run(target: Target) -> Iterator[Finding]:
+            for title in titles:
+                yield Finding(code="padding_attended", kind="hint", title=title, evidence="", why="", fix="")
+
+        return run
+
+    checks = (Check("padded rows", hints("first", "second")), Check("padding", hints("third")))
+    monkeypatch.setattr(runner, "CHECKS", checks)
+    assert [hint.title for hint in examine(case()).hints] == ["first", "second"]
+
+
 def test_report_round_trips_through_json() -> None:
     report = examine_target(target_from_config(tiny('faults=["no_mask", "double_softmax"]')))
     assert report_from_json(json.loads(dumps(report.to_json()))).findings == report.findings
