@@ -424,6 +424,13 @@ _ALL = [
             "between them only.",
             "Pass the output of the layer itself to binary_cross_entropy_with_logits; use sigmoid for predictions.",
         ),
+        exclusive_labels=(
+            "Rows have several labels each, and a softmax lets these exclude each other.",
+            "The loss stops far above zero; the model finds one label of a row and misses the others.",
+            "More than a tenth of the rows have several targets of 1 in a binary cross-entropy whose input comes from "
+            "a softmax. A hint for such targets in cross_entropy, which includes a softmax.",
+            "Pass the logits to binary_cross_entropy_with_logits.",
+        ),
         softmax_of_one=(
             "A softmax runs over an axis of one value, so the output is always 1.",
             "The loss does not change, and no weight gets a gradient.",

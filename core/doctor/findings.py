@@ -23,7 +23,7 @@ FindingCode = Literal[
     # Loss
     "double_softmax", "double_shift", "missing_log_softmax", "scrambled_logits", "gradient_ascent", "summed_loss",
     "wrong_divisor", "activated_logits", "output_broadcast", "double_sigmoid", "detached_loss",
-    "missing_sigmoid", "softmax_of_one",
+    "missing_sigmoid", "softmax_of_one", "exclusive_labels",
     # Training
     "stale_optimizer", "missing_from_optimizer", "update_ignores_model", "no_backward", "no_step",
     "cleared_before_step", "gradient_clipped", "no_zero_grad", "eval_in_training", "dropout_too_high",

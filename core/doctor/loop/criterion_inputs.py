@@ -12,6 +12,8 @@ ELEMENTWISE = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 """Loss functions that compare each value with its target, after both were broadcast to one shape."""
 OF_CLASSES = ("kl_div", "nll_loss", "cross_entropy")
 OF_TWO = ("binary_cross_entropy_with_logits", "binary_cross_entropy")
+OF_LABELS = (*OF_TWO, "cross_entropy")
+"""Loss functions that take a target of 0 or 1 for each label of a row."""
 NAMES = (*OF_CLASSES, *OF_TWO, *ELEMENTWISE)
 MAX_CALLS = 4
 """Of each line, which are looked at."""
@@ -65,6 +67,7 @@ class CriterionInputs:
                 log_target,
                 reshaped_from(inputs),
                 tuple(targets.shape) if name in ELEMENTWISE else (),
+                _share_of_several(values, targets.detach()) if name in OF_LABELS else 0.0,
             )
         )
 
@@ -120,6 +123,15 @@ def _softmax_size(node: Any) -> int:
     dim = int(node._saved_dim)
     result: Tensor = node._saved_result
     return result.shape[dim - 2**64 if dim >= 2**63 else dim]  # Torch keeps a negative axis without its sign.
+
+
+def _share_of_several(inputs: Tensor, targets: Tensor) -> float:
+    """Return the fraction of rows with several targets of 1; 0 if targets are no zeros and ones for each label."""
+    if not targets.is_floating_point() or targets.shape != inputs.shape or targets.dim() != 2:
+        return 0.0
+    if not bool(((targets == 0) | (targets == 1)).all()):
+        return 0.0
+    return float((targets.sum(dim=1) > 1).float().mean())
 
 
 def reshaped_from(inputs: Tensor) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ class CriterionCall:
     binary_cross_entropy also UNBOUNDED, of a softmax over one value SOFTMAX_OF_ONE, both of criterion_inputs.
     log_target: of kl_div. shape: of the input. reshaped_from: the shape [B, …, V] that it had before a view made it
     [B, V, …] without moving its elements; empty if none did. target_shape: empty if it does not matter.
+    several: the fraction of rows with more than one target of 1, if all targets of a row are 0 or 1.
     """
 
     name: str
@@ -29,6 +30,7 @@ class CriterionCall:
     log_target: bool = False
     reshaped_from: tuple[int, ...] = ()
     target_shape: tuple[int, ...] = ()
+    several: float = 0.0
 
     @property
     def compares_all(self) -> bool:

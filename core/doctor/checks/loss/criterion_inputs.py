@@ -20,6 +20,8 @@ from tui_lab.core.doctor.program.target import Target
 
 TAKE_LOGARITHMS = ("kl_div", "nll_loss")
 """Loss functions that expect logarithms of probabilities."""
+MIN_SEVERAL = 0.1
+"""Fraction of the rows that have several labels, in each call."""
 CLASSES_SECOND = ("cross_entropy", "nll_loss")
 """Loss functions whose input is [B, V, …]."""
 
@@ -48,6 +50,8 @@ def _judged(calls: Sequence[CriterionCall]) -> Iterator[Finding]:
         yield replace(output_broadcast(calls[0].shape, calls[0].target_shape), location=calls[0].line)
     elif makers == {SOFTMAX_OF_ONE}:
         yield _softmax_of_one(calls[0])
+    elif min(call.several for call in calls) > MIN_SEVERAL and (name == "cross_entropy" or makers == {"softmax"}):
+        yield _exclusive_labels(calls[0])
     elif makers == {UNBOUNDED}:
         yield _missing_sigmoid(calls[0])
     elif name in CLASSES_SECOND and all(call.reshaped_from for call in calls):
@@ -103,6 +107,25 @@ def _softmax_of_one(call: CriterionCall) -> Finding:
         "output for each class, and apply it over the axis of the classes.",
         location=call.line,
         explains=("missing_gradient", "no_backward", "weights_never_move", "cannot_overfit", "gradient_flow"),
+    )
+
+
+def _exclusive_labels(call: CriterionCall) -> Finding:
+    is_softmax = call.name != "cross_entropy"  # It has a use for such targets, too: counts of labels of each row.
+    return Finding(
+        code="exclusive_labels",
+        kind="finding" if is_softmax else "hint",
+        title=f"{call.several:.0%} of the rows have several labels, but a softmax lets them exclude each other.",
+        evidence=f"targets {list(call.shape)} of zeros and ones; "
+        + (
+            f"torch's graph shows that the input of {call.name} comes from a softmax"
+            if is_softmax
+            else "cross_entropy includes a softmax"
+        ),
+        why="The outputs of a softmax add up to 1, so two labels of a row cannot both be near 1.",
+        fix="Pass the logits to binary_cross_entropy_with_logits, which judges each label by itself.",
+        location=call.line,
+        explains=("cannot_overfit", "loss_not_falling") if is_softmax else (),
     )
 
 

@@ -149,6 +149,7 @@ def classes_loop(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], None]
 
 
 SOFT = torch.full((8, 5), 0.2)
+SEVERAL = torch.tensor([1.0, 0.0, 1.0, 0.0, 1.0]).repeat(8, 1)
 
 
 @pytest.mark.filterwarnings("ignore:Using a target size")
@@ -165,6 +166,10 @@ SOFT = torch.full((8, 5), 0.2)
         (lambda z, y: F.smooth_l1_loss(z[:, :1], z.detach()[:, 1]), "output_broadcast"),
         (lambda z, y: F.huber_loss(z[:, 0], z.detach()[:, 1:2]), "output_broadcast"),
         (lambda z, y: F.binary_cross_entropy(z[:, :1].softmax(1)[:, 0], (y > 2).float()), "softmax_of_one"),
+        (lambda z, y: F.binary_cross_entropy(z.softmax(1), SEVERAL), "exclusive_labels"),
+        (lambda z, y: F.binary_cross_entropy(z.softmax(1), F.one_hot(y, 5).float()), ""),
+        (lambda z, y: F.binary_cross_entropy_with_logits(z, SEVERAL), ""),
+        (lambda z, y: F.cross_entropy(z, SEVERAL / SEVERAL.sum(1, keepdim=True)), ""),
         (lambda z, y: F.binary_cross_entropy(z[:, 0].clamp(0, 1), (y > 2).float()), "missing_sigmoid"),
         (lambda z, y: F.binary_cross_entropy(z[:, 0].sigmoid().clamp(0.1, 0.9), (y > 2).float()), ""),
         (lambda z, y: F.binary_cross_entropy((-z[:, 0].square()).exp(), (y > 2).float()), ""),
@@ -183,6 +188,11 @@ def test_criteria_that_get_something_else_than_they_expect_are_found(
     loss: Callable[[Tensor, Tensor], Tensor], code: str
 ) -> None:
     assert judged(criterion_inputs.check, classes_loop(loss)) == ([(FOUND, code)] if code else [])
+
+
+def test_several_labels_of_a_row_in_cross_entropy_are_a_hint() -> None:
+    found = judged(criterion_inputs.check, classes_loop(lambda z, y: F.cross_entropy(z, SEVERAL)))
+    assert found == [(HINT, "exclusive_labels")]
 
 
 @pytest.mark.parametrize(
