@@ -16,7 +16,9 @@ OF_LABELS = (*OF_TWO, "cross_entropy")
 """Loss functions that take a target of 0 or 1 for each label of a row."""
 NAMES = (*OF_CLASSES, *OF_TWO, *ELEMENTWISE)
 MAX_CALLS = 4
-"""Of each line, which are looked at."""
+"""Of each line and place, which are looked at."""
+MAX_PLACES = 8
+"""Calls of one line in an update: a line may compute the losses of several heads."""
 MAX_ELEMENTS = 2**22
 TOLERANCE = 0.02
 """How far probabilities may add up to something else than one: rounding in bfloat16 gives 0.01."""
@@ -38,16 +40,23 @@ _MAKERS = {
 
 
 class CriterionInputs:
-    """Keeps the form of the inputs of the first calls of each line."""
+    """Keeps the form of the inputs of the first calls of each line, and of each place among its calls of an update."""
 
     def __init__(self) -> None:
         self.calls: list[CriterionCall] = []
-        self._n: dict[tuple[str, str], int] = {}
+        self._n: dict[tuple[str, str, int], int] = {}
+        self._latest: dict[tuple[str, str], tuple[int, int]] = {}
+        """The update and the place of the latest call of each line."""
 
-    def add(self, name: str, line: str, options: dict[str, Any], targets: Tensor) -> None:
-        """Look at one call. options: with its `input`."""
+    def add(self, name: str, line: str, options: dict[str, Any], targets: Tensor, update: int) -> None:
+        """Look at one call. options: with its `input`. update: how many updates there were before."""
         inputs = options.get("input")
-        key = (name, line)
+        latest, place = self._latest.get((name, line), (update, -1))
+        place = place + 1 if latest == update else 0
+        self._latest[name, line] = (update, place)
+        key = (name, line, place)
+        if place >= MAX_PLACES:
+            return
         if name not in NAMES or not isinstance(inputs, Tensor) or self._n.get(key, 0) >= MAX_CALLS:
             return
         self._n[key] = self._n.get(key, 0) + 1
@@ -68,6 +77,7 @@ class CriterionInputs:
                 reshaped_from(inputs),
                 tuple(targets.shape) if name in ELEMENTWISE else (),
                 _share_of_several(values, targets.detach()) if name in OF_LABELS else 0.0,
+                place,
             )
         )
 

@@ -19,6 +19,7 @@ class CriterionCall:
     log_target: of kl_div. shape: of the input. reshaped_from: the shape [B, …, V] that it had before a view made it
     [B, V, …] without moving its elements; empty if none did. target_shape: empty if it does not matter.
     several: the fraction of rows with more than one target of 1, if all targets of a row are 0 or 1.
+    place: how many calls of the same line came before it in its update.
     """
 
     name: str
@@ -31,6 +32,7 @@ class CriterionCall:
     reshaped_from: tuple[int, ...] = ()
     target_shape: tuple[int, ...] = ()
     several: float = 0.0
+    place: int = 0
 
     @property
     def compares_all(self) -> bool:

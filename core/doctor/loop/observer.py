@@ -116,7 +116,7 @@ class Observer:
 
     def criterion(self, name: str, targets: Tensor, options: dict[str, Any]) -> None:
         """A loss function of torch was called with gradients. options: with its `input`."""
-        self._guarded("criteria", lambda: self._criteria.add(name, user_line(), options, targets))
+        self._guarded("criteria", lambda: self._criteria.add(name, user_line(), options, targets, self._n_updates))
         self._guarded("states", lambda: self._states.targets(targets))
         if name in FURTHER_CRITERIA:
             self._guarded("target counts", lambda: self._targets.add_other(name))

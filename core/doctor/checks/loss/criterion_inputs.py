@@ -30,9 +30,9 @@ def check(target: Target) -> Iterator[Finding]:
     calls = target.loop.observed.criteria
     if not calls:
         raise NotApplicable("the loop calls no loss function of torch")
-    places: dict[tuple[str, str], list[CriterionCall]] = {}
+    places: dict[tuple[str, str, int], list[CriterionCall]] = {}
     for call in calls:
-        places.setdefault((call.name, call.line), []).append(call)
+        places.setdefault((call.name, call.line, call.place), []).append(call)
     codes: set[str] = set()
     for calls_of_line in places.values():
         for finding in _judged(calls_of_line):
@@ -42,7 +42,7 @@ def check(target: Target) -> Iterator[Finding]:
 
 
 def _judged(calls: Sequence[CriterionCall]) -> Iterator[Finding]:
-    """Judge the calls of one line: all must have the mistake."""
+    """Judge the calls of one line at one place of their update: all must have the mistake."""
     name = calls[0].name
     forms = {call.form for call in calls}
     makers = {call.made_by for call in calls}

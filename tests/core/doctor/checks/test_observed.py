@@ -190,6 +190,13 @@ def test_criteria_that_get_something_else_than_they_expect_are_found(
     assert judged(criterion_inputs.check, classes_loop(loss)) == ([(FOUND, code)] if code else [])
 
 
+def test_one_of_several_losses_in_a_line_is_found() -> None:
+    found = judged(criterion_inputs.check, classes_loop(lambda z, y: F.cross_entropy(z, y) + F.nll_loss(z * 2, y)))
+    assert found == [(FOUND, "missing_log_softmax")]
+    both = classes_loop(lambda z, y: F.cross_entropy(z, y) + 0.4 * F.cross_entropy(z.softmax(1), y))
+    assert judged(criterion_inputs.check, both) == [(FOUND, "double_softmax")]
+
+
 def test_several_labels_of_a_row_in_cross_entropy_are_a_hint() -> None:
     found = judged(criterion_inputs.check, classes_loop(lambda z, y: F.cross_entropy(z, SEVERAL)))
     assert found == [(HINT, "exclusive_labels")]
