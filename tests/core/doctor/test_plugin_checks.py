@@ -58,8 +58,8 @@ CODE = """
 
 @pytest.fixture
 def report_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Report]:
-    """A report of the doctor's first four checks, up to `targets`, and those of plug-ins."""
-    monkeypatch.setattr(runner, "CHECKS", CHECKS[:4])
+    """A report of the doctor's first five checks, up to `targets`, and those of plug-ins."""
+    monkeypatch.setattr(runner, "CHECKS", CHECKS[:5])
     return lambda: examine_target(target_from_config(tiny()))
 
 
