@@ -55,6 +55,15 @@ async def test_long_name_is_shortened_before_anything_is_left_out() -> None:
         assert "…" in shown and "192050" in shown and "70,431 tok/s" in shown and "mean" in shown
 
 
+async def test_remaining_time_has_room_beside_the_process_in_80_columns() -> None:
+    async with lab(size=(80, 24), steps=1) as it:
+        it.source.note = "trained by process 12345"
+        opened = replace(ready(), name="train_gpt2-20261126-192043")
+        await it.tell(opened, started(opened), update(345), update(346))
+        shown = it.text("#status")
+        assert "ETA" in shown and "· process 12345" in shown and "192043" in shown and "step 346/2,500" in shown
+
+
 async def test_note_of_a_followed_run_is_shorter_where_the_mean_would_be_left_out() -> None:
     async with lab(size=(80, 30), steps=1) as it:
         it.source.note = "trained by process 7"

@@ -18,6 +18,9 @@ REPLAY_PHASES = {"running": "replaying", "paused": "replay paused"}
 """Of a replay: the run itself does not run any more."""
 LEAST_NAME_WIDTH = 20
 """Columns of the name of a run, before something else is left out."""
+LEAST_NAME_WIDTH_WITH_ETA = 13
+"""Where the remaining time would have no room, as in 80 columns beside the process of a script."""
+RANK_OF_ETA = 5
 LONG_NOTE = "trained by "
 """What the note of a followed run begins with, if there is room."""
 LEAST_RANK_BEFORE_NOTE = 2
@@ -122,6 +125,9 @@ class StatusLine(Static):
             parts = self._parts(state, note, answer, name)
         if width and _length(part for part in parts if part.rank >= LEAST_RANK_BEFORE_NOTE) > width:
             parts = self._parts(state, note.removeprefix(LONG_NOTE), answer, name)
+        if width and _length(part for part in parts if part.rank >= RANK_OF_ETA) > width:
+            short = short_name(name, LEAST_NAME_WIDTH_WITH_ETA)
+            parts = self._parts(state, note.removeprefix(LONG_NOTE), answer, short)
         if width:
             parts = _fitting(parts, width)
         text = Text(no_wrap=True, overflow="ellipsis")
@@ -147,7 +153,7 @@ class StatusLine(Static):
             # Of the first step, the mean is the loss.
             parts += [Part(f"  mean {short_number(state.last.loss_ema)}", 4)] if state.last.step > 1 else []
             if state.phase == "running" and not self._is_replayed and state.seconds_left is not None:
-                parts.append(Part(f"  ETA {span(state.seconds_left)}", 5))
+                parts.append(Part(f"  ETA {span(state.seconds_left)}", RANK_OF_ETA))
         if (rate := state.mean_tokens_per_s) is not None and not self._is_replayed:
             unit = "tok" if state.unit == "tokens" else state.unit
             parts.append(Part(f"  mean {rate:,.0f} {unit}/s", 2))
