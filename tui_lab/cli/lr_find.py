@@ -30,6 +30,7 @@ from tui_lab.cli.output import console, say, write, write_json
 from tui_lab.cli.signals import interrupt_on_signals
 from tui_lab.core.watch.rate_test.rated_group import groups_line
 from tui_lab.util.errors import ConfigError
+from tui_lab.util.escape import printable
 from tui_lab.util.exit_codes import DONE, NOT_MET
 
 
@@ -114,15 +115,21 @@ def _print(
         table.add_row(*map(Text, cells))
     console().print(table)
     if are_equal(curves):
-        write(SAME_CURVES)
-    write(loss_line(curves[-1]))
+        _write_wrapped(SAME_CURVES)
+    _write_wrapped(loss_line(curves[-1]))
     if not suggestions:
-        write(NO_FALL)
+        _write_wrapped(NO_FALL)
         if are_noisy(curves):
             say(NOISE)
         return
     if groups := groups_line(subject.groups):
-        write(groups)
+        _write_wrapped(groups)
     Console(stderr=True, highlight=False).print(limits(subject.optimizer, curves), markup=False)
     saved = f"saved {save}; train it with: tui-lab run {save}"
     write(subject.next_step(suggestions[0].lr) if save is None else saved)
+
+
+def _write_wrapped(text: str) -> None:
+    """Write a sentence, on a terminal in lines of whole words. A command stays in one line, to be copied."""
+    out = console()
+    out.print(Text(printable(text)), soft_wrap=not out.is_terminal)

@@ -105,8 +105,8 @@ class ScriptSubject(Subject):
         high = rate_number(max(rates))
         own = low if low == high else f"{low} to {high}"
         return (
-            f"the script itself has {own} in these steps; set its rate in the script, of a schedule the peak, or try "
-            "it in the app, where L and H double and halve it"
+            f"the script itself has {own} in these steps\n"
+            "set it in the script, of a schedule the peak; in the app, L and H change it"
         )
 
 
