@@ -59,7 +59,6 @@ def _loop_variables(file: str, name: str, first_line: int, line: int) -> frozens
 
 def scope_of(tree: ast.Module, name: str, first_line: int) -> ast.AST | None:
     """Return the function that begins at a line, or the module; None if it is not there."""
-    """Return the function that begins at a line, or the module; None if it is not there."""
     if name == "<module>":
         return tree
     for node in ast.walk(tree):
