@@ -3,11 +3,23 @@
 import ast
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-Assigned = dict[str, Any]
-"""The literal values by their keys: NAME, CLASS.NAME for one in the body of a class, NAME.KEY for one in a dict."""
+
+@dataclass(frozen=True)
+class AssignedValue:
+    """A literal value. last_line: of the statement that assigns it, from 1."""
+
+    value: Any
+    last_line: int
+
+
+Assigned = dict[str, AssignedValue]
+"""By their keys: NAME, CLASS.NAME for one in the body of a class, NAME.KEY for one in a dict."""
+_Pair = tuple[str, ast.expr | None, ast.stmt]
+"""A key, the value that it gets (None: no single one) and the statement."""
 
 
 def assigned_values(path: Path) -> Assigned:
@@ -20,27 +32,27 @@ def assigned_values(path: Path) -> Assigned:
     except (SyntaxError, ValueError):
         return {}
     pairs = [pair for statement in tree.body for pair in _pairs(statement)]
-    n_assigned = Counter(key for key, _ in pairs) + Counter(_bound_elsewhere(tree.body))
+    n_assigned = Counter(key for key, _, _ in pairs) + Counter(_bound_elsewhere(tree.body))
     values = {}
-    for key, node in pairs:
+    for key, node, statement in pairs:
         if n_assigned[key] == 1 and node is not None:
             try:
-                values[key] = ast.literal_eval(node)
+                values[key] = AssignedValue(ast.literal_eval(node), statement.end_lineno or statement.lineno)
             except (ValueError, TypeError):
                 continue  # Computed when the script runs.
     return values
 
 
-def _pairs(statement: ast.stmt) -> Iterator[tuple[str, ast.expr | None]]:
-    """Yield the keys that a statement assigns, each with its value."""
+def _pairs(statement: ast.stmt) -> Iterator[_Pair]:
+    """Yield the keys that a statement assigns."""
     match statement:
         case ast.Assign(targets=targets, value=value):
             for target in targets:
-                yield from _of_target(target, value)
-        case ast.AnnAssign(target=ast.Name(id=name), value=value):
-            yield name, value
+                yield from ((key, node, statement) for key, node in _of_target(target, value))
+        case ast.AnnAssign(target=target, value=value) if value is not None:
+            yield from ((key, node, statement) for key, node in _of_target(target, value))
         case ast.ClassDef(name=name, body=body):
-            yield from ((f"{name}.{key}", value) for inner in body for key, value in _simple(inner))
+            yield from ((f"{name}.{key}", value, inner) for inner in body for key, value in _simple(inner))
 
 
 def _simple(statement: ast.stmt) -> Iterator[tuple[str, ast.expr | None]]:
@@ -58,6 +70,9 @@ def _of_target(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.exp
             for key, entry in zip(keys, values, strict=True):
                 if isinstance(key, ast.Constant) and isinstance(key.value, str):
                     yield f"{name}.{key.value}", entry
+        case ast.Name(id=name), ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords):
+            yield name, None
+            yield from ((f"{name}.{keyword.arg}", keyword.value) for keyword in keywords if keyword.arg)
         case ast.Name(id=name), _:
             yield name, value
         case ast.Tuple(elts=targets), ast.Tuple(elts=values) if len(targets) == len(values):

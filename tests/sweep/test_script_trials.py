@@ -91,6 +91,13 @@ def test_script_without_steps_fails_instead_of_running_again(code: str, tmp_path
     assert result is not None and result.state == "failed" and result.message
 
 
+def test_script_that_no_longer_assigns_a_value_fails(tmp_path: Path) -> None:
+    trial = trial_of("lr = 1\n", tmp_path, over=["lr=2"])
+    (tmp_path / "train.py").write_text("rate = 1\n", "utf-8")
+    result = trial.train(Stopper())
+    assert result is not None and result.state == "failed" and "lr" in result.message
+
+
 def test_stopped_trial_has_no_result_and_runs_again(tmp_path: Path) -> None:
     stopper = Stopper()
     stopper.request()

@@ -14,6 +14,7 @@ from tui_lab.core.runs.folder import OUTPUT, Run
 from tui_lab.core.runs.summary import Summarizer, summarize_log
 from tui_lab.core.runs.sweep.folder import Result, Sweep
 from tui_lab.core.runs.sweep.script_trials import ScriptTrials
+from tui_lab.core.runs.sweep.script_values import ScriptValues
 from tui_lab.core.watch.process.script_process import Target, environment
 from tui_lab.sweep.stopper import Stopper
 from tui_lab.sweep.trial_result import ReportMetric, metric_at, result_of, summary_if_ended
@@ -49,6 +50,8 @@ class ScriptTrial:
         try:
             if (summarizer := summary_if_ended(self._folder)) is not None:
                 return self._result(summarizer, stopper)
+            if missing := ScriptValues(self._script).missing:
+                return Result("failed", message=f"the script no longer assigns {', '.join(missing)} at its top level")
             shutil.rmtree(self._folder, ignore_errors=True)  # A script cannot continue where it was stopped.
             self._folder.mkdir(parents=True)
             code = self._run(stopper)
@@ -141,9 +144,10 @@ class ScriptTrial:
         return [ev.parse_event(line) for line in complete.splitlines()]
 
     def _result(self, summarizer: Summarizer, stopper: Stopper, code: int | None = None) -> Result | None:
-        if stopper.requested and not self._is_pruned and summarizer.reason in ("stopped", "interrupted"):
+        is_stopped = summarizer.reason in ("stopped", "interrupted")
+        if is_stopped and stopper.requested and not self._is_pruned:
             return None
-        result = result_of(summarizer, self._folder, self._metric, pruned=self._is_pruned)
+        result = result_of(summarizer, self._folder, self._metric, pruned=self._is_pruned and is_stopped)
         if result is not None and result.state != "failed" and summarizer.step is not None:
             return result
         message = summarizer.message or (result.message if result else "")

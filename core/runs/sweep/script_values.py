@@ -30,7 +30,7 @@ class ScriptValues:
         key, parts = search_space.key_and_values(text, example="--lr=0.01,0.001")
         self._check_key(key, "--over")
         if self.is_assigned(key):
-            return _assigned_axis(key, parts, self._own[key])
+            return _assigned_axis(key, parts, self._own[key].value)
         return search_space.script_axis(key, parts)
 
     def fixed(self, text: str) -> tuple[str, Any]:
@@ -39,11 +39,16 @@ class ScriptValues:
         if not equals or not key:
             raise ConfigError.of("invalid", "must be KEY=VALUE, as in --lr=0.01", key="--set", value=text)
         self._check_key(key, "--set")
-        return key, _like(self._own[key], key, value) if self.is_assigned(key) else value
+        return key, _like(self._own[key].value, key, value) if self.is_assigned(key) else value
 
     def is_assigned(self, key: str) -> bool:
         """Return whether a key stands for what the script assigns."""
         return not is_option(key) and not is_placed(key, self._script.arguments)
+
+    @property
+    def missing(self) -> list[str]:
+        """The keys of the plan that the script does not assign any more, since it was changed."""
+        return [key for key in self._script.assigned if key not in self._own]
 
     def _assigned(self) -> Assigned:
         try:

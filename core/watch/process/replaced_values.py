@@ -8,8 +8,11 @@ import builtins
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from types import FrameType
 from typing import Any
+
+from tui_lab.core.user_code.assigned_values import Assigned, assigned_values
 
 TOP_LEVEL = "<module>"
 
@@ -20,12 +23,9 @@ class ReplacedValues:
     def __init__(self, script: str | None, values: Mapping[str, Any]) -> None:
         self._script = None if script is None else os.path.realpath(script)
         self._left = dict(values)
+        self._own: Assigned = {}
+        """What the script assigns, once it has begun."""
         self._import = builtins.__import__
-
-    @property
-    def missing(self) -> list[str]:
-        """The keys whose values have not been replaced, since the script has not assigned them."""
-        return list(self._left)
 
     def install(self) -> None:
         """Take effect in this thread. Call it last: the trace function sees every call from here on."""
@@ -55,7 +55,10 @@ class ReplacedValues:
         code = frame.f_code
         if code.co_name == TOP_LEVEL:
             path = os.path.realpath(code.co_filename)
-            return os.path.isfile(path) if self._script is None else path == self._script
+            if not (os.path.isfile(path) if self._script is None else path == self._script):
+                return False
+            self._own = assigned_values(Path(path))
+            return True
         outer = frame.f_back
         is_at_top = outer is not None and outer.f_code.co_name == TOP_LEVEL
         return is_at_top and any(key.startswith(f"{code.co_name}.") for key in self._left)
@@ -65,14 +68,19 @@ class ReplacedValues:
         if event == "exception":
             return self._line
         prefix = "" if frame.f_code.co_name == TOP_LEVEL else f"{frame.f_code.co_name}."
-        for key in list(self._left):
-            if key.startswith(prefix) and _replace(frame.f_locals, key.removeprefix(prefix), self._left[key]):
+        line = sys.maxsize if event == "return" else frame.f_lineno
+        for key in [key for key in self._left if key.startswith(prefix) and self._is_assigned_before(key, line)]:
+            if _replace(frame.f_locals, key.removeprefix(prefix), self._left[key]):
                 del self._left[key]
         is_end = event == "return" and not prefix
         if is_end or not self._left:
             self._end()
             return None
         return self._line
+
+    def _is_assigned_before(self, key: str, line: int) -> bool:
+        """Return whether the script has assigned a value when it comes to a line; it may have imported one before."""
+        return key in self._own and self._own[key].last_line < line
 
 
 def _replace(namespace: dict[str, Any], key: str, value: Any) -> bool:

@@ -14,6 +14,7 @@ from tui_lab.core.watch.process.replaced_values import ReplacedValues
 SCRIPT = """
 from dataclasses import dataclass
 import helper
+from helper import *
 lr = 1
 a, b = 1, (2, 3)
 config = {"lr": 1, "other": 2}
@@ -42,29 +43,28 @@ def trace() -> Iterator[None]:
     sys.settrace(before)
 
 
-def run(values: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Any], ReplacedValues]:
+def run(values: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     (folder / "helper.py").write_text("lr = 1\n", "utf-8")
     (folder / "train.py").write_text(SCRIPT, "utf-8")
     monkeypatch.syspath_prepend(folder)
     monkeypatch.delitem(sys.modules, "helper", raising=False)
-    replaced = ReplacedValues(str(folder / "train.py"), values)
-    replaced.install()
+    ReplacedValues(str(folder / "train.py"), values).install()
     variables = runpy.run_path(str(folder / "train.py"), run_name="__main__")
     assert sys.gettrace() is None
-    return variables, replaced
+    return variables
 
 
 def test_values_are_replaced_before_the_next_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = {"lr": 5, "b": [8, 9], "config.lr": 6, "Plain.n": 10, "Fields.n": 11, "last": 12}
-    variables, replaced = run(values, tmp_path, monkeypatch)
+    variables = run(values, tmp_path, monkeypatch)
     config = {"lr": 6, "other": 2}
     assert variables["seen"] == [5, 2.5, 1, (8, 9), config, 10, 20, 11, 7, 1]
-    assert variables["last"] == 12 and replaced.missing == []
+    assert variables["last"] == 12
 
 
-def test_a_value_that_is_never_assigned_stays_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    variables, replaced = run({"nothing": 1, "a": 3}, tmp_path, monkeypatch)
-    assert replaced.missing == ["nothing"] and "nothing" not in variables and variables["a"] == 3
+def test_a_value_that_is_never_assigned_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = run({"nothing": 1, "a": 3}, tmp_path, monkeypatch)
+    assert "nothing" not in variables and variables["a"] == 3
 
 
 def test_a_module_is_replaced_in_whatever_file_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
