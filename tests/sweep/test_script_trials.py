@@ -23,6 +23,7 @@ momentum = float(sys.argv[1])
 model = torch.nn.Linear(4, 1)
 optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum)
 x = torch.ones(8, 4)
+open("cache.txt", "w").write("for all trials")
 for i in range(100):
     if i % 2 == 0:
         with torch.no_grad():
@@ -32,6 +33,7 @@ for i in range(100):
     loss.backward()
     optimizer.step()
     torch.save(model.state_dict(), "model.pt")
+    open("best.txt", "w").write(str(i))
     with open("log.txt", "a") as log:
         log.write(f"{i} {loss.item()}\\n")
 """
@@ -64,6 +66,8 @@ def test_trial_is_a_run_with_its_values_and_changes_no_file_of_the_user(tmp_path
     log = (run.path / "files" / "log.txt").read_text("utf-8")
     assert log.startswith("the user's0 ") and log.count("\n") == 3
     assert (run.path / "files" / "model.pt").stat().st_size > 100 and run.has_checkpoint
+    assert (run.path / "files" / "best.txt").read_text("utf-8") == "2"
+    assert (tmp_path / "cache.txt").exists() and not (tmp_path / "best.txt").exists(), "only made before the training"
     assert all((tmp_path / name).read_text("utf-8") == "the user's" for name in ("log.txt", "model.pt"))
 
 

@@ -228,13 +228,14 @@ def begin(
     out: str | None,
     in_background: bool,
     last_step: int = 0,
-) -> None:
+) -> ScriptRecording | None:
     """Begin to record this process, which is going to run the script. Python calls it through `startup`.
 
-    last_step: the step after which the script is stopped; 0: none.
+    last_step: the step after which the script is stopped; 0: none. Returns the recording, if there is one.
     Where it is not possible to record, a bad --out ends the process; anything else is a message, and the script runs.
     """
     target = Target(script, tuple(arguments), is_module)
+    recording = None
     try:
         recording = _start(target, out)
         recording.last_step = last_step
@@ -252,6 +253,7 @@ def begin(
     except Exception as error:
         _say(f"tui-lab: the script is not recorded: {type(error).__name__}: {error}")
     forget_own_modules(loaded_before, target.first_folder())
+    return recording
 
 
 def _watch_for_end(recording: ScriptRecording, output: OutputLog | None, shown_folder: str) -> None:

@@ -16,6 +16,7 @@ from tui_lab.core.runs.sweep.folder import Result, Sweep
 from tui_lab.core.runs.sweep.script_trials import ScriptTrials
 from tui_lab.core.runs.sweep.script_values import ScriptValues
 from tui_lab.core.watch.process.script_process import Target, environment
+from tui_lab.core.watch.unwritten.made_files import move_made_files
 from tui_lab.sweep.stopper import Stopper
 from tui_lab.sweep.trial_result import ReportMetric, metric_at, result_of, summary_if_ended
 
@@ -24,6 +25,11 @@ SECONDS_TO_STOP = 60.0
 """Seconds that a script may take to end after it was asked to, before it is killed."""
 TAIL_BYTES = 2**16
 _BEGIN = "tui_lab.cli.watch_trial"
+FOLDER_OF_FILES = "files"
+"""In the run folder of a trial: copies of existing files that the script has changed, and files that it has made."""
+_FRAME = " \t\r│╭╮╰╯─"
+"""What rich draws around an error, as typer does."""
+LIST_OF_FILES = ".made.jsonl"
 _OWN = ("tui-lab: ", "recorded ")
 """With which the lines begin that the recording prints."""
 
@@ -54,7 +60,10 @@ class ScriptTrial:
                 return Result("failed", message=f"the script no longer assigns {', '.join(missing)} at its top level")
             shutil.rmtree(self._folder, ignore_errors=True)  # A script cannot continue where it was stopped.
             self._folder.mkdir(parents=True)
-            code = self._run(stopper)
+            try:
+                code = self._run(stopper)
+            finally:
+                self._move_files()
             return self._result(summarize_log(Run(self._folder).downsampled()), stopper, code)
         except OSError as error:
             return Result("failed", message=str(error))
@@ -87,6 +96,11 @@ class ScriptTrial:
                 if time.monotonic() > deadline:
                     child.kill()
 
+    def _move_files(self) -> None:
+        """Move the files that the script has made while it trained out of the way of the next trial."""
+        files = self._folder / FOLDER_OF_FILES
+        move_made_files(self._folder / LIST_OF_FILES, Path(self._script.folder).resolve(), files)
+
     def _target(self) -> Target:
         script = self._script
         return Target(script.script, script.arguments_for(self._values, str(self._folder)), script.is_module)
@@ -106,6 +120,8 @@ class ScriptTrial:
             "watch": watch,
             "seed": self._script.seed_for(self._values),
             "values": self._script.assigned_for(self._values),
+            "files": str(self._folder / FOLDER_OF_FILES),
+            "list_path": str(self._folder / LIST_OF_FILES),
             "parent": os.getpid(),
         }
 
@@ -166,4 +182,5 @@ def _last_line(path: Path) -> str:
             lines = stream.read().decode("utf-8", "replace").split("\n")
     except OSError:
         return ""
-    return next((line.strip() for line in reversed(lines) if line.strip() and not line.startswith(_OWN)), "")
+    own = (line.strip(_FRAME) for line in reversed(lines) if not line.startswith(_OWN))
+    return next((line for line in own if line), "")

@@ -24,6 +24,12 @@ class JsonLines:
         self._file.flush()
 
 
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the objects in a file whose process has ended; a last line that is not complete is left out."""
+    text = path.read_text("utf-8")
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+
 def lines_of(child: "subprocess.Popen[bytes]", path: Path) -> Iterator[dict[str, Any]]:
     """Yield the objects that `child` writes into an existing file, as they come, until it has ended."""
     with path.open(encoding="utf-8") as file:

@@ -39,6 +39,7 @@ def script_plan(
     planning.refuse_repeated([axis.key for axis in axes])
     planning.refuse_both(axes, sets)
     fixed = dict(values.fixed(text) for text in sets)
+    values.check_arguments([*fixed, *(axis.key for axis in axes)])
     if not axes and table.seeds == 1:
         raise ConfigError.of("missing", "must be given, as in --over --lr=0.01,0.001", key="--over")
     repeats = [ChoiceAxis(SEED, tuple(range(table.seeds)))] if table.seeds > 1 else []

@@ -1,6 +1,9 @@
 """Read the values that a sweep gives to a script: those of --over and --set."""
 
 import ast
+import difflib
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,9 @@ from tui_lab.core.runs.sweep.search_space import Axis
 from tui_lab.core.user_code.assigned_values import Assigned, assigned_values
 from tui_lab.util.errors import ConfigError, nearest
 
+_PLACE = re.compile(r"\{([\w.]+)\}")
+SIMILAR = 0.8
+"""From which ratio of difflib on a name in braces is a typing error; other braces may be part of an argument."""
 MOST_NAMES = 12
 """Names of assigned values that an error lists."""
 
@@ -24,6 +30,16 @@ class ScriptValues:
         self._script = script
         self._path = _file_of(script)
         self._own = self._assigned()
+
+    def check_arguments(self, keys: Sequence[str]) -> None:
+        """Raise ConfigError for a `{NAME}` in the arguments that is nearly one of the keys."""
+        names = [FOLDER, *keys]
+        for argument in self._script.arguments:
+            for name in _PLACE.findall(argument):
+                similar = difflib.get_close_matches(name, names, 1, SIMILAR)
+                if name not in names and similar:
+                    message = "no value has this name"
+                    raise ConfigError.of("unknown_name", message, value=f"{{{name}}}", suggestion=f"{{{similar[0]}}}")
 
     def axis(self, text: str) -> Axis:
         """Parse KEY=V1,V2,… or KEY=LOW..HIGH[:log]. Raises ConfigError."""

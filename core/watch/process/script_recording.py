@@ -74,6 +74,11 @@ class ScriptRecording:
         return 0 if self._recording is None else self._recording.n_steps
 
     @property
+    def has_trained(self) -> bool:
+        """Whether the script has begun its first update."""
+        return self._recording is not None and self._recording.n_trained > 0
+
+    @property
     def is_busy(self) -> bool:
         """Whether the recording cannot end at this moment; see Recording.is_busy."""
         return self._is_beginning or (self._recording is not None and self._recording.is_busy)

@@ -40,8 +40,8 @@ class RateRamp(Steering):
         """Why the script has its own rates."""
         self.groups: list[RatedGroup] = []
         """Those that the rates are put into, of every optimizer that has stepped; the first one has the ratio 1."""
-        self._known: list[weakref.ref[Optimizer]] = []
-        """The optimizers of `groups`."""
+        self._ratios: weakref.WeakKeyDictionary[Optimizer, list[float]] = weakref.WeakKeyDictionary()
+        """Those of the groups of each optimizer, at its first step: a script may set its rates by hand later."""
 
     def before_step(self, optimizer: Optimizer) -> None:
         """Put the rate of this step into `optimizer`."""
@@ -52,10 +52,9 @@ class RateRamp(Steering):
             return
         if self._first is not None and self._first() is optimizer:
             self.latest_own_rate = float(optimizer.param_groups[0]["lr"])
-        self._add_groups(optimizer)
         rate = self.rates[min(self._n_steps_before(), len(self.rates) - 1)]
-        for group in optimizer.param_groups:
-            self._set(group, "lr", _like(group["lr"], rate * self._ratio(group)))
+        for group, ratio in zip(optimizer.param_groups, self._ratios_of(optimizer), strict=True):
+            self._set(group, "lr", _like(group["lr"], rate * ratio))
 
     def _begin(self, optimizer: Optimizer) -> None:
         """Choose the rates: this is the first step."""
@@ -68,22 +67,23 @@ class RateRamp(Steering):
         self._first = weakref.ref(optimizer)
         self._script_rate = nominal_rate(optimizer.param_groups[0])
 
-    def _add_groups(self, optimizer: Optimizer) -> None:
-        if any(known() is optimizer for known in self._known):
-            return
-        self._known.append(weakref.ref(optimizer))
-        for number, group in enumerate(optimizer.param_groups, 1):
+    def _ratios_of(self, optimizer: Optimizer) -> list[float]:
+        """Return the ratio of each group; of one that was added later, too."""
+        ratios = self._ratios.setdefault(optimizer, [])
+        for number, group in enumerate(optimizer.param_groups[len(ratios) :], len(ratios) + 1):
+            ratios.append(self._ratio(group))
             name = group.get("name")
             self.groups.append(
                 RatedGroup(
-                    optimizer=len(self._known),
+                    optimizer=list(self._ratios).index(optimizer) + 1,
                     kind=type(optimizer).__name__,
                     group=number,
                     name=name if isinstance(name, str) else "",
                     parameters=sum(parameter.numel() for parameter in group["params"]),
-                    ratio=self._ratio(group),
+                    ratio=ratios[-1],
                 )
             )
+        return ratios
 
     def release(self) -> None:
         super().release()

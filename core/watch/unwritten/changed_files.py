@@ -24,11 +24,12 @@ _FUNCTIONS = (
 class ChangedFiles:
     """Gives the script copies of the existing files that it changes; new files it writes where it wants.
 
-    folder: for the copies; it may not exist yet. free: a folder in which files may be changed.
+    folder: for the copies; it may not exist yet. free: a folder in which files may be changed. made: gets the path of
+    each file or folder that the script makes.
     """
 
-    def __init__(self, folder: str, free: str) -> None:
-        self._redirected = RedirectedFiles(folder, lambda name: None, [free])
+    def __init__(self, folder: str, free: str, made: Callable[[str], None] = lambda path: None) -> None:
+        self._redirected = RedirectedFiles(folder, lambda name: None, [free], made)
 
     def install(self) -> None:
         """Take effect: now for open(), and for a library as soon as the script imports it."""

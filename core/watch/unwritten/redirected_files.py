@@ -26,12 +26,19 @@ class RedirectedFiles:
     """Replaces the functions that change files by ones that change copies.
 
     note: gets the name of each file that is not changed. folder: where the copies are; it may not exist yet.
-    free: folders in which files may be changed.
+    free: folders in which files may be changed. made: gets the path of each file or folder that the script makes.
     """
 
-    def __init__(self, folder: str, note: Callable[[Any], None], free: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: str,
+        note: Callable[[Any], None],
+        free: Iterable[str] = (),
+        made: Callable[[str], None] = lambda path: None,
+    ) -> None:
         self._folder = folder
         self._note = note
+        self._made = made
         self._copies: dict[str, str] = {}
         self._hidden: set[str] = set()
         """Places of files and folders that the script has removed."""
@@ -72,7 +79,7 @@ class RedirectedFiles:
         """Return the path to open for writing. empty: whether the present content is not needed."""
         if not self._is_of_user(path):
             if not os.path.lexists(path):
-                self._own.add(_place(path))
+                self._add_own(path)
             return path
         key = _key(path)
         is_new = key not in self._copies
@@ -93,6 +100,13 @@ class RedirectedFiles:
         if place in self._hidden or key in self._copies:
             return True
         return os.path.isfile(key) and not key.startswith(SYSTEM) and not self._is_own(place)
+
+    def _add_own(self, path: Any) -> None:
+        """Note a file or folder that the script makes."""
+        place = _place(path)
+        if place not in self._own:
+            self._made(place)
+        self._own.add(place)
 
     def _is_own(self, place: str) -> bool:
         """Return whether the script has made a file or folder, or one that it is in."""
@@ -119,7 +133,7 @@ class RedirectedFiles:
                 return original(self._to_read(file), mode, *args, **kwargs)
             if "x" in mode and not self._is_of_user(file):
                 opened = original(file, mode, *args, **kwargs)
-                self._own.add(_place(file))
+                self._add_own(file)
                 return opened
             if "x" in mode and _place(file) in self._hidden:
                 mode = mode.replace("x", "w")
@@ -136,7 +150,7 @@ class RedirectedFiles:
             return original(self._to_read(path) if not flags & os.O_CREAT else path, flags, *args, **kwargs)
         if flags & os.O_EXCL and _place(path) not in self._hidden:
             descriptor = original(path, flags, *args, **kwargs)
-            self._own.add(_place(path))
+            self._add_own(path)
             return descriptor
         return original(self.path_to_write(path, empty=bool(flags & os.O_TRUNC)), flags & ~os.O_EXCL, *args, **kwargs)
 
@@ -146,7 +160,7 @@ class RedirectedFiles:
             return
         original(path, *args, **kwargs)
         if _is_path(path) and kwargs.get("dir_fd") is None:
-            self._own.add(_place(path))
+            self._add_own(path)
 
     def _remove(self, original: Callable[..., None], path: Any, **kwargs: Any) -> None:
         if not _is_path(path) or kwargs.get("dir_fd") is not None or not self._is_of_user(path):
@@ -165,7 +179,7 @@ class RedirectedFiles:
         content = self._to_read(source)
         if not os.path.exists(content) or not (self._is_of_user(source) or self._is_of_user(target)):
             original(source, target)
-            self._own.add(_place(target))
+            self._add_own(target)
             return
         is_copy = content is not source
         new = self.new_copy(target) if is_copy else self.path_to_write(target, empty=True)
@@ -180,7 +194,7 @@ class RedirectedFiles:
             self._note(source)
             return
         original(source, target)
-        self._own.add(_place(target))
+        self._add_own(target)
 
     def _symlink(self, original: Callable[..., None], source: Any, target: Any, *args: Any, **kwargs: Any) -> None:
         if not _is_path(target) or _place(target) not in self._hidden:

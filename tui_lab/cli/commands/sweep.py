@@ -48,6 +48,9 @@ Swept = Annotated[
     ),
 ]
 SweepSteps = Annotated[int | None, typer.Option(min=1, help="Steps of each trial, as --set train.steps=N.")]
+RankedBy = Annotated[
+    str | None, typer.Option(help="Rank by this, as best_val_loss; by default the validation loss, if there is one.")
+]
 Prune = Annotated[bool, typer.Option("--prune", metavar="", help="Stop trials that are worse than the median so far.")]
 
 
@@ -63,7 +66,7 @@ def sweep(
     seeds: Annotated[int | None, typer.Option(min=1, help="Repeat every point with N seeds.")] = None,
     random: Annotated[int | None, typer.Option(min=1, help="Draw N points instead of trying all.")] = None,
     random_seed: Annotated[int | None, typer.Option(min=0, help="Seed for drawing points.")] = None,
-    metric: Annotated[str | None, typer.Option(help="Rank by this; by default the loss the config optimizes.")] = None,
+    metric: RankedBy = None,
     prune: Prune = False,
     jobs: JobsOption = None,
     engine: Annotated[SweepEngine | None, typer.Option(help="Processes on this machine, or a Ray cluster.")] = None,

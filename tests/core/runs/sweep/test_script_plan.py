@@ -1,5 +1,6 @@
 """The plan of a sweep over a script: which value goes where, and what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,12 @@ def test_impossible_fixed_value_is_refused(script: ScriptTrials, text: str, code
     with pytest.raises(ConfigError) as error:
         script_plan(script, ["rate=0.1,0.2"], {}, None, sets=[text])
     assert error.value.problems[0].code == code
+
+
+def test_misspelled_place_is_refused(script: ScriptTrials) -> None:
+    with pytest.raises(ConfigError) as error:
+        plan(replace(script, arguments=("lr={lr}", "out={foldr}", "{other}")), "lr=1,2")
+    assert error.value.problems[0].suggestion == "{folder}"
 
 
 def test_module_of_a_library_has_only_arguments(tmp_path: Path) -> None:

@@ -50,6 +50,16 @@ def test_groups_and_further_optimizers_keep_their_ratio_to_the_first_group() -> 
     assert [group["lr"] for group in (*own.param_groups, *other.param_groups)] == [0.01, 0.001, 0.05]
 
 
+def test_rates_that_a_loop_sets_by_hand_have_no_effect() -> None:
+    optimizer = torch.optim.AdamW([{"params": weights(), "lr": 0.02}, {"params": weights(), "lr": 0.01}])
+    loop = Loop(RateRange(3, 1e-4, 1e-2))
+    for rate, own in ((1e-4, 0.02), (1e-3, 0.3), (1e-2, 0.0)):
+        for group in optimizer.param_groups:
+            group["lr"] = own if rate > 1e-4 else group["lr"]
+        assert loop.step(optimizer) == pytest.approx([rate, 0.5 * rate])
+        assert loop.ramp.latest_own_rate == own
+
+
 def test_warm_up_that_begins_with_0_has_no_effect() -> None:
     optimizer = torch.optim.AdamW([{"params": weights(), "lr": 0.02}, {"params": weights(), "lr": 0.01}])
     schedule = LambdaLR(optimizer, lambda step: step / 4)
