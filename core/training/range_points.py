@@ -52,7 +52,8 @@ class RangePoints(ABC):
     """A range test, and what it has measured so far.
 
     low, high: its range; None before it is known. start_loss: before the first update, None before it is measured.
-    diverged: why the test ended before the highest rate; empty if it did not.
+    diverged: why the test ended before the highest rate; empty if it did not. n_possible: how many rates a script has
+    updates for that ended by itself before the highest rate; 0 otherwise.
     """
 
     def __init__(self, low: float | None, high: float | None, n_rates: int) -> None:
@@ -62,6 +63,7 @@ class RangePoints(ABC):
         self.points: list[RatePoint] = []
         self.start_loss: float | None = None
         self.diverged = ""
+        self.n_possible = 0
         self._previous: float | None = None
 
     @abstractmethod

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import subprocess
+from collections.abc import Generator
 from io import StringIO
 from pathlib import Path
 
@@ -14,10 +15,13 @@ from rich.live import Live
 from tests.command_line import CliError, RunCli
 from tests.core.tiny import tiny
 from tui_lab.app.rate_text import RangeCurve, progress_line, waiting_line
+from tui_lab.cli.lr_find import find
 from tui_lab.cli.lr_find_progress import ChartProgress
+from tui_lab.cli.lr_find_subjects import Subject
 from tui_lab.core.config import settings
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs import folder as runs
+from tui_lab.core.training.range_points import RangePoints, RatePoint, rates_between
 from tui_lab.data.tokenizers import IdTokenizer
 from tui_lab.util.child import child_environment, python_module
 
@@ -139,3 +143,48 @@ def test_terminal_shows_that_a_test_has_no_point_yet_and_keeps_the_chart_of_the_
         screen.seek(screen.truncate(0))
         chart.begin([curve])
         assert waiting_line(0) in screen.getvalue() and "learning rate" in screen.getvalue()
+
+
+class ShortScript(Subject):
+    """Makes 20 updates, however many rates there are."""
+
+    name = "short.py"
+    first_seed = 0
+    weights = "script"
+    optimizer = "SGD"
+
+    def __init__(self) -> None:
+        self.n_rates = 30
+
+    def prepare(self, *, silent: bool) -> None:
+        pass
+
+    def test(self, seed: int) -> RangePoints:
+        return ShortTest(self.n_rates)
+
+    def shorten(self, n_rates: int) -> None:
+        self.n_rates = n_rates
+
+    def save(self, path: Path, lr: float) -> None:
+        raise NotImplementedError
+
+    def next_step(self, lr: float) -> str:
+        return ""
+
+
+class ShortTest(RangePoints):
+    def __init__(self, n_rates: int) -> None:
+        super().__init__(1e-3, 1.0, n_rates)
+
+    def run(self) -> Generator[RatePoint]:
+        n = min(20, self.n_rates)
+        for rate in rates_between(1e-3, 1.0, self.n_rates)[:n]:
+            yield RatePoint(rate, 1.0)
+        self.n_possible = n if n < self.n_rates else 0
+
+
+def test_script_with_few_updates_is_tested_again_over_the_whole_range(capsys: pytest.CaptureFixture[str]) -> None:
+    find(ShortScript(), 30, 2, None, as_json=True, quiet=False)
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [len(test["rates"]) for test in result["tests"]] == [20, 20]
+    assert all(test["rates"][-1] == pytest.approx(1.0) for test in result["tests"])

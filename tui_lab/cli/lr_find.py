@@ -33,6 +33,9 @@ from tui_lab.util.errors import ConfigError
 from tui_lab.util.escape import printable
 from tui_lab.util.exit_codes import DONE, NOT_MET
 
+FEWEST_RATES = 10
+"""With fewer a curve says nothing."""
+
 
 def find(subject: Subject, n_rates: int, n_seeds: int, save: Path | None, *, as_json: bool, quiet: bool) -> int:
     """Run the test and print its result; return the exit code: 1 if there is no suggestion."""
@@ -61,18 +64,29 @@ def _test(subject: Subject, n_seeds: int, progress: Progress) -> list[RangeCurve
     """Run the tests, one for each seed."""
     curves: list[RangeCurve] = []
     for seed in range(subject.first_seed, subject.first_seed + n_seeds):
-        test = subject.test(seed)
-        progress.begin(curves)
-        with closing(test.run()) as points:
-            point = next(points, None)
-            curve = RangeCurve(seed, test.low or 0.0, test.high or 0.0)
-            curves.append(curve)
-            while point is not None:
-                curve.add(point.lr, point.loss)
-                progress.add(curves)
-                point = next(points, None)
-        curve.diverged = test.diverged
+        n_possible = _test_seed(subject, seed, curves, progress)
+        if n_possible >= FEWEST_RATES:  # The script is over before the highest rates, which may be the best ones.
+            curves.pop()
+            subject.shorten(n_possible)
+            progress.shorten(n_possible)
+            _test_seed(subject, seed, curves, progress)
     return curves
+
+
+def _test_seed(subject: Subject, seed: int, curves: list[RangeCurve], progress: Progress) -> int:
+    """Run a test and add its curve; return how many rates the script has updates for, 0 if they were enough."""
+    test = subject.test(seed)
+    progress.begin(curves)
+    with closing(test.run()) as points:
+        point = next(points, None)
+        curve = RangeCurve(seed, test.low or 0.0, test.high or 0.0)
+        curves.append(curve)
+        while point is not None:
+            curve.add(point.lr, point.loss)
+            progress.add(curves)
+            point = next(points, None)
+    curve.diverged = test.diverged
+    return test.n_possible
 
 
 def result_json(subject: Subject, curves: list[RangeCurve], suggestions: list[Suggested]) -> dict[str, Any]:

@@ -42,6 +42,9 @@ class ConfigSubject(Subject):
         assert self._task is not None, "prepare() comes first"
         return RangeTest(set_up_source(self._source.with_seed(seed), self._task), self._low, self._high, self._n_rates)
 
+    def shorten(self, n_rates: int) -> None:
+        raise AssertionError("a config has updates for every rate")
+
     def save(self, path: Path, lr: float) -> None:
         files.write_text(path, settings.to_toml(settings.changed(self._source.config, "optim.lr", lr)))
 

@@ -26,6 +26,9 @@ class Progress:
     def begin(self, curves: Sequence[RangeCurve]) -> None:
         """Show that a test begins, after those of `curves`. Its first point may take long."""
 
+    def shorten(self, n_rates: int) -> None:
+        """Show that the last test is repeated with fewer rates."""
+
     def add(self, curves: Sequence[RangeCurve]) -> None:
         """Show the newest point of the last one of `curves`."""
 
@@ -44,6 +47,10 @@ class LogProgress(Progress):
     def __init__(self, n_rates: int) -> None:
         self._n_rates = n_rates
 
+    def shorten(self, n_rates: int) -> None:
+        self._n_rates = n_rates
+        say(shortened_line(n_rates))
+
     def add(self, curves: Sequence[RangeCurve]) -> None:
         done = len(curves[-1].rates)
         if done % max(1, self._n_rates // LINES_PER_TEST) == 0:
@@ -58,6 +65,11 @@ class ChartProgress(Progress):
         self._n_rates = n_rates
         self._drawn_at = 0.0
         self._latest: list[RangeCurve] = []
+
+    def shorten(self, n_rates: int) -> None:
+        self._n_rates = n_rates
+        self._latest = []
+        self._live.console.print(shortened_line(n_rates))
 
     def begin(self, curves: Sequence[RangeCurve]) -> None:
         above = [self._chart(curves)] if curves else []
@@ -83,6 +95,11 @@ class ChartProgress(Progress):
         return plot_text(
             Plot(drawing, terminal.width - 1, height, None, use_braille=terminal.encoding.startswith("utf"))
         )
+
+
+def shortened_line(n_rates: int) -> str:
+    """Return why a test is repeated."""
+    return f"the script ends before the highest rate; testing again with --rates {n_rates}"
 
 
 class _Waiting:

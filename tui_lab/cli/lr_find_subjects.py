@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tui_lab.app.rate_text import rate_number
@@ -52,6 +53,10 @@ class Subject(ABC):
         """Return a test that has not begun."""
 
     @abstractmethod
+    def shorten(self, n_rates: int) -> None:
+        """Let further tests have `n_rates` rates, since there are no more updates."""
+
+    @abstractmethod
     def save(self, path: Path, lr: float) -> None:
         """Write the config with a rate into a new file."""
 
@@ -96,6 +101,10 @@ class ScriptSubject(Subject):
         self._tests.append(test)
         return test
 
+    def shorten(self, n_rates: int) -> None:
+        self._tests.pop()
+        self._rates = replace(self._rates, n_rates=n_rates)
+
     def save(self, path: Path, lr: float) -> None:
         raise ConfigError.of("conflict", "a script has no config", key="--save", value=str(path))
 
@@ -105,7 +114,7 @@ class ScriptSubject(Subject):
         high = rate_number(max(rates))
         own = low if low == high else f"{low} to {high}"
         return (
-            f"the script itself has {own} in these steps\n"
+            f"the suggestion is the first rate, {rate_number(lr)}; the script itself has {own} in these steps\n"
             "set it in the script, of a schedule the peak; in the app, L and H change it"
         )
 

@@ -116,6 +116,7 @@ class ScriptRangeTest(RangePoints):
         if n < self.n_rates:
             error = "" if self._ended is None else self._ended["error"]
             how = f": {error}" if error else ""
+            self.n_possible = 0 if error else n
             self.diverged = f"the script ended{how}; --rates {n} tests the whole range in as many updates"
 
     def _no_step(self, code: int, output: Path) -> ConfigError:
