@@ -28,7 +28,7 @@ FOR_THE_START = "for the weights at the start; later in a training it may be too
 SAME_CURVES = "all seeds gave the same curve: the script sets its own seed"
 NOISE = (
     "The losses of single batches scatter by more than half of what the loss falls, so a suggestion may be of their "
-    "noise: repeat the test with --seeds 3, more --rates, or a larger batch."
+    "noise: repeat the test with more --rates, a larger batch, or --seeds 3 unless the script sets its own seed."
 )
 NO_FALL = "no suggestion: the loss did not fall by more than noise at any of these rates"
 

@@ -131,13 +131,13 @@ def _print(
     if are_equal(curves):
         _write_wrapped(SAME_CURVES)
     _write_wrapped(loss_line(curves[-1]))
+    if groups := groups_line(subject.groups):
+        _write_wrapped(groups)
     if not suggestions:
         _write_wrapped(NO_FALL)
         if are_noisy(curves):
             say(NOISE)
         return
-    if groups := groups_line(subject.groups):
-        _write_wrapped(groups)
     Console(stderr=True, highlight=False).print(limits(subject.optimizer, curves), markup=False)
     saved = f"saved {save}; train it with: tui-lab run {save}"
     write(subject.next_step(suggestions[0].lr) if save is None else saved)

@@ -16,6 +16,7 @@ from tui_lab.core.user_code.assigned_values import Assigned, assigned_values
 from tui_lab.util.errors import ConfigError, nearest
 
 _PLACE = re.compile(r"\{([\w.]+)\}")
+_KINDS = {float: "a number", bool: "true or false", list: "a list", dict: "a table"}
 SIMILAR = 0.8
 """From which ratio of difflib on a name in braces is a typing error; other braces may be part of an argument."""
 MOST_NAMES = 12
@@ -125,9 +126,8 @@ def _like(own: Any, key: str, text: str) -> Any:
         return value
     if isinstance(own, str):
         return text.strip()
-    raise ConfigError.of(
-        "wrong_type", f"the script assigns {own!r}, which is of another type", key=key, value=text.strip()
-    )
+    message = f"must be {_KINDS.get(_kind(own), 'of its type')}, as {own!r} in the script"
+    raise ConfigError.of("wrong_type", message, key=key, value=text.strip())
 
 
 def _kind(value: Any) -> type:
