@@ -287,17 +287,21 @@ def _baseline_value(text: str, metric: Metric, baseline: Summary | None) -> floa
 
 def _metric(name: str) -> Metric:
     """Return the metric with this name. Raises ConfigError with the nearest one."""
-    metric = next((metric for metric in METRICS if metric == name), None)
-    if metric is None:
+    refuse_unknown_metric(name, METRICS, "--require")
+    return next(metric for metric in METRICS if metric == name)
+
+
+def refuse_unknown_metric(name: str, metrics: Sequence[str], option: str) -> None:
+    """Raise ConfigError, with the nearest one of `metrics`, unless `name` is among them. option: that has the name."""
+    if name not in metrics:
         raise ConfigError.of(
             "unknown_name",
             "unknown metric",
-            key="--require",
+            key=option,
             value=name,
-            allowed=", ".join(METRICS),
-            suggestion=nearest(name, METRICS),
+            allowed=", ".join(metrics),
+            suggestion=nearest(name, metrics),
         )
-    return metric
 
 
 def unmet(requirements: Sequence[Requirement], summary: Summary) -> list[str]:

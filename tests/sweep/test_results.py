@@ -75,7 +75,7 @@ def test_curves_are_means_over_seeds(tmp_path: Path) -> None:
         run = made_run(sweep.folder(number), f"train.seed={number % 2}")
         sweep.write_result(number, Result("done", 1.0, summary=run.summary()))
     sweep.write_result(3, Result("failed", message="diverged"))
-    curves = results.curves(sweep.plan, sweep.rows())
+    curves = results.curves(sweep.plan, sweep.rows(), "train_loss")
     assert list(curves) == ["lr=0.01", "lr=0.02"]
     one, two = (results.curve(row, "train_loss")[1] for row in sweep.rows()[:2])
     assert curves["lr=0.01"][1] == pytest.approx([(a + b) / 2 for a, b in zip(one, two, strict=True)])

@@ -171,15 +171,17 @@ def _print_results(sweep: Sweep, rows: Sequence[TrialRow], display: Display) -> 
     """Draw the curves, print the ranking and the verdict, and return the exit code."""
     plan = sweep.plan
     ranking = results.best_first(sweep, rows)
-    curves = results.curves(plan, rows)
+    kind = results.curve_kind(plan, rows)
+    curves = results.curves(plan, rows, kind)
     verdict = results.verdict(plan, rows)
     no_effect = results.without_effect(plan, rows)
-    pictures = _save_pictures(sweep, curves, results.curve_kind(plan, rows))
+    pictures = _save_pictures(sweep, curves, kind)
     groups = results.groups(plan, rows) if plan.seeds > 1 else []
     if display.json:
-        write_json(_results_json(sweep, ranking, groups, pictures, verdict) | {"without_effect": no_effect})
+        write_json(_results_json(sweep, ranking, groups, pictures, verdict, no_effect))
     else:
-        _print_tables(plan, ranking, rows, groups)
+        sparks = table.sparklines(rows, kind)
+        _print_tables(plan, ranking, groups, caption=table.counted(rows), sparks=sparks)
         for path in pictures:
             stdout().write(f"curves: {path}\n")
         if verdict is not None:
@@ -213,6 +215,7 @@ def _results_json(
     groups: Sequence[results.Group],
     pictures: Sequence[Path],
     verdict: results.Verdict | None,
+    no_effect: Sequence[str],
 ) -> dict[str, Any]:
     return {
         "event": "sweep",
@@ -225,14 +228,14 @@ def _results_json(
         ],
         "pictures": [str(path) for path in pictures],
         "verdict": None if verdict is None else {"holds": verdict.holds, "text": verdict.text},
+        "without_effect": list(no_effect),
     }
 
 
 def _print_tables(
-    plan: Plan, ranking: Sequence[TrialRow], rows: Sequence[TrialRow], groups: Sequence[results.Group]
+    plan: Plan, ranking: Sequence[TrialRow], groups: Sequence[results.Group], *, caption: str, sparks: dict[int, str]
 ) -> None:
     out = console()
-    sparks = table.sparklines(plan, rows)
-    out.print(table.trial_table(plan, ranking, caption=table.counted(rows), sparks=sparks))
+    out.print(table.trial_table(plan, ranking, caption=caption, sparks=sparks))
     if groups:
         out.print(table.group_table(plan, groups))

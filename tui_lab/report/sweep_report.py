@@ -1,7 +1,7 @@
 """The report on a sweep: its trials ranked, and their curves in one chart."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -14,6 +14,7 @@ from tui_lab.report.render import SettingRow, render, settings_by_section
 from tui_lab.report.report_data import environment
 from tui_lab.runs.figures import figure_text
 from tui_lab.runs.listing import CHOSEN
+from tui_lab.runs.plotting import Curve
 from tui_lab.sweep import results
 from tui_lab.util.errors import ConfigError
 
@@ -30,6 +31,8 @@ def sweep_report(sweep: Sweep) -> str:
     plan = sweep.plan
     rows = results.best_first(sweep, sweep.rows())
     columns = _metric_columns(plan.metric, rows)
+    kind = results.curve_kind(plan, rows)
+    curves = results.curves(plan, rows, kind)
     metric = metric_title(plan.metric)
     return render(
         "sweep.html",
@@ -37,8 +40,8 @@ def sweep_report(sweep: Sweep) -> str:
         summary=_summary(sweep, rows),
         best=_best(sweep, rows),
         verdict=results.verdict(plan, rows),
-        chart=_chart(sweep, rows),
-        caption=_caption(sweep, rows),
+        chart=_chart(curves, kind),
+        caption=_caption(sweep, len(curves)),
         metric=metric,
         groups=_groups(sweep, rows),
         order=f"Sorted by {metric}, the {'largest' if plan.rising else 'smallest'} first.",
@@ -76,18 +79,17 @@ def _best(sweep: Sweep, rows: Sequence[TrialRow]) -> list[tuple[str, str]]:
     ]
 
 
-def _chart(sweep: Sweep, rows: Sequence[TrialRow]) -> Chart | None:
+def _chart(curves: Mapping[str, Curve], kind: str) -> Chart | None:
     """Draw the curves of the sweep's own picture, in the colors of the page."""
-    curves = results.curves(sweep.plan, rows)
     if not curves:
         return None
     series = {name: (tuple(xs), tuple(ys)) for name, (xs, ys) in curves.items()}
-    return overlay_chart(series, label=f"{metric_title(results.curve_kind(sweep.plan, rows))}, nats")
+    return overlay_chart(series, label=f"{metric_title(kind)}, nats")
 
 
-def _caption(sweep: Sweep, rows: Sequence[TrialRow]) -> str:
+def _caption(sweep: Sweep, n_curves: int) -> str:
     sentences = []
-    if len(results.curves(sweep.plan, rows)) == results.MAX_CURVES:
+    if n_curves == results.MAX_CURVES:
         sentences.append(f"The {results.MAX_CURVES} best.")
     if sweep.plan.seeds > 1:
         sentences.append(f"Means of {sweep.plan.seeds} seeds.")

@@ -95,9 +95,8 @@ def curve_kind(plan: Plan, rows: Sequence[TrialRow]) -> str:
     return "train_loss" if plan.metric == "train_loss" or evaluations < MIN_EVALUATIONS else "val_loss"
 
 
-def curves(plan: Plan, rows: Sequence[TrialRow]) -> dict[str, Curve]:
-    """Return a curve for each point that has one, in the order of the sweep; over several seeds, the mean."""
-    kind = curve_kind(plan, rows)
+def curves(plan: Plan, rows: Sequence[TrialRow], kind: str) -> dict[str, Curve]:
+    """Return a curve of a kind for each point that has one, in the order of the sweep; over several seeds, the mean."""
     best = groups(plan, [row for row in rows if row.state != "waiting"])[:MAX_CURVES]
     names = short_names(best[0].values) if best else {}
     curve_by_label = {}

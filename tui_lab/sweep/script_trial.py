@@ -3,14 +3,13 @@
 import os
 import shutil
 import subprocess
-import sys
 import time
-import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
 from tui_lab.core import events as ev
 from tui_lab.core.runs.folder import OUTPUT, Run
+from tui_lab.core.runs.follow import LogFollower, Restarted
 from tui_lab.core.runs.summary import Summarizer, summarize_log
 from tui_lab.core.runs.sweep.folder import Result, Sweep
 from tui_lab.core.runs.sweep.script_trials import ScriptTrials
@@ -18,7 +17,7 @@ from tui_lab.core.runs.sweep.script_values import ScriptValues
 from tui_lab.core.watch.process.script_process import Target, environment
 from tui_lab.core.watch.unwritten.made_files import move_made_files
 from tui_lab.sweep.stopper import Stopper
-from tui_lab.sweep.trial_result import ReportMetric, metric_at, result_of, summary_if_ended
+from tui_lab.sweep.trial_result import ReportMetric, failure_of, metric_at, result_of, summary_if_ended
 
 POLL_SECONDS = 0.2
 SECONDS_TO_STOP = 60.0
@@ -45,7 +44,6 @@ class ScriptTrial:
         self._folder = sweep.folder(number).absolute()
         self._report = report
         self._summarizer = Summarizer()
-        self._position = 0
         self._is_pruned = False
 
     def train(self, stopper: Stopper) -> Result | None:
@@ -65,11 +63,8 @@ class ScriptTrial:
             finally:
                 self._move_files()
             return self._result(summarize_log(Run(self._folder).downsampled()), stopper, code)
-        except OSError as error:
-            return Result("failed", message=str(error))
         except Exception as error:
-            traceback.print_exc(file=sys.stderr)
-            return Result("failed", message=f"{type(error).__name__}: {error}")
+            return failure_of(error)
 
     def _run(self, stopper: Stopper) -> int:
         """Run the process to its end and return its exit code."""
@@ -82,6 +77,7 @@ class ScriptTrial:
                 cwd=self._script.folder,
                 env=environment(self._settings(), _BEGIN, self._variables()),
             )
+        follower = LogFollower(Run(self._folder).log.path)
         with stopper.attached(child.terminate):
             deadline = float("inf")
             while True:
@@ -89,7 +85,7 @@ class ScriptTrial:
                     return child.wait(POLL_SECONDS)
                 except subprocess.TimeoutExpired:
                     pass
-                if self._is_to_be_pruned():
+                if self._is_to_be_pruned(follower):
                     child.terminate()
                 if (stopper.requested or self._is_pruned) and deadline == float("inf"):
                     deadline = time.monotonic() + SECONDS_TO_STOP
@@ -135,29 +131,17 @@ class ScriptTrial:
             variables.setdefault("OMP_NUM_THREADS", str(self._script.threads))
         return variables
 
-    def _is_to_be_pruned(self) -> bool:
+    def _is_to_be_pruned(self, follower: LogFollower) -> bool:
         """Report the evaluations since the last call; return whether the trial is to be stopped early now."""
         if self._is_pruned:
             return False
-        for event in self._new_events():
+        events = follower.poll()
+        for event in () if isinstance(events, Restarted) else events:
             self._summarizer.update(event)
             if isinstance(event, ev.Evaluated):
                 value = metric_at(event, self._summarizer, self._metric)
                 self._is_pruned = self._is_pruned or (value is not None and self._report(event.step, value))
         return self._is_pruned
-
-    def _new_events(self) -> list[ev.Event]:
-        """Return the events that have been written since the last call."""
-        log = Run(self._folder).log.path
-        try:
-            with log.open("rb") as stream:
-                stream.seek(self._position)
-                data = stream.read()
-        except FileNotFoundError:
-            return []
-        complete = data[: data.rfind(b"\n") + 1]
-        self._position += len(complete)
-        return [ev.parse_event(line) for line in complete.splitlines()]
 
     def _result(self, summarizer: Summarizer, stopper: Stopper, code: int | None = None) -> Result | None:
         is_stopped = summarizer.reason in ("stopped", "interrupted")

@@ -182,9 +182,8 @@ def ended_line(plan: Plan, row: TrialRow) -> str:
     return f"trial {row.number} {row.state}: {label(row.values)}: {details}"
 
 
-def sparklines(plan: Plan, rows: Sequence[TrialRow]) -> dict[int, str]:
-    """Return the curve of each trial as a sparkline, by number, all on one scale."""
-    kind = results.curve_kind(plan, rows)
+def sparklines(rows: Sequence[TrialRow], kind: str) -> dict[int, str]:
+    """Return the curve of a kind of each trial as a sparkline, by number, all on one scale."""
     values = {row.number: results.curve(row, kind)[1] for row in rows}
     finite = [value for one in values.values() for value in one if math.isfinite(value)]
     if not finite:

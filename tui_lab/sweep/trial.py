@@ -1,8 +1,6 @@
 """Train one trial in its run folder: from the start, or from its checkpoint."""
 
 import shutil
-import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +11,7 @@ from tui_lab.core.runs import open_run
 from tui_lab.core.runs.open_run import OpenRun
 from tui_lab.core.runs.sweep.folder import Result
 from tui_lab.sweep.stopper import Stopper
-from tui_lab.sweep.trial_result import ReportMetric, metric_at, result_of, summary_if_ended
+from tui_lab.sweep.trial_result import ReportMetric, failure_of, metric_at, result_of, summary_if_ended
 
 
 def train_trial(
@@ -36,11 +34,7 @@ def train_trial(
         pruned = _train(opened, metric, stopper, report)
         return result_of(opened.summarizer, folder, metric, pruned=pruned)
     except Exception as error:
-        # For example a config that does not fit its data, or a user's model that raises.
-        if isinstance(error, ValueError | OSError) and str(error):
-            return Result("failed", message=str(error))
-        traceback.print_exc(file=sys.stderr)
-        return Result("failed", message=f"{type(error).__name__}: {error}")
+        return failure_of(error)
 
 
 def _open(name: str, config: Callable[[], Config], folder: Path) -> OpenRun:

@@ -1,6 +1,8 @@
 """The result of a trial, from the events of its run."""
 
 import math
+import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,6 +46,14 @@ def result_of(summarizer: Summarizer, folder: Path, metric: str, *, pruned: bool
     if value is None or not math.isfinite(value):
         return Result("failed", message=f"{metric} is {'unknown' if value is None else value}", summary=summary)
     return Result("done", value, summary=summary)
+
+
+def failure_of(error: Exception) -> Result:
+    """Return the result of a trial that an exception ended: a bad config or file, or user code that raises."""
+    if isinstance(error, ValueError | OSError) and str(error):
+        return Result("failed", message=str(error))
+    traceback.print_exception(error, file=sys.stderr)
+    return Result("failed", message=f"{type(error).__name__}: {error}")
 
 
 def _value(summary: Summary, metric: str) -> float | None:

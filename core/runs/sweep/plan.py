@@ -10,13 +10,13 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config, Section
-from tui_lab.core.runs.summary import METRICS
+from tui_lab.core.runs.summary import METRICS, refuse_unknown_metric
 from tui_lab.core.runs.sweep import search_space as ax
 from tui_lab.core.runs.sweep.folder import TIMES, TO_TARGET, Plan, SweepCheck
 from tui_lab.core.runs.sweep.parallel import Workers, choose_workers, usable_cores
 from tui_lab.core.runs.sweep.search_space import Axis, ChoiceAxis, RangeAxis, Values
 from tui_lab.core.user_code.import_file import PATH_SETTINGS, absolute_setting
-from tui_lab.util.errors import ConfigError, Problem, nearest
+from tui_lab.util.errors import ConfigError, Problem
 from tui_lab.util.strict_json import dumps
 
 MAX_TRIALS = 10_000
@@ -236,16 +236,8 @@ def _metric(name: str, base: Config, axes: Sequence[Axis]) -> str:
             f"must be set, as in --set train.target_loss=0.37, since {name} counts up to it",
             key="train.target_loss",
         )
-    if name and name not in METRICS:
-        raise ConfigError.of(
-            "unknown_name",
-            "unknown metric",
-            key="--metric",
-            value=name,
-            allowed=", ".join(METRICS),
-            suggestion=nearest(name, METRICS),
-        )
     if name:
+        refuse_unknown_metric(name, METRICS, "--metric")
         return name
     # A model that memorizes a few examples does not generalize, so its validation loss means nothing.
     if base.data.overfit:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tui_lab.core.runs.seed_groups import SEED
-from tui_lab.core.runs.summary import METRICS
+from tui_lab.core.runs.summary import METRICS, refuse_unknown_metric
 from tui_lab.core.runs.sweep import plan as planning
 from tui_lab.core.runs.sweep.folder import LOSS, TIMES, TO_TARGET, Plan
 from tui_lab.core.runs.sweep.parallel import usable_cores
@@ -14,7 +14,7 @@ from tui_lab.core.runs.sweep.plan import SweepTable
 from tui_lab.core.runs.sweep.script_trials import ScriptTrials
 from tui_lab.core.runs.sweep.script_values import ScriptValues
 from tui_lab.core.runs.sweep.search_space import ChoiceAxis
-from tui_lab.util.errors import ConfigError, nearest
+from tui_lab.util.errors import ConfigError
 
 SCRIPT_METRICS = (LOSS, *(metric for metric in METRICS if metric not in (*TO_TARGET, "exact_match")))
 
@@ -66,16 +66,8 @@ def _threads(jobs: int) -> int:
 
 def _metric(table: SweepTable) -> str:
     """Return the metric to rank by. Raises ConfigError."""
-    name = table.metric
-    if name and name not in SCRIPT_METRICS:
-        raise ConfigError.of(
-            "unknown_name",
-            "not a metric of a script",
-            key="--metric",
-            value=name,
-            allowed=", ".join(SCRIPT_METRICS),
-            suggestion=nearest(name, SCRIPT_METRICS),
-        )
+    name = table.metric or LOSS
+    refuse_unknown_metric(name, SCRIPT_METRICS, "--metric")
     if table.prune and name in TIMES:
         raise ConfigError.of("conflict", f"trials cannot be compared by {name} while they train", key="--prune")
-    return name or LOSS
+    return name

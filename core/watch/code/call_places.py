@@ -169,3 +169,8 @@ def _trains(node: ast.AST) -> bool:
     """Return whether a part of the source calls backward(), step() or a function whose name has "train"."""
     called = [_name(part.func) for part in ast.walk(node) if isinstance(part, ast.Call)]
     return any(name in ("backward", "step") or ("train" in name and name != "train") for name in called)
+
+
+def name_of(function: ast.expr) -> str:
+    """Return the last name of what is called."""
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from types import FrameType
 
-from tui_lab.core.watch.code.call_places import parsed_source
+from tui_lab.core.watch.code.call_places import name_of, parsed_source
 
 _Loop = ast.For | ast.AsyncFor | ast.While
 _OTHER_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
@@ -108,7 +108,7 @@ def _counted(target: ast.expr, values: ast.expr) -> list[str]:
     """Return the name of the number that a `for` counts, in a list; empty if it goes through other values."""
     if not isinstance(values, ast.Call):
         return []
-    function = values.func.attr if isinstance(values.func, ast.Attribute) else getattr(values.func, "id", "")
+    function = name_of(values.func)
     if function in _WRAPPERS and values.args:
         return _counted(target, values.args[0])
     if function == "enumerate" and isinstance(target, ast.Tuple) and target.elts:

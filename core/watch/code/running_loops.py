@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from types import FrameType
 
-from tui_lab.core.watch.code.call_places import parsed_source
+from tui_lab.core.watch.code.call_places import name_of, parsed_source
 from tui_lab.core.watch.code.loop_variables import scope_of
 
 LoopNode = ast.For | ast.While
@@ -118,11 +118,6 @@ def _is_exit(node: ast.stmt) -> bool:
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         return name_of(node.value.func) in _EXITS
     return isinstance(node, ast.Break | ast.Return)
-
-
-def name_of(function: ast.expr) -> str:
-    """Return the last name of what is called."""
-    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
 
 
 def _stores(loop: LoopNode) -> Iterator[tuple[str, ast.stmt]]:

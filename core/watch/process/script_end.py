@@ -33,7 +33,7 @@ def why_no_update(target: Target, command: str, code: int, ended: Mapping[str, A
         error = str(ended["error"])
         if not ended["lacks"]:
             return error
-        return f"{error}; {next_step(ended['lacks'], Path(ended['file']), target.words, target.arguments, command)}"
+        return f"{error}; {next_step(ended['lacks'], Path(ended['file']), target.program, target.arguments, command)}"
     if code < 0:
         return f"its process was ended by {_signal_name(-code)} before its first optimizer step"
     if code == 0:

@@ -43,14 +43,14 @@ class Target:
     is_module: bool = False
 
     @property
-    def words(self) -> tuple[str, ...]:
+    def program(self) -> tuple[str, ...]:
         """What names the script on a command line."""
         return ("-m", self.script) if self.is_module else (self.script,)
 
     @property
     def python_arguments(self) -> tuple[str, ...]:
         """What follows `python` on the command line."""
-        return (*self.words, *self.arguments)
+        return (*self.program, *self.arguments)
 
     @property
     def command_line(self) -> list[str]:
@@ -59,8 +59,8 @@ class Target:
 
     def arguments_hint(self, command: str) -> str:
         """Return how `tui-lab COMMAND` passes arguments to the script."""
-        words = shlex.join(["tui-lab", command, *self.words])
-        return f"put the script's own arguments after --: {words} -- ARGUMENTS"
+        beginning = shlex.join(["tui-lab", command, *self.program])
+        return f"put the script's own arguments after --: {beginning} -- ARGUMENTS"
 
     @property
     def name(self) -> str:

@@ -1,6 +1,6 @@
 """The process of a script that is only tried out: by the doctor, or with other learning rates.
 
-It has seeded generators, changes no existing file of the user, and is no run of the user's project.
+Its random generators are seeded, it changes none of the user's existing files, and it is not one of their runs.
 """
 
 import os

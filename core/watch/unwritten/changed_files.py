@@ -4,13 +4,12 @@ What `open()` writes is covered by `RedirectedFiles`; torch and safetensors open
 """
 
 import functools
-import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from tui_lab.core.watch.process.script_process import when_imported
-from tui_lab.core.watch.unwritten.redirected_files import RedirectedFiles
+from tui_lab.core.watch.unwritten.redirected_files import RedirectedFiles, is_path
 
 _FUNCTIONS = (
     ("torch", "save", "load"),
@@ -41,27 +40,23 @@ class ChangedFiles:
         """Replace the functions of a module that save to a path, their second argument, and load from their first."""
         functions = vars(sys.modules[module])
         if save:
-            functions[save] = _with_path(functions[save], 1, self._to_write)
-        functions[load] = _with_path(functions[load], 0, self._redirected.current)
+            functions[save] = with_path(functions[save], 1, self._to_write)
+        functions[load] = with_path(functions[load], 0, self._redirected.current)
 
     def _to_write(self, path: Any) -> Any:
         return self._redirected.path_to_write(path, empty=True)
 
 
-def _with_path(function: Callable[..., Any], position: int, path_of: Callable[[Any], Any]) -> Callable[..., Any]:
+def with_path(function: Callable[..., Any], position: int, path_of: Callable[[Any], Any]) -> Callable[..., Any]:
     """Return `function` with another path, which is its argument at `position`, or the one named f or filename."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         arguments = list(args)
-        if len(arguments) > position:
-            arguments[position] = _changed(arguments[position], path_of)
+        if len(arguments) > position and is_path(arguments[position]):
+            arguments[position] = path_of(arguments[position])
         for name in ("f", "filename"):
-            if name in kwargs:
-                kwargs[name] = _changed(kwargs[name], path_of)
+            if name in kwargs and is_path(kwargs[name]):
+                kwargs[name] = path_of(kwargs[name])
         return function(*arguments, **kwargs)
 
     return call
-
-
-def _changed(path: Any, path_of: Callable[[Any], Any]) -> Any:
-    return path_of(path) if isinstance(path, str | bytes | os.PathLike) else path

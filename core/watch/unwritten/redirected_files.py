@@ -64,7 +64,7 @@ class RedirectedFiles:
 
     def current(self, path: Any) -> Any:
         """Return the path of the file that has the content for the script: a copy, or the file itself."""
-        return self._copies.get(_key(path), path) if _is_path(path) else path
+        return self._copies.get(_key(path), path) if is_path(path) else path
 
     def new_copy(self, path: Any) -> str:
         """Return the path of the copy of a file, which the script reads from now on; its content may be an old one."""
@@ -127,7 +127,7 @@ class RedirectedFiles:
     def _opening(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         def opening(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-            if not _is_path(file) or not isinstance(mode, str):
+            if not is_path(file) or not isinstance(mode, str):
                 return original(file, mode, *args, **kwargs)
             if not set("wax+") & set(mode):
                 return original(self._to_read(file), mode, *args, **kwargs)
@@ -144,7 +144,7 @@ class RedirectedFiles:
         return opening
 
     def _os_open(self, original: Callable[..., int], path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
-        if not _is_path(path) or kwargs.get("dir_fd") is not None or os.path.isdir(path):
+        if not is_path(path) or kwargs.get("dir_fd") is not None or os.path.isdir(path):
             return original(path, flags, *args, **kwargs)
         if not flags & _WRITING:
             return original(self._to_read(path) if not flags & os.O_CREAT else path, flags, *args, **kwargs)
@@ -155,22 +155,22 @@ class RedirectedFiles:
         return original(self.path_to_write(path, empty=bool(flags & os.O_TRUNC)), flags & ~os.O_EXCL, *args, **kwargs)
 
     def _mkdir(self, original: Callable[..., None], path: Any, *args: Any, **kwargs: Any) -> None:
-        if _is_path(path) and _place(path) in self._hidden:
+        if is_path(path) and _place(path) in self._hidden:
             self._hidden.discard(_place(path))
             return
         original(path, *args, **kwargs)
-        if _is_path(path) and kwargs.get("dir_fd") is None:
+        if is_path(path) and kwargs.get("dir_fd") is None:
             self._add_own(path)
 
     def _remove(self, original: Callable[..., None], path: Any, **kwargs: Any) -> None:
-        if not _is_path(path) or kwargs.get("dir_fd") is not None or not self._is_of_user(path):
+        if not is_path(path) or kwargs.get("dir_fd") is not None or not self._is_of_user(path):
             original(path, **kwargs)
             return
         self._to_read(path)
         self._hide(path)
 
     def _rename(self, original: Callable[..., None], source: Any, target: Any, **kwargs: Any) -> None:
-        if kwargs or not _is_path(source) or not _is_path(target):
+        if kwargs or not is_path(source) or not is_path(target):
             original(source, target, **kwargs)
             return
         if os.path.isdir(source):
@@ -197,11 +197,11 @@ class RedirectedFiles:
         self._add_own(target)
 
     def _symlink(self, original: Callable[..., None], source: Any, target: Any, *args: Any, **kwargs: Any) -> None:
-        if not _is_path(target) or _place(target) not in self._hidden:
+        if not is_path(target) or _place(target) not in self._hidden:
             original(source, target, *args, **kwargs)
 
     def _rmtree(self, original: Callable[..., None], path: Any, *args: Any, **kwargs: Any) -> None:
-        if not _is_path(path) or self._is_own(_place(path)) or not os.path.isdir(path):
+        if not is_path(path) or self._is_own(_place(path)) or not os.path.isdir(path):
             original(path, *args, **kwargs)
             return
         self._hide(path)
@@ -213,7 +213,8 @@ class RedirectedFiles:
         self._hidden.add(_place(path))
 
 
-def _is_path(value: Any) -> bool:
+def is_path(value: Any) -> bool:
+    """Return whether a file is given by its path."""
     return isinstance(value, str | bytes | os.PathLike)
 
 

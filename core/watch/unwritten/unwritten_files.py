@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tui_lab.core.watch.process.script_process import when_imported
+from tui_lab.core.watch.unwritten.changed_files import with_path
 from tui_lab.core.watch.unwritten.event_files import redirect_event_files
 from tui_lab.core.watch.unwritten.redirected_files import RedirectedFiles
 
@@ -80,11 +81,8 @@ class UnwrittenFiles:
             self.note(name)
             self._keep(name, lambda buffer: save(obj, buffer, *args, **kwargs))
 
-        def load_kept(f: Any, *args: Any, **kwargs: Any) -> Any:
-            return load(self._redirected.current(f), *args, **kwargs)
-
         vars(torch)["save"] = save_nothing
-        vars(torch)["load"] = load_kept
+        vars(torch)["load"] = with_path(load, 0, self._redirected.current)
 
     def _keep(self, name: str, write: Callable[[io.BytesIO], None]) -> None:
         buffer = io.BytesIO()

@@ -1,6 +1,6 @@
 """How many steps a script's own loops make, and in which epoch they are: read from their source and variables.
 
-Only what is certain is told. A loop that something else may end, such as early stopping, has no known end.
+A number is given only where it is certain: not for a loop that something else may end, such as early stopping.
 """
 
 import ast
@@ -13,8 +13,8 @@ from functools import lru_cache
 from types import CodeType, FrameType, ModuleType, SimpleNamespace
 from typing import Any
 
-from tui_lab.core.watch.code.call_places import parsed_source
-from tui_lab.core.watch.code.running_loops import LoopExit, SourceLoop, name_of, running_loops
+from tui_lab.core.watch.code.call_places import name_of, parsed_source
+from tui_lab.core.watch.code.running_loops import LoopExit, SourceLoop, running_loops
 from tui_lab.core.watch.variables.frames import is_function, locals_of, user_frames, with_callers
 from tui_lab.core.watch.variables.plain_values import NotPlain, length_of, value_of
 
@@ -183,10 +183,10 @@ class _Count:
             if name == "trange" or (name in _PROGRESS_BARS and values.args):
                 inner = values.args[0] if name != "trange" else _called("range", values.args)
                 return self._counted(loop, inner, target)
-        found = self._constant(loop, values)
-        if type(found) is range:
-            return len(found), found.start, found.step, target
-        return length_of(found), 0, 1, None
+        items = self._constant(loop, values)
+        if type(items) is range:
+            return len(items), items.start, items.step, target
+        return length_of(items), 0, 1, None
 
     def _constant(self, loop: _Loop, expression: ast.expr) -> Any:
         """Return the value of an expression whose variables no running loop changes."""

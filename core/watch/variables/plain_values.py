@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from tui_lab.core.watch.code.call_places import name_of
 from tui_lab.core.watch.variables.script_objects import stored
 
 _NUMBERS = (bool, int, float)
@@ -123,7 +124,7 @@ def _compared(left: ast.expr, op: ast.cmpop, right: ast.expr, variables: Mapping
 
 
 def _called(function: ast.expr, arguments: list[ast.expr], variables: Mapping[str, Any]) -> Any:
-    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    name = name_of(function)
     if name == "size" and isinstance(function, ast.Attribute) and len(arguments) == 1:
         owner = _value(function.value, variables)
         if isinstance(owner, Tensor):

@@ -1,4 +1,4 @@
-"""The number of steps of a script's loops is told only where it is that of the steps that they then make."""
+"""If a number of steps is given for a script's loops, they then make exactly that many."""
 
 import contextlib
 import sys
