@@ -1,6 +1,7 @@
 """The search space of a sweep: keys with values to try or ranges to draw from, and the points they make."""
 
 import itertools
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from tui_lab.core.config import renamed, settings
 from tui_lab.util.errors import ConfigError, Problem
 from tui_lab.util.strict_json import dumps
 
-# Optuna takes half a second to import, so only the functions that need it import it.
+# Optuna takes half a second to import and torch two, so only the functions that need them import them.
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
@@ -18,7 +19,7 @@ Values = dict[str, Any]
 """A point: a value for each key."""
 Scalar = None | bool | int | float | str
 DRAWS_PER_POINT = 50
-"""Random draws at most for each point: a few discrete values have few combinations, which repeat."""
+"""Draws at most for each point: a few discrete values have few combinations, which repeat."""
 _NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
 _RANGE = re.compile(rf"{_NUMBER}\.\.{_NUMBER}(:log)?")
 
@@ -47,6 +48,10 @@ class ChoiceAxis:
     def value(self, stored: Any) -> Any:
         """Undo `stored`."""
         return stored if self._plain else next(value for value in self.values if dumps(value) == stored)
+
+    def at(self, share: float) -> Any:
+        """Return the value of which a share (0 to 1, without 1) of the values come before it."""
+        return self.values[int(share * len(self.values))]
 
     @property
     def _plain(self) -> bool:
@@ -79,6 +84,16 @@ class RangeAxis:
 
     def value(self, stored: Any) -> Any:
         return stored
+
+    def at(self, share: float) -> float | int:
+        """Return the value below which a share (0 to 1) of the range lies. Whole numbers have equal shares of it."""
+        is_whole = isinstance(self.low, int)
+        margin = 0.5 if is_whole else 0.0
+        low, high = (math.log(bound) if self.log else bound for bound in (self.low - margin, self.high + margin))
+        between = low + share * (high - low)
+        value = math.exp(between) if self.log else between
+        # Rounding may lead out of the bounds.
+        return min(max(round(value) if is_whole else value, self.low), self.high)
 
 
 Axis = ChoiceAxis | RangeAxis
@@ -208,20 +223,24 @@ def grid(axes: Sequence[Axis]) -> list[Values]:
 
 
 def draw(axes: Sequence[Axis], n: int, seed: int) -> list[Values]:
-    """Draw `n` different points by Optuna's RandomSampler; fewer where there are not so many."""
-    import optuna
+    """Draw `n` different points that cover each range evenly, and all of them together; fewer if there are not so many.
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    spaces = distributions(axes)
+    They come from a scrambled Sobol sequence, of which the first 2^k points have one in each of 2^k equal parts of
+    every range (Owen, 1998). A larger `n` begins with the same points.
+    """
+    import torch
+
+    if not axes:
+        return [{}]
     points: dict[str, Values] = {}
-    for _ in range(n * DRAWS_PER_POINT):
-        if len(points) == n:
+    engine: Any = torch.quasirandom.SobolEngine(len(axes), scramble=True, seed=seed)  # type: ignore[no-untyped-call]
+    for _ in range(DRAWS_PER_POINT):
+        for shares in engine.draw(n, dtype=torch.float64).tolist():
+            point = {axis.key: axis.at(share) for axis, share in zip(axes, shares, strict=True)}
+            points.setdefault(dumps(point), point)
+        if len(points) >= n:
             break
-        params = study.ask(spaces).params
-        point = {axis.key: axis.value(params[axis.key]) for axis in axes}
-        points.setdefault(dumps(point), point)
-    return list(points.values())
+    return list(points.values())[:n]
 
 
 def distributions(axes: Iterable[Axis]) -> "dict[str, BaseDistribution]":
