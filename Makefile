@@ -197,7 +197,7 @@ check: $(STAMP)
 	$(MAKE) --jobs 2 types device-dry-run
 	$(BIN)/python -m pytest -q -n auto
 
-# `make check` runs these two side by side: mypy uses one core, and the dry run waits for many imports.
+# `make check` runs these two side by side: the dry run waits for many imports.
 types: $(STAMP)
 	$(BIN)/mypy
 
