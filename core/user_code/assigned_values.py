@@ -1,94 +1,210 @@
-"""Values that a script assigns at its top level, such as `learning_rate = 3e-4`: read from its source."""
+"""Values that a file assigns at its top level, such as `learning_rate = 3e-4`: read from its source."""
 
 import ast
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+CONTAINERS = ("dict", "SimpleNamespace", "Namespace")
+"""Functions whose keyword arguments are entries of what they return."""
+MOST_DIGITS = 64
+"""The largest exponent that is computed: a larger one may take forever."""
+_OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Pow: operator.pow,
+}
 
 
 @dataclass(frozen=True)
 class AssignedValue:
-    """A literal value. last_line: of the statement that assigns it, from 1."""
+    """A constant that one statement assigns.
+
+    scope: the class in whose body it is, OUTER.INNER; "" at the top level. path: the variable, then the keys or
+    attributes that lead to the value. last_line: of the statement, from 1. node: the expression.
+    """
 
     value: Any
+    scope: str
+    path: tuple[str, ...]
     last_line: int
+    node: ast.expr = field(compare=False)
 
 
-Assigned = dict[str, AssignedValue]
-"""By their keys: NAME, CLASS.NAME for one in the body of a class, NAME.KEY for one in a dict."""
-_Pair = tuple[str, ast.expr | None, ast.stmt]
-"""A key, the value that it gets (None: no single one) and the statement."""
+@dataclass(frozen=True)
+class Assigned:
+    """What a file assigns, by keys: NAME, CLASS.NAME for one in the body of a class, NAME.KEY.KEY for one in a dict,
+    and NAME.ATTRIBUTE for one of an object.
+
+    values: those that one statement assigns, as a constant. lines: of every statement that assigns a key, in any way.
+    """
+
+    values: dict[str, AssignedValue] = field(default_factory=dict)
+    lines: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
-def assigned_values(path: Path) -> Assigned:
-    """Return the values that a script assigns exactly once, outside of functions, loops and conditions.
+@dataclass(frozen=True)
+class _Assignment:
+    """A key that is assigned. node: the value, None if no single expression has it. place: the statement, or only the
+    target within a compound one.
+    """
 
-    Empty for a file that is not Python. Raises OSError.
+    scope: str
+    path: tuple[str, ...]
+    node: ast.expr | None
+    place: ast.stmt | ast.expr
+
+    @property
+    def last_line(self) -> int:
+        return self.place.end_lineno or self.place.lineno
+
+    @property
+    def key(self) -> str:
+        return ".".join([*([self.scope] if self.scope else []), *self.path])
+
+
+def assigned_values(path: Path, *, is_script: bool = True) -> Assigned:
+    """Return what a file assigns outside of functions, loops and conditions. Raises OSError.
+
+    is_script: whether Python runs it as __main__, so that `if __name__ == "__main__"` belongs to its top level. Of
+    other modules, the keyword arguments of every call count as entries. Empty for a file that is not Python.
     """
     try:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError):
-        return {}
-    pairs = [pair for statement in tree.body for pair in _pairs(statement)]
-    n_assigned = Counter(key for key, _, _ in pairs) + Counter(_bound_elsewhere(tree.body))
+        return Assigned()
+    containers = CONTAINERS if is_script else None
+    assignments = list(_Reader(containers, is_script=is_script).assignments(tree.body, ""))
+    by_key: dict[str, list[_Assignment]] = {}
+    for each in assignments:
+        by_key.setdefault(each.key, []).append(each)
     values = {}
-    for key, node, statement in pairs:
-        if n_assigned[key] == 1 and node is not None:
-            try:
-                values[key] = AssignedValue(ast.literal_eval(node), statement.end_lineno or statement.lineno)
-            except (ValueError, TypeError):
-                continue  # Computed when the script runs.
-    return values
+    lines = {}
+    for key, of_key in by_key.items():
+        overwritten = [each for each in assignments if _overwrites(each, of_key[-1])]
+        lines[key] = tuple(dict.fromkeys(each.place.lineno for each in [*of_key, *overwritten]))
+        if len(of_key) == 1 and not overwritten and (value := _value(of_key[0])) is not None:
+            values[key] = value
+    return Assigned(values, lines)
 
 
-def _pairs(statement: ast.stmt) -> Iterator[_Pair]:
-    """Yield the keys that a statement assigns."""
-    match statement:
-        case ast.Assign(targets=targets, value=value):
-            for target in targets:
-                yield from ((key, node, statement) for key, node in _of_target(target, value))
-        case ast.AnnAssign(target=target, value=value) if value is not None:
-            yield from ((key, node, statement) for key, node in _of_target(target, value))
-        case ast.ClassDef(name=name, body=body):
-            yield from ((f"{name}.{key}", value, inner) for inner in body for key, value in _simple(inner))
+def _overwrites(other: _Assignment, assignment: _Assignment) -> bool:
+    """Return whether a later statement assigns the whole of which a key is a part."""
+    return other.place.lineno > assignment.last_line and assignment.key.startswith(f"{other.key}.")
 
 
-def _simple(statement: ast.stmt) -> Iterator[tuple[str, ast.expr | None]]:
-    match statement:
-        case ast.Assign(targets=[ast.Name(id=name)], value=value):
-            yield name, value
-        case ast.AnnAssign(target=ast.Name(id=name), value=value):
-            yield name, value
+def _value(assignment: _Assignment) -> AssignedValue | None:
+    """Return the constant that an assignment has; None if its value is computed when the script runs."""
+    node = assignment.node
+    if node is None:
+        return None
+    try:
+        value = _constant(node)
+    except (ValueError, TypeError, ArithmeticError):
+        return None
+    return AssignedValue(value, assignment.scope, assignment.path, assignment.last_line, node)
 
 
-def _of_target(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr | None]]:
-    match target, value:
-        case ast.Name(id=name), ast.Dict(keys=keys, values=values):
-            yield name, None  # Its entries are swept, not the whole.
-            for key, entry in zip(keys, values, strict=True):
-                if isinstance(key, ast.Constant) and isinstance(key.value, str):
-                    yield f"{name}.{key.value}", entry
-        case ast.Name(id=name), ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords):
-            yield name, None
-            yield from ((f"{name}.{keyword.arg}", keyword.value) for keyword in keywords if keyword.arg)
-        case ast.Name(id=name), _:
-            yield name, value
-        case ast.Tuple(elts=targets), ast.Tuple(elts=values) if len(targets) == len(values):
-            for one, its_value in zip(targets, values, strict=True):
-                yield from _of_target(one, its_value)
+def _constant(node: ast.expr) -> Any:
+    """Return the value of a literal, or of an expression of numbers such as 5 * 8. Raises ValueError for others."""
+    if not isinstance(node, ast.BinOp):
+        return ast.literal_eval(node)
+    left = _constant(node.left)
+    right = _constant(node.right)
+    compute = _OPERATORS.get(type(node.op))
+    is_number = all(type(value) in (int, float) for value in (left, right))
+    if compute is None or not is_number or (isinstance(node.op, ast.Pow) and abs(right) > MOST_DIGITS):
+        raise ValueError(ast.unparse(node))
+    return compute(left, right)
 
 
-def _bound_elsewhere(body: list[ast.stmt]) -> Iterator[str]:
-    """Yield the names that conditions, loops and other compound statements of the top level assign as well."""
-    compound = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
-    for statement in body:
-        if isinstance(statement, compound):
-            yield from (
-                node.id
-                for node in ast.walk(statement)
-                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-            )
-        elif isinstance(statement, ast.AugAssign) and isinstance(statement.target, ast.Name):
-            yield statement.target.id
+class _Reader:
+    """containers: names of functions whose keyword arguments are entries of what they return; None: of all calls."""
+
+    def __init__(self, containers: Sequence[str] | None, *, is_script: bool) -> None:
+        self._containers = containers
+        self._is_script = is_script
+
+    def assignments(self, body: Sequence[ast.stmt], scope: str) -> Iterator[_Assignment]:
+        """Yield what the statements of the top level, or of the body of a class, assign."""
+        for statement in body:
+            match statement:
+                case ast.Assign(targets=targets, value=value):
+                    for target in targets:
+                        # A module's own text is changed, in which one value of several targets cannot differ.
+                        node = value if self._is_script or len(targets) == 1 else None
+                        for path, part in self._parts(target, node):
+                            yield _Assignment(scope, path, part, statement)
+                case ast.AnnAssign(target=target, value=value) if value is not None:
+                    for path, part in self._parts(target, value):
+                        yield _Assignment(scope, path, part, statement)
+                case ast.ClassDef(name=name, body=inner):
+                    yield from self.assignments(inner, f"{scope}.{name}" if scope else name)
+                case ast.If(test=test, body=inner, orelse=[]) if self._is_script and _is_main(test):
+                    yield from self.assignments(inner, scope)
+                case ast.AugAssign() | ast.If() | ast.For() | ast.While() | ast.With() | ast.Try() | ast.Match():
+                    for path, target in _stored_within(statement):
+                        yield _Assignment(scope, path, None, target)
+
+    def _parts(self, target: ast.expr, value: ast.expr | None) -> Iterator[tuple[tuple[str, ...], ast.expr | None]]:
+        """Yield the path of each value that a target gets, with its expression."""
+        if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
+            for one, its_value in zip(target.elts, value.elts, strict=True):
+                yield from self._parts(one, its_value)
+        elif (path := _path(target)) is not None:
+            yield from self._entries(path, value)
+
+    def _entries(
+        self, path: tuple[str, ...], value: ast.expr | None
+    ) -> Iterator[tuple[tuple[str, ...], ast.expr | None]]:
+        """Yield a value, or where it has entries each of them; not the whole then."""
+        match value:
+            case ast.Dict(keys=keys, values=values):
+                yield path, None
+                for key, entry in zip(keys, values, strict=True):
+                    if isinstance(key, ast.Constant) and isinstance(key.value, str):
+                        yield from self._entries((*path, key.value), entry)
+            case ast.Call(func=func, keywords=keywords) if keywords and self._is_container(func):
+                yield path, None
+                for keyword in keywords:
+                    if keyword.arg is not None:
+                        yield from self._entries((*path, keyword.arg), keyword.value)
+            case _:
+                yield path, value
+
+    def _is_container(self, function: ast.expr) -> bool:
+        name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+        return self._containers is None or name in self._containers
+
+
+def _path(target: ast.expr) -> tuple[str, ...] | None:
+    """Return the variable of a target and the keys or attributes after it; None for another target."""
+    match target:
+        case ast.Name(id=name):
+            return (name,)
+        case ast.Attribute(value=owner, attr=name) | ast.Subscript(value=owner, slice=ast.Constant(value=str(name))):
+            path = _path(owner)
+            return None if path is None else (*path, name)
+    return None
+
+
+def _is_main(test: ast.expr) -> bool:
+    """Return whether a condition is `__name__ == "__main__"`."""
+    match test:
+        case ast.Compare(left=ast.Name(id="__name__"), ops=[ast.Eq()], comparators=[ast.Constant(value="__main__")]):
+            return True
+    return False
+
+
+def _stored_within(statement: ast.stmt) -> Iterator[tuple[tuple[str, ...], ast.expr]]:
+    """Yield the paths that a compound or augmented statement assigns, within functions, too, with the targets."""
+    for node in ast.walk(statement):
+        if not isinstance(node, ast.Name | ast.Attribute | ast.Subscript) or not isinstance(node.ctx, ast.Store):
+            continue
+        if (path := _path(node)) is not None:
+            yield path, node

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.core.recorded import STARTED, recorded, update
+from tui_lab.core import events as ev
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.summary import Summary
@@ -12,16 +14,17 @@ from tui_lab.core.runs.sweep import folder as sweeps
 from tui_lab.core.runs.sweep.folder import Result, Sweep
 from tui_lab.core.runs.sweep.script_plan import script_plan
 from tui_lab.core.runs.sweep.script_trials import ScriptTrials
+from tui_lab.core.watch.process.unreplaced import Unreplaced, read_unreplaced
 from tui_lab.sweep import results
-from tui_lab.sweep.script_trial import ScriptTrial
+from tui_lab.sweep.script_trial import LIST_OF_VALUES, ScriptTrial
 from tui_lab.sweep.stopper import Stopper
 
 TRAIN = """
-import sys, torch
+import config, sys, torch
 lr = 0.1
 momentum = float(sys.argv[1])
 model = torch.nn.Linear(4, 1)
-optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum)
+optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum, weight_decay=config.sgd.wd)
 x = torch.ones(8, 4)
 open("cache.txt", "w").write("for all trials")
 for i in range(100):
@@ -47,6 +50,7 @@ def trial_of(
     code: str, folder: Path, report: Callable[[int, float], bool] = never, steps: int = 0, over: Sequence[str] = ()
 ) -> ScriptTrial:
     """Return the only trial of a sweep over train.py, whose argument is its momentum."""
+    (folder / "config.py").write_text("class sgd:\n    wd: float = 0.5\n", "utf-8")
     (folder / "train.py").write_text(code, "utf-8")
     script = ScriptTrials("train.py", ("{momentum}",), is_module=False, folder=str(folder), steps=steps)
     plan = script_plan(script, ["momentum=0.5", *over], {}, None)
@@ -56,19 +60,33 @@ def trial_of(
 def test_trial_is_a_run_with_its_values_and_changes_no_file_of_the_user(tmp_path: Path) -> None:
     for name in ("log.txt", "model.pt"):
         (tmp_path / name).write_text("the user's", "utf-8")
-    result = trial_of(TRAIN, tmp_path, steps=4, over=["lr=0.01"]).train(Stopper())
+    result = trial_of(TRAIN, tmp_path, steps=4, over=["lr=0.01", "sgd.wd=0.25"]).train(Stopper())
     assert result is not None and result.state == "done" and result.summary is not None
     assert result.summary.steps == 4 and result.value == result.summary.val_loss is not None
     [run] = [Run(path) for path in (tmp_path / "s" / "trials").iterdir()]
     config = run.config()
     assert isinstance(config, ScriptConfig)
     assert config.settings == {"lr": 0.01, "momentum": 0.5} and config.optim.lr == 0.01
+    assert config.optim.weight_decay == 0.25 and "0.5" in (tmp_path / "config.py").read_text("utf-8")
     log = (run.path / "files" / "log.txt").read_text("utf-8")
     assert log.startswith("the user's0 ") and log.count("\n") == 3
     assert (run.path / "files" / "model.pt").stat().st_size > 100 and run.has_checkpoint
     assert (run.path / "files" / "best.txt").read_text("utf-8") == "2"
     assert (tmp_path / "cache.txt").exists() and not (tmp_path / "best.txt").exists(), "only made before the training"
     assert all((tmp_path / name).read_text("utf-8") == "the user's" for name in ("log.txt", "model.pt"))
+
+
+def test_trial_whose_value_was_not_replaced_fails(tmp_path: Path) -> None:
+    trial = trial_of("lr = 1\n", tmp_path, over=["lr=2"])
+    folder = sweeps.read_sweep(tmp_path / "s").folder(0)
+    recorded(folder, [STARTED, update(1), ev.Stopped(step=1, reason="done")])
+    assert (done := trial.train(Stopper())) is not None and done.state == "done"
+    values = Unreplaced(folder / LIST_OF_VALUES, ["lr", "config.wd"])
+    values.replaced("config.wd")
+    result = trial.train(Stopper())
+    assert result is not None and result.state == "failed" and "lr" in result.message
+    values.replaced("lr")
+    assert read_unreplaced(folder / LIST_OF_VALUES) == []
 
 
 def test_pruned_trial_is_stopped_and_keeps_its_figures(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from tui_lab.core.runs.sweep.folder import Result, Sweep
 from tui_lab.core.runs.sweep.script_trials import ScriptTrials
 from tui_lab.core.runs.sweep.script_values import ScriptValues
 from tui_lab.core.watch.process.script_process import Target, environment
+from tui_lab.core.watch.process.unreplaced import read_unreplaced
 from tui_lab.core.watch.unwritten.made_files import move_made_files
 from tui_lab.sweep.stopper import Stopper
 from tui_lab.sweep.trial_result import ReportMetric, failure_of, metric_at, result_of, summary_if_ended
@@ -29,6 +30,7 @@ FOLDER_OF_FILES = "files"
 _FRAME = " \t\r│╭╮╰╯─"
 """What rich draws around an error, as typer does."""
 LIST_OF_FILES = ".made.jsonl"
+LIST_OF_VALUES = ".unreplaced.json"
 _OWN = ("tui-lab: ", "recorded ")
 """With which the lines begin that the recording prints."""
 
@@ -54,19 +56,20 @@ class ScriptTrial:
         try:
             if (summarizer := summary_if_ended(self._folder)) is not None:
                 return self._result(summarizer, stopper)
-            if missing := ScriptValues(self._script).missing:
-                return Result("failed", message=f"the script no longer assigns {', '.join(missing)} at its top level")
+            values = ScriptValues(self._script)
+            if missing := values.missing:
+                return Result("failed", message=f"the script no longer assigns {', '.join(missing)} as it did")
             shutil.rmtree(self._folder, ignore_errors=True)  # A script cannot continue where it was stopped.
             self._folder.mkdir(parents=True)
             try:
-                code = self._run(stopper)
+                code = self._run(values.replacements(self._script.assigned_for(self._values)), stopper)
             finally:
                 self._move_files()
             return self._result(summarize_log(Run(self._folder).downsampled()), stopper, code)
         except Exception as error:
             return failure_of(error)
 
-    def _run(self, stopper: Stopper) -> int:
+    def _run(self, replacements: list[dict[str, str]], stopper: Stopper) -> int:
         """Run the process to its end and return its exit code."""
         with (self._folder / OUTPUT).open("ab") as output:
             child = subprocess.Popen(
@@ -75,7 +78,7 @@ class ScriptTrial:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=self._script.folder,
-                env=environment(self._settings(), _BEGIN, self._variables()),
+                env=environment(self._settings(replacements), _BEGIN, self._variables()),
             )
         follower = LogFollower(Run(self._folder).log.path)
         with stopper.attached(child.terminate):
@@ -101,7 +104,7 @@ class ScriptTrial:
         script = self._script
         return Target(script.script, script.arguments_for(self._values, str(self._folder)), script.is_module)
 
-    def _settings(self) -> dict[str, object]:
+    def _settings(self, replacements: list[dict[str, str]]) -> dict[str, object]:
         """Return the keyword arguments of `begin` in the process."""
         target = self._target()
         watch = {
@@ -115,9 +118,10 @@ class ScriptTrial:
         return {
             "watch": watch,
             "seed": self._script.seed_for(self._values),
-            "values": self._script.assigned_for(self._values),
+            "values": replacements,
             "files": str(self._folder / FOLDER_OF_FILES),
             "list_path": str(self._folder / LIST_OF_FILES),
+            "unreplaced_path": str(self._folder / LIST_OF_VALUES),
             "parent": os.getpid(),
         }
 
@@ -149,6 +153,11 @@ class ScriptTrial:
             return None
         result = result_of(summarizer, self._folder, self._metric, pruned=self._is_pruned and is_stopped)
         if result is not None and result.state != "failed" and summarizer.step is not None:
+            if left := read_unreplaced(self._folder / LIST_OF_VALUES):
+                message = (
+                    f"the script did not come to the lines that assign {', '.join(left)}, or not with its own value"
+                )
+                return Result("failed", message=message, summary=result.summary)
             return result
         message = summarizer.message or (result.message if result else "")
         if result is None or not message:

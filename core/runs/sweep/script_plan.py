@@ -37,8 +37,8 @@ def script_plan(
     values = ScriptValues(script)
     axes = [values.axis(text) for text in over]
     planning.refuse_repeated([axis.key for axis in axes])
-    planning.refuse_both(axes, sets)
     fixed = dict(values.fixed(text) for text in sets)
+    planning.refuse_both(axes, list(fixed))
     values.check_arguments([*fixed, *(axis.key for axis in axes)])
     if not axes and table.seeds == 1:
         raise ConfigError.of("missing", "must be given, as in --over --lr=0.01,0.001", key="--over")

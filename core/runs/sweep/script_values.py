@@ -2,17 +2,18 @@
 
 import ast
 import difflib
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tui_lab.core.config import settings
 from tui_lab.core.runs.seed_groups import SEED
 from tui_lab.core.runs.sweep import search_space
+from tui_lab.core.runs.sweep.named_values import NamedValue, NamedValues
 from tui_lab.core.runs.sweep.script_trials import FOLDER, ScriptTrials, is_option, is_placed
 from tui_lab.core.runs.sweep.search_space import Axis
-from tui_lab.core.user_code.assigned_values import Assigned, assigned_values
 from tui_lab.util.errors import ConfigError, nearest
 
 _PLACE = re.compile(r"\{([\w.]+)\}")
@@ -24,13 +25,13 @@ MOST_NAMES = 12
 
 
 class ScriptValues:
-    """The values that a script can be given: options, names in its arguments, and what it assigns at its top level."""
+    """The values that a script can be given: options, names in its arguments, and what it or its modules assign."""
 
     def __init__(self, script: ScriptTrials) -> None:
         """Raises ConfigError if the script cannot be read."""
         self._script = script
         self._path = _file_of(script)
-        self._own = self._assigned()
+        self._own = self._named_values()
 
     def check_arguments(self, keys: Sequence[str]) -> None:
         """Raise ConfigError for a `{NAME}` in the arguments that is nearly one of the keys."""
@@ -45,18 +46,20 @@ class ScriptValues:
     def axis(self, text: str) -> Axis:
         """Parse KEY=V1,V2,… or KEY=LOW..HIGH[:log]. Raises ConfigError."""
         key, parts = search_space.key_and_values(text, example="--lr=0.01,0.001")
-        self._check_key(key, "--over")
-        if self.is_assigned(key):
-            return _assigned_axis(key, parts, self._own[key].value)
-        return search_space.script_axis(key, parts)
+        found = self._find(key, "--over")
+        return (
+            search_space.script_axis(key, parts)
+            if found is None
+            else _assigned_axis(found.name, parts, found.own.value)
+        )
 
     def fixed(self, text: str) -> tuple[str, Any]:
         """Parse KEY=VALUE. Raises ConfigError."""
         key, equals, value = (part.strip() for part in text.partition("="))
         if not equals or not key:
             raise ConfigError.of("invalid", "must be KEY=VALUE, as in --lr=0.01", key="--set", value=text)
-        self._check_key(key, "--set")
-        return key, _like(self._own[key].value, key, value) if self.is_assigned(key) else value
+        found = self._find(key, "--set")
+        return (key, value) if found is None else (found.name, _like(found.own.value, found.name, value))
 
     def is_assigned(self, key: str) -> bool:
         """Return whether a key stands for what the script assigns."""
@@ -64,33 +67,66 @@ class ScriptValues:
 
     @property
     def missing(self) -> list[str]:
-        """The keys of the plan that the script does not assign any more, since it was changed."""
-        return [key for key in self._script.assigned if key not in self._own]
+        """The keys of the plan that no line assigns any more, since the script or a module was changed."""
+        return [key for key in self._script.assigned if self._still_assigned(key) is None]
 
-    def _assigned(self) -> Assigned:
+    def replacements(self, values: Mapping[str, str]) -> list[dict[str, str]]:
+        """Return what replaces these values, as `tui_lab.cli.watch_trial` takes it. values: as Python writes them."""
+        found = {key: self._still_assigned(key) for key in values}
+        return [
+            {"name": key, "file": str(one.file or ""), "key": one.key, "value": values[key]}
+            for key, one in found.items()
+            if one is not None
+        ]
+
+    def _still_assigned(self, key: str) -> NamedValue | None:
         try:
-            return assigned_values(self._path)
-        except FileNotFoundError:  # A module of a library.
-            return {}
+            return None if self._own is None else self._own.find(key, "--over")
+        except ConfigError:
+            return None
+
+    def _named_values(self) -> NamedValues | None:
+        """Return what the script and its modules assign; None for a module of a library."""
+        script = self._script
+        current = Path(script.folder)
+        first = current if script.is_module else self._path.resolve().parent
+        others = [Path(entry) for entry in (script.python_path or "").split(os.pathsep) if entry]
+        folders = [first, *(current / entry for entry in others), current]  # The last one for a script that adds it.
+        package = script.script if self._path.name == "__main__.py" else script.script.rpartition(".")[0]
+        try:
+            return NamedValues(self._path, folders, package if script.is_module else "")
+        except FileNotFoundError:
+            return None
         except OSError as error:
             raise ConfigError.of("unreadable", str(error.strerror), value=str(self._path)) from error
 
-    def _check_key(self, key: str, option: str) -> None:
-        """Raise ConfigError for a key that is neither an option, nor in the arguments, nor assigned."""
+    def _find(self, key: str, option: str) -> NamedValue | None:
+        """Return the assigned value that a key means; None for an option, or a name in the arguments.
+
+        Raises ConfigError for a key that is none of these.
+        """
         if key in (FOLDER, SEED):
             raise ConfigError.of("invalid", "this name has another meaning; use another one", key=option, value=key)
-        if not self.is_assigned(key) or key in self._own:
-            return
-        names = list(self._own)
+        if not self.is_assigned(key):
+            return None
+        found = None if self._own is None else self._own.find(key, option)
+        if found is None:
+            raise self._unknown(key, option)
+        return found
+
+    def _unknown(self, key: str, option: str) -> ConfigError:
+        names = [] if self._own is None else self._own.names
         listed = ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
-        assigned = f", or what {self._script.script} assigns once at its top level" + (f": {listed}" if names else "")
-        raise ConfigError.of(
+        assigned = f"what {self._script.script} or a module that it imports assigns once at its top level"
+        all_names = [] if self._own is None else self._own.all_names
+        return ConfigError.of(
             "unknown_name",
             "this script has no such value",
             key=option,
             value=key,
-            allowed=f"--{key}=… for an option of the script, {{{key}}} in its arguments after --{assigned}",
-            suggestion=f"--{key}" if self._has_option(f"--{key}") else nearest(key, names),
+            allowed=f"--{key}=… for an option of the script, {{{key}}} in its arguments after --, or {assigned}"
+            + (f": {listed}" if names else ""),
+            suggestion=f"--{key}" if self._has_option(f"--{key}") else nearest(key, all_names),
         )
 
     def _has_option(self, option: str) -> bool:
@@ -115,6 +151,8 @@ def _assigned_axis(key: str, parts: str | list[str], own: Any) -> Axis:
     if isinstance(parts, str):
         if isinstance(own, bool) or not isinstance(own, int | float):
             raise ConfigError.of("wrong_type", "only a number has a range; list its values", key=key, value=parts)
+        if _may_be_a_rate(own):
+            return search_space.script_axis(key, parts)
         return search_space.range_axis(key, parts, is_whole=isinstance(own, int))
     return search_space.choice_axis(key, [_like(own, key, part) for part in parts])
 
@@ -122,12 +160,20 @@ def _assigned_axis(key: str, parts: str | list[str], own: Any) -> Axis:
 def _like(own: Any, key: str, text: str) -> Any:
     """Return the value of `text`. Raises ConfigError if the script's own is of another kind."""
     value = _parsed(text)
+    if type(own) is int and type(value) is float and not _may_be_a_rate(own):
+        message = f"must be a whole number (int), as {own!r} in the script; this is a float"
+        raise ConfigError.of("wrong_type", message, key=key, value=text.strip())
     if own is None or value is None or _kind(own) == _kind(value):
         return value
     if isinstance(own, str):
         return text.strip()
     message = f"must be {_KINDS.get(_kind(own), 'of its type')}, as {own!r} in the script"
     raise ConfigError.of("wrong_type", message, key=key, value=text.strip())
+
+
+def _may_be_a_rate(own: Any) -> bool:
+    """Return whether a whole number may stand for one with a fraction, as in `dropout = 0` or `grad_clip = 1`."""
+    return type(own) is int and abs(own) <= 1
 
 
 def _kind(value: Any) -> type:

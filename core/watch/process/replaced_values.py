@@ -7,24 +7,31 @@ and ends once every value has been replaced. Imports are not traced: that of tor
 import builtins
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tui_lab.core.user_code.assigned_values import Assigned, assigned_values
+from tui_lab.core.user_code.assigned_values import AssignedValue, assigned_values
+from tui_lab.core.watch.process.replaced_modules import like
 
 TOP_LEVEL = "<module>"
 
 
 class ReplacedValues:
-    """values: by the keys of `assigned_values`. script: the file that Python runs as __main__; None: a module."""
+    """values: by the keys of `assigned_values`. script: the file that Python runs as __main__; None: a module.
 
-    def __init__(self, script: str | None, values: Mapping[str, Any]) -> None:
+    on_replaced: called with the key of each value once it is in its place.
+    """
+
+    def __init__(
+        self, script: str | None, values: Mapping[str, Any], on_replaced: Callable[[str], None] = lambda key: None
+    ) -> None:
         self._script = None if script is None else os.path.realpath(script)
         self._left = dict(values)
-        self._own: Assigned = {}
+        self._own: dict[str, AssignedValue] = {}
         """What the script assigns, once it has begun."""
+        self._on_replaced = on_replaced
         self._import = builtins.__import__
 
     def install(self) -> None:
@@ -57,45 +64,57 @@ class ReplacedValues:
             path = os.path.realpath(code.co_filename)
             if not (os.path.isfile(path) if self._script is None else path == self._script):
                 return False
-            self._own = assigned_values(Path(path))
+            self._own = assigned_values(Path(path)).values
             return True
         outer = frame.f_back
-        is_at_top = outer is not None and outer.f_code.co_name == TOP_LEVEL
-        return is_at_top and any(key.startswith(f"{code.co_name}.") for key in self._left)
+        if outer is None or _scope(outer) != code.co_qualname.rpartition(".")[0]:
+            return False
+        return any(f"{key}.".startswith(f"{code.co_qualname}.") for key in self._left)
 
     def _line(self, frame: FrameType, event: str, argument: Any) -> Any:
         """Replace what has been assigned so far; called before each line, and at the end of the frame."""
         if event == "exception":
             return self._line
-        prefix = "" if frame.f_code.co_name == TOP_LEVEL else f"{frame.f_code.co_name}."
+        scope = _scope(frame)
         line = sys.maxsize if event == "return" else frame.f_lineno
-        for key in [key for key in self._left if key.startswith(prefix) and self._is_assigned_before(key, line)]:
-            if _replace(frame.f_locals, key.removeprefix(prefix), self._left[key]):
+        for key in list(self._left):
+            own = self._own.get(key)
+            # The script may have imported the name before its own line assigns it.
+            is_assigned = own is not None and own.scope == scope and own.last_line < line
+            if own is not None and is_assigned and _replace(frame.f_locals, own, self._left[key]):
                 del self._left[key]
-        is_end = event == "return" and not prefix
+                self._on_replaced(key)
+        is_end = event == "return" and not scope
         if is_end or not self._left:
             self._end()
             return None
         return self._line
 
-    def _is_assigned_before(self, key: str, line: int) -> bool:
-        """Return whether the script has assigned a value when it comes to a line; it may have imported one before."""
-        return key in self._own and self._own[key].last_line < line
+
+def _scope(frame: FrameType) -> str:
+    """Return the class whose body a frame is, as `AssignedValue.scope`."""
+    return "" if frame.f_code.co_name == TOP_LEVEL else frame.f_code.co_qualname
 
 
-def _replace(namespace: dict[str, Any], key: str, value: Any) -> bool:
-    """Replace a value, or an entry of a dict, if it has been assigned; return whether it was."""
-    if key in namespace:
-        namespace[key] = _like(namespace[key], value)
-        return True
-    name, dot, entry = key.partition(".")
-    table = namespace.get(name) if dot else None
-    if isinstance(table, dict) and entry in table:
-        table[entry] = _like(table[entry], value)
-        return True
-    return False
+def _replace(namespace: dict[str, Any], own: AssignedValue, value: Any) -> bool:
+    """Replace the value at a path; return whether the script's own was there, and the other one is now."""
+    owner: Any = namespace
+    try:
+        for name in own.path[:-1]:
+            owner = _part(owner, name)
+        before = _part(owner, own.path[-1])
+        if type(before) is not type(own.value) or before != own.value:
+            return False
+        new = like(own.value, value)
+        if isinstance(owner, dict) and own.path[-1] in owner:
+            owner[own.path[-1]] = new
+        else:
+            setattr(owner, own.path[-1], new)
+        return bool(_part(owner, own.path[-1]) == new)
+    except Exception:  # Of an object of the script's own class, which does not take the value.
+        return False
 
 
-def _like(own: Any, value: Any) -> Any:
-    """Return a list as the tuple that the script has in its place."""
-    return tuple(value) if isinstance(own, tuple) and isinstance(value, list) else value
+def _part(owner: Any, name: str) -> Any:
+    """Return an entry of a dict, or an attribute. Raises whatever the object raises."""
+    return owner[name] if isinstance(owner, dict) and name in owner else getattr(owner, name)

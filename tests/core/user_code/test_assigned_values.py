@@ -1,4 +1,4 @@
-"""Which values of a script can be replaced: literals that it assigns once at its top level."""
+"""Which values of a file can be replaced: constants that it assigns once at its top level."""
 
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,34 @@ from tui_lab.core.user_code.assigned_values import assigned_values
         ("lr = 1\nlr = 2\nn = 3\nn += 1\n", {}),
         ("lr = 1\nif lr: lr = 2\nfor n in (1,): pass\nn = 3\n", {}),
         ("c = dict(lr=1, n=int(2))\n", {"c.lr": 1}),
+        ("c = {'o': {'lr': 1}, 'm': dict(n=2)}\nc['e'] = {'k': 3}\n", {"c.o.lr": 1, "c.m.n": 2, "c.e.k": 3}),
+        ("c.o.lr = 1\nc['m'].n = 2\nc[i].k = 3\n", {"c.o.lr": 1, "c.m.n": 2}),
+        ("c = SimpleNamespace(o=SimpleNamespace(lr=1))\nc.n = 2\n", {"c.o.lr": 1, "c.n": 2}),
+        ("c = {'lr': 1}\nc['lr'] = 2\n", {}),
+        ("c = {'lr': 1, 'n': 2}\nc = load()\n", {}),
+        ("c = Config()\nc.o = Config()\nc.o.lr = 1\n", {"c.o.lr": 1}),
+        ("class C:\n    class O:\n        lr = 1\n", {"C.O.lr": 1}),
+        ("n = 5 * 8\nlr = 10**-4\nbig = 9**9**9\ntext = 'a' * 3\n", {"n": 40, "lr": 1e-4}),
+        ("if __name__ == '__main__':\n    lr = 1\n", {"lr": 1}),
+        ("model = Net(width=1)\n", {}),
         ("def main():\n    lr = 1\n", {}),
         ("lr =", {}),
         ("lr = 1\0", {}),
     ],
 )
-def test_literals_that_are_assigned_once(source: str, expected: dict[str, Any], tmp_path: Path) -> None:
+def test_constants_that_are_assigned_once(source: str, expected: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "train.py"
     path.write_text(source, "utf-8")
-    assert {key: assigned.value for key, assigned in assigned_values(path).items()} == expected
+    assert {key: assigned.value for key, assigned in assigned_values(path).values.items()} == expected
+
+
+def test_module_has_the_arguments_of_calls_but_not_what_only_a_script_runs(tmp_path: Path) -> None:
+    path = tmp_path / "config.py"
+    path.write_text("c = Config(o=O(lr=1))\na = b = 2\nif __name__ == '__main__':\n    n = 3\n", "utf-8")
+    assert list(assigned_values(path, is_script=False).values) == ["c.o.lr"]
+
+
+def test_lines_of_every_assignment(tmp_path: Path) -> None:
+    path = tmp_path / "train.py"
+    path.write_text("lr = 1\nif ddp:\n    pass\n    lr = 2\nc = {'n': 1}\nc = f()\n", "utf-8")
+    assert assigned_values(path).lines == {"lr": (1, 4), "c": (5, 6), "c.n": (5, 6)}

@@ -77,8 +77,8 @@ def sweep(
 ) -> None:
     """Train a config or script many times with different values or seeds. Stop, resume, or join from a second terminal.
 
-    Of a SCRIPT.py, KEY is an option (--lr), a value that it assigns at its top level (learning_rate), or a name for
-    {KEY} in the script's arguments after `--`.
+    Of a SCRIPT.py, KEY is an option (--lr), a value that it or its module assigns at the top level (learning_rate,
+    config.lr), or a name for {KEY} in the script's arguments after `--`.
     """
     require_source_or_resume("sweep", source or module, resume, "SWEEP")
     options = _given(seeds=seeds, random=random, random_seed=random_seed, metric=metric, jobs=jobs, prune=prune or None)

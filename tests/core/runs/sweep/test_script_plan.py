@@ -10,6 +10,7 @@ from tui_lab.core.runs.sweep import folder as sweeps
 from tui_lab.core.runs.sweep.folder import Plan
 from tui_lab.core.runs.sweep.script_plan import script_plan
 from tui_lab.core.runs.sweep.script_trials import ScriptTrials
+from tui_lab.core.runs.sweep.script_values import ScriptValues
 from tui_lab.util.errors import ConfigError
 
 SOURCE = """
@@ -84,6 +85,74 @@ def test_draws_have_the_type_of_what_the_script_assigns(script: ScriptTrials) ->
     assert kinds == {(int, float, float, int)}
 
 
+def test_zero_and_one_stand_for_numbers_with_a_fraction(script: ScriptTrials, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("dropout = 0\nclip = 1\n", "utf-8")
+    planned = plan(script, "depth=1", "dropout=0.1,0", "clip=0.5..2.5", random=4)
+    assert {type(point["clip"]) for point in planned.points} == {float}
+    assert {point["dropout"] for point in planned.points} == {0.1, 0}
+
+
+CONFIG = """
+lr = 1
+class Optim:
+    lr = 2
+    wd = 0.5
+table = {"optim": {"beta": 3}}
+width = 4
+width = 5
+half = lr / 2
+"""
+
+
+@pytest.fixture
+def script_with_module(script: ScriptTrials, tmp_path: Path) -> ScriptTrials:
+    (tmp_path / "train.py").write_text("from config import *\nimport config\ndepth = 1\n", "utf-8")
+    (tmp_path / "config.py").write_text(CONFIG, "utf-8")
+    return replace(script, arguments=())
+
+
+@pytest.mark.parametrize(
+    ("name", "full_name"),
+    [
+        ("config.lr", "config.lr"),
+        ("Optim.lr", "config.Optim.lr"),
+        ("wd", "config.Optim.wd"),
+        ("optim.beta", "config.table.optim.beta"),
+        ("depth", "depth"),
+    ],
+)
+def test_end_of_a_name_is_enough(name: str, full_name: str, script_with_module: ScriptTrials, tmp_path: Path) -> None:
+    planned = plan(script_with_module, f"{name}=7,8")
+    assert planned.script is not None and planned.script.assigned == (full_name,) == tuple(planned.over)
+    [replacement] = ScriptValues(planned.script).replacements({full_name: "7"})
+    file = "" if name == "depth" else str((tmp_path / "config.py").resolve())
+    assert (replacement["file"], replacement["key"]) == (file, full_name.removeprefix("config."))
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "named"),
+    [
+        ("lr", "conflict", ["config.lr (config.py:2)", "config.Optim.lr (config.py:4)"]),
+        ("width", "conflict", ["config.width (config.py:7)", "config.width (config.py:8)"]),
+        ("half", "invalid", ["config.half (config.py:9)"]),
+        ("table", "invalid", ["config.table (config.py:6)"]),
+    ],
+)
+def test_name_that_fits_no_single_line_is_refused_with_the_lines(
+    name: str, code: str, named: list[str], script_with_module: ScriptTrials
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        plan(script_with_module, f"{name}=7")
+    [problem] = error.value.problems
+    assert problem.code == code and all(place in problem.message for place in named)
+
+
+def test_a_value_is_not_both_set_and_swept_under_two_names(script_with_module: ScriptTrials) -> None:
+    with pytest.raises(ConfigError) as error:
+        script_plan(script_with_module, ["wd=0.1,0.2"], {}, None, sets=["Optim.wd=0.3"])
+    assert error.value.problems[0].code == "conflict"
+
+
 def test_seeds_repeat_each_point(script: ScriptTrials) -> None:
     planned = plan(script, "width=1,2", seeds=2)
     assert planned.script is not None
@@ -96,6 +165,7 @@ def test_seeds_repeat_each_point(script: ScriptTrials) -> None:
         ("lr=1", {}, "unknown_name", "--lr"),
         ("widths=1", {}, "unknown_name", "width"),
         ("width=a", {}, "wrong_type", ""),
+        ("width=8.5", {}, "wrong_type", ""),
         ("fast=1", {}, "wrong_type", ""),
         ("name=1..2", {"random": 1}, "wrong_type", ""),
         ("width=1.5..2.5", {"random": 1}, "wrong_type", ""),

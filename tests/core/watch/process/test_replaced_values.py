@@ -13,15 +13,20 @@ from tui_lab.core.watch.process.replaced_values import ReplacedValues
 
 SCRIPT = """
 from dataclasses import dataclass
+from types import SimpleNamespace
 import helper
 from helper import *
 lr = 1
 a, b = 1, (2, 3)
-config = {"lr": 1, "other": 2}
+config = {"lr": 1, "other": 2, "optim": {"lr": 3}}
+other = SimpleNamespace(optim=SimpleNamespace(lr=4))
+other.optim.wd = 5
 half = lr / 2
 class Plain:
     n = 4
     twice = 2 * n
+    class Inner:
+        n = 5
 @dataclass
 class Fields:
     n: int = 4
@@ -29,6 +34,7 @@ class Fields:
         lr = 7
         return lr
 seen = [lr, half, a, b, config, Plain.n, Plain.twice, Fields().n, Fields().lr(), helper.lr]
+seen += [other.optim.lr, other.optim.wd, Plain.Inner.n]
 last = 1
 """
 
@@ -43,12 +49,15 @@ def trace() -> Iterator[None]:
     sys.settrace(before)
 
 
-def run(values: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def run(
+    values: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch, replaced: list[str] | None = None
+) -> dict[str, Any]:
+    done = [] if replaced is None else replaced
     (folder / "helper.py").write_text("lr = 1\n", "utf-8")
     (folder / "train.py").write_text(SCRIPT, "utf-8")
     monkeypatch.syspath_prepend(folder)
     monkeypatch.delitem(sys.modules, "helper", raising=False)
-    ReplacedValues(str(folder / "train.py"), values).install()
+    ReplacedValues(str(folder / "train.py"), values, done.append).install()
     variables = runpy.run_path(str(folder / "train.py"), run_name="__main__")
     assert sys.gettrace() is None
     return variables
@@ -56,15 +65,34 @@ def run(values: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_values_are_replaced_before_the_next_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = {"lr": 5, "b": [8, 9], "config.lr": 6, "Plain.n": 10, "Fields.n": 11, "last": 12}
+    values |= {"config.optim.lr": 13, "other.optim.lr": 14, "other.optim.wd": 15, "Plain.Inner.n": 16}
     variables = run(values, tmp_path, monkeypatch)
-    config = {"lr": 6, "other": 2}
-    assert variables["seen"] == [5, 2.5, 1, (8, 9), config, 10, 20, 11, 7, 1]
+    config = {"lr": 6, "other": 2, "optim": {"lr": 13}}
+    assert variables["seen"] == [5, 2.5, 1, (8, 9), config, 10, 20, 11, 7, 1, 14, 15, 16]
     assert variables["last"] == 12
 
 
 def test_a_value_that_is_never_assigned_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    variables = run({"nothing": 1, "a": 3}, tmp_path, monkeypatch)
-    assert "nothing" not in variables and variables["a"] == 3
+    replaced: list[str] = []
+    variables = run({"nothing": 1, "a": 3}, tmp_path, monkeypatch, replaced)
+    assert "nothing" not in variables and variables["a"] == 3 and replaced == ["a"]
+
+
+UNLIKE_CONSTANTS = """
+class Fixed(dict):
+    def __setitem__(self, key, value): pass
+table = Fixed()
+table["n"] = 3
+last = 1
+"""
+
+
+def test_a_value_that_an_object_does_not_take_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(UNLIKE_CONSTANTS, "utf-8")
+    replaced: list[str] = []
+    ReplacedValues(str(tmp_path / "train.py"), {"table.n": 4, "last": 5}, replaced.append).install()
+    runpy.run_path(str(tmp_path / "train.py"), run_name="__main__")
+    assert replaced == ["last"]
 
 
 def test_a_module_is_replaced_in_whatever_file_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
