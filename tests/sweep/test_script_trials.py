@@ -66,7 +66,7 @@ def test_trial_is_a_run_with_its_values_and_changes_no_file_of_the_user(tmp_path
     [run] = [Run(path) for path in (tmp_path / "s" / "trials").iterdir()]
     config = run.config()
     assert isinstance(config, ScriptConfig)
-    assert config.settings == {"lr": 0.01, "momentum": 0.5} and config.optim.lr == 0.01
+    assert config.settings == {"lr": 0.01, "momentum": 0.5, "config.sgd.wd": 0.25} and config.optim.lr == 0.01
     assert config.optim.weight_decay == 0.25 and "0.5" in (tmp_path / "config.py").read_text("utf-8")
     log = (run.path / "files" / "log.txt").read_text("utf-8")
     assert log.startswith("the user's0 ") and log.count("\n") == 3

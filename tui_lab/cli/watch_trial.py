@@ -45,6 +45,7 @@ def begin(
     folder = str(watch["out"])
     recording = recorded.begin(loaded_before, **watch)
     if recording is not None:
+        recording.settings = _scalars(values)
         made = MadeFiles(list_path, lambda: recording.has_trained, apart=folder)
         ChangedFiles(files, free=folder, made=made.made).install()
     _replace(values, Unreplaced(Path(unreplaced_path), [each["name"] for each in values]), watch)
@@ -60,6 +61,12 @@ def _replace(values: Sequence[dict[str, str]], unreplaced: Unreplaced, watch: di
     ReplacedModules(by_file, lambda file, key: unreplaced.replaced(names[file, key])).install()
     script = None if watch["is_module"] else watch["script"]
     ReplacedValues(script, of_script, lambda key: unreplaced.replaced(names["", key])).install()
+
+
+def _scalars(values: Sequence[dict[str, str]]) -> dict[str, Any]:
+    """Return the values that a config can have as settings, by name."""
+    settings = {each["name"]: ast.literal_eval(each["value"]) for each in values}
+    return {name: value for name, value in settings.items() if isinstance(value, bool | int | float | str)}
 
 
 def _end_with(parent: int) -> None:

@@ -1,7 +1,7 @@
 """Compare runs: settings that differ, figures side by side, the reply of each to one prompt."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from tui_lab.core.runs.code_diff import CodeDiff
 from tui_lab.core.runs.compare_groups import GroupComparison, compare_groups
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.start_difference import code_difference
-from tui_lab.core.runs.sweep.seeds import done_trials, sweep_folder
+from tui_lab.core.runs.sweep.seeds import done_points, sweep_folder
 from tui_lab.runs.answers import new_tokens, verdict
 from tui_lab.runs.code_text import code_diff_text
 from tui_lab.runs.columns import Column, figures_of, settings_of
@@ -149,9 +149,9 @@ class Comparison:
 
 
 def compare(names: Sequence[str], prompts: Prompts | None) -> Comparison:
-    """Compare two or more runs; a sweep over seeds stands for its trials, in one column if it is not alone.
+    """Compare two or more runs. A sweep stands for its points, each a column; one over seeds alone, for its trials.
 
-    Raises ConfigError for fewer runs, RunError for one that cannot be read or a sweep over another setting.
+    Raises ConfigError for fewer runs, RunError for one that cannot be read or a sweep with too many points.
     """
     columns = _columns(names)
     rows = [row for column in columns for row in column.rows]
@@ -167,26 +167,49 @@ def compare(names: Sequence[str], prompts: Prompts | None) -> Comparison:
     return Comparison(named, columns, config_differences(rows), changes, prompts, replies, compare_groups(rows), code)
 
 
-def _columns(names: Sequence[str]) -> list[Column]:
-    """Return a column for each named run, for each sweep over seeds beside others, or for each trial of one alone.
+@dataclass(frozen=True)
+class _Part:
+    """What becomes a column. path: of the run or the sweep; label: of a point of the sweep, else empty."""
 
-    Raises RunError as `compare` does.
+    path: Path
+    runs: tuple[Path, ...]
+    label: str = ""
+
+
+def _columns(names: Sequence[str]) -> list[Column]:
+    """Return a column for each named run and each point of a sweep; for each trial of a sweep over seeds alone.
+
+    A run that is named twice has one column. Raises RunError as `compare` does.
     """
-    parts: list[tuple[Path, list[Path]]] = []
-    seen: set[Path] = set()
     names = list(dict.fromkeys(names))
-    for name in names:
-        sweep = sweep_folder(name)
-        named = [runs.find(name)] if sweep is None else done_trials(sweep)
-        paths = [path for run in named if (path := run.path.resolve()) not in seen]
+    parts: list[_Part] = []
+    seen: set[Path] = set()
+    for part in (part for name in names for part in _parts(name, is_alone=len(names) == 1)):
+        paths = tuple(path for path in part.runs if path not in seen)
         seen.update(paths)
-        if sweep is not None and len(names) > 1 and paths:
-            parts.append((sweep.resolve(), paths))
-        else:
-            parts += [(path, [path]) for path in paths]
-    titles = _unique_names([path for path, _ in parts])
-    row_names = _unique_names([path for _, paths in parts for path in paths])
-    return [Column(titles[path], tuple(row_of(one, row_names[one]) for one in paths)) for path, paths in parts]
+        if paths:
+            parts.append(replace(part, runs=paths))
+    short_names = _unique_names(list(dict.fromkeys(part.path for part in parts)))
+    is_one_sweep = len(short_names) == 1
+    row_names = _unique_names([path for part in parts for path in part.runs])
+    columns = []
+    for part in parts:
+        of_sweep = [] if part.label and is_one_sweep else [short_names[part.path]]
+        name = "/".join([*of_sweep, *([part.label] if part.label else [])])
+        columns.append(Column(name, tuple(row_of(path, row_names[path]) for path in part.runs)))
+    return columns
+
+
+def _parts(name: str, *, is_alone: bool) -> list[_Part]:
+    """Return the columns of a name. is_alone: whether it is the only one."""
+    sweep = sweep_folder(name)
+    if sweep is None:
+        path = runs.find(name).path.resolve()
+        return [_Part(path, (path,))]
+    points = [(point.label, tuple(run.path.resolve() for run in point.runs)) for point in done_points(sweep)]
+    if is_alone and len(points) == 1:
+        return [_Part(path, (path,)) for path in points[0][1]]
+    return [_Part(sweep.resolve(), paths, label) for label, paths in points]
 
 
 def named_runs(names: Sequence[str]) -> dict[str, Run]:

@@ -54,6 +54,8 @@ class ScriptRecording:
         """Called with what became non-finite first, when it happens."""
         self.last_step = 0
         """The step after which the script is stopped; 0: none."""
+        self.settings: dict[str, Any] = {}
+        """Settings of the script that are known before it begins, to be recorded with those found in its variables."""
         self.on_begin: Callable[[], None] = lambda: None
         """Called in the script's thread when it has imported torch, before anything of it is recorded."""
         self._config = ScriptConfig(command=tuple(command), folder=str(Path.cwd()))
@@ -123,7 +125,8 @@ class ScriptRecording:
         try:
             from tui_lab.core.watch.recording import Recording
 
-            self._recording = Recording.begin(self.run, self._lock, self._config, commands=self._commands)
+            config = self._config.model_copy(update={"settings": self.settings})
+            self._recording = Recording.begin(self.run, self._lock, config, commands=self._commands)
             self._recording.boundary.last_step = self.last_step
             self._recording.recorder.non_finite.on_found = lambda event: self.on_non_finite(event)
             if self._listener is not None:

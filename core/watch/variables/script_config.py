@@ -63,7 +63,10 @@ class Discovered:
     def config(
         self, config: ScriptConfig, namespaces: Sequence[Mapping[str, Any]], given: Mapping[str, Any] | None
     ) -> ScriptConfig:
-        """`config` completed. given: the settings passed to `tui_lab.watch`, instead of the script's variables."""
+        """`config` completed; a setting that it has stays unless a variable has its name.
+
+        given: the settings passed to `tui_lab.watch`, instead of the script's variables.
+        """
         settings = captured_settings(namespaces if given is None else [dict(given)])
         rates = [rate for _, _, rate in dropout_rates(self.model)] if self.model is not None else []
         groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
@@ -83,7 +86,8 @@ class Discovered:
         steps = self.steps or total_steps(settings, _batches_per_epoch(namespaces))
         parallel: Parallelism = "none" if self.model is None else parallelism(self.model)
         train = {"steps": steps, "unit": unit, "processes": n_processes(), "parallel": parallel}
-        tables = config.model_dump() | {"model": model, "optim": optim, "train": train, "settings": settings}
+        known = {key: value for key, value in config.settings.items() if key not in settings}
+        tables = config.model_dump() | {"model": model, "optim": optim, "train": train, "settings": settings | known}
         return ScriptConfig.model_validate(tables)
 
     def _peak_rate(self) -> float:

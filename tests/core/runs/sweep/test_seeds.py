@@ -1,4 +1,4 @@
-"""A sweep stands for its trials where they differ only in their seed; otherwise the error says what differs."""
+"""A sweep stands for its trials, those of each point together."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.runs.catalog import RunRow
 from tui_lab.core.runs.sweep.folder import Plan, Result, Sweep, create_sweep
 from tui_lab.core.runs.sweep.search_space import Values
-from tui_lab.core.runs.sweep.seeds import done_trials, sweep_folder
+from tui_lab.core.runs.sweep.seeds import MOST_POINTS, done_points, sweep_folder
 from tui_lab.runs.columns import Column, figures_of
 from tui_lab.runs.comparing import compare
 from tui_lab.util.errors import RunError
@@ -35,7 +35,8 @@ def seeds(n: int) -> list[Values]:
 def test_sweep_over_seeds_stands_for_its_trials_that_are_done(tmp_path: Path) -> None:
     sweep = sweep_of(tmp_path / "sweep", *seeds(3), done=2)
     assert sweep_folder(str(sweep.path)) == sweep.path
-    assert [run.path for run in done_trials(sweep.path)] == [sweep.folder(0), sweep.folder(1)]
+    [point] = done_points(sweep.path)
+    assert point.label == "" and [run.path for run in point.runs] == [sweep.folder(0), sweep.folder(1)]
 
 
 @pytest.fixture
@@ -95,18 +96,30 @@ def test_run_is_no_sweep(tmp_path: Path) -> None:
     assert sweep_folder(str(recorded(tmp_path / "run").path)) is None
 
 
-def test_sweep_over_another_setting_is_refused_with_the_trials_to_name(tmp_path: Path) -> None:
-    points: list[Values] = [{"optim.lr": lr} | seed for lr in (0.1, 0.2) for seed in seeds(2)]
+def test_points_of_a_sweep_are_compared_over_their_seeds(tmp_path: Path) -> None:
+    points: list[Values] = [{"optim.lr": lr, "model.dropout": 0.0} | seed for lr in (0.1, 0.2) for seed in seeds(2)]
     sweep = sweep_of(tmp_path / "sweep", *points, done=4)
+    alone = compare([str(sweep.path)], None)
+    assert [(column.name, len(column.rows)) for column in alone.columns] == [("lr=0.1", 2), ("lr=0.2", 2)]
+    assert [len(verdict.group.runs) for verdict in alone.verdicts] == [2]
+    other = recorded(tmp_path / "other", config=tiny("optim.lr=0.3"))
+    beside = compare([str(other.path), str(sweep.path), str(sweep.folder(3))], None)
+    assert [column.name for column in beside.columns] == ["other", "sweep/lr=0.1", "sweep/lr=0.2"]
+
+
+def test_sweep_with_too_many_points_is_refused(tmp_path: Path) -> None:
+    points: list[Values] = [{"optim.lr": 0.1 + 0.1 * n} for n in range(MOST_POINTS + 1)]
+    sweep = sweep_of(tmp_path / "sweep", *points, done=MOST_POINTS)
+    assert len(done_points(sweep.path)) == MOST_POINTS
+    recorded(sweep.folder(MOST_POINTS), config=sweep.plan.config(MOST_POINTS))
+    sweep.write_result(MOST_POINTS, Result("done", 1.0))
     with pytest.raises(RunError) as caught:
-        done_trials(sweep.path)
-    [problem] = caught.value.problems
-    assert caught.value.code == "invalid" and "optim.lr" in problem.message
-    assert problem.allowed == f"{sweep.folder(0)}, {sweep.folder(2)}", "one of each rate"
+        done_points(sweep.path)
+    assert caught.value.code == "too_large"
 
 
 def test_sweep_without_a_trial_that_is_done_is_refused(tmp_path: Path) -> None:
     sweep = sweep_of(tmp_path / "sweep", *seeds(2), done=0)
     with pytest.raises(RunError) as caught:
-        done_trials(sweep.path)
+        done_points(sweep.path)
     assert caught.value.code == "not_found"
