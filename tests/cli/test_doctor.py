@@ -1,4 +1,4 @@
-"""`tui-lab doctor`, `randomness` and `faults` on the command line."""
+"""`tui-lab doctor` and `faults` on the command line."""
 
 import json
 from pathlib import Path
@@ -135,16 +135,6 @@ def test_exit_code_is_2_for_what_cannot_be_diagnosed(
 def test_user_code_that_never_ends_is_exit_2(file: Path, run_cli: RunCli) -> None:
     done = run_cli("doctor", "mine.py:loops", "--timeout", "1")
     assert done.code == 2 and done.out == "" and "did not finish within 1 s (last stage: " in done.err
-
-
-def test_randomness_lists_every_source_and_pins_them(run_cli: RunCli, tmp_path: Path) -> None:
-    listed = json.loads(run_cli("randomness", "reverse", *TINY[:-2], "--step", "3", "--json").out)
-    free = [source["name"] for source in listed["sources"] if not source["pinned"]]
-    assert listed["step"] == 3 and free == ["threads"]
-    (tmp_path / "pinned.toml").write_text(run_cli("randomness", "reverse", *TINY[:-2], "--pin").out, "utf-8")
-    pinned = json.loads(run_cli("randomness", "pinned.toml", "--json").out)
-    assert all(source["pinned"] for source in pinned["sources"])
-    assert "initialization" in run_cli("randomness", "reverse", *TINY).out
 
 
 def test_faults_are_listed_with_their_findings(run_cli: RunCli) -> None:

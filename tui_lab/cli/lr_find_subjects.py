@@ -7,16 +7,13 @@ from pathlib import Path
 
 from tui_lab.app.rate_text import rate_number
 from tui_lab.cli.output import say
-from tui_lab.cli.script_argument import script_named
-from tui_lab.core.config import settings
-from tui_lab.core.config.script import ScriptConfig
-from tui_lab.core.runs import folder as runs
+from tui_lab.cli.script_argument import script_of_run, script_suggested
 from tui_lab.core.training.range_points import RangePoints, RateRange
-from tui_lab.core.watch.process.recorded_script import ScriptToRun, recorded_script
+from tui_lab.core.watch.process.recorded_script import ScriptToRun
 from tui_lab.core.watch.process.script_process import Target
 from tui_lab.core.watch.rate_test.rated_group import RatedGroup
 from tui_lab.core.watch.rate_test.script_range_test import ScriptRangeTest
-from tui_lab.util.errors import ConfigError, LabError
+from tui_lab.util.errors import ConfigError
 
 
 class Subject(ABC):
@@ -132,7 +129,7 @@ def subject_of(
 
     only_for_configs: the options that were given and that a script does not have. Raises a LabError.
     """
-    script = _recorded(source) if target is None else ScriptToRun(target)
+    script = script_of_run(source) if target is None else ScriptToRun(target)
     if script is None:
         return _config_subject(source, overrides, rates, initial_weights=initial_weights)
     if only_for_configs:
@@ -141,25 +138,9 @@ def subject_of(
     return ScriptSubject(script, rates)
 
 
-def _recorded(source: str) -> ScriptToRun | None:
-    """Return the script of the run `source`; None if it is anything else. Raises ConfigError."""
-    if source in settings.presets() or settings.is_file(Path(source)):
-        return None
-    try:
-        config = runs.find(source).config()
-    except LabError:
-        return None
-    return recorded_script(config) if isinstance(config, ScriptConfig) else None
-
-
 def _config_subject(source: str, overrides: Sequence[str], rates: RateRange, *, initial_weights: bool) -> Subject:
     """Return a preset, config or run of our trainer. Raises a LabError, which names the script that may be meant."""
     from tui_lab.cli.lr_find_config import ConfigSubject  # Imports torch, which a script does not need here.
 
-    try:
+    with script_suggested(source):
         return ConfigSubject(source, overrides, rates, initial_weights=initial_weights)
-    except LabError as error:
-        if not (script := script_named(source)):
-            raise
-        message = "not a preset, config file or run"
-        raise ConfigError.of("unknown_name", message, value=source, suggestion=script) from error

@@ -1,12 +1,17 @@
 """A script, or a module, with its arguments on the command line of a command that takes other things as well."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tui_lab.cli.usage_hints import is_script
 from tui_lab.cli.watch import check
+from tui_lab.core.config import settings
+from tui_lab.core.config.script import ScriptConfig
+from tui_lab.core.runs import folder as runs
+from tui_lab.core.watch.process.recorded_script import ScriptToRun, recorded_script
 from tui_lab.core.watch.process.script_process import Target
-from tui_lab.util.errors import ConfigError
+from tui_lab.util.errors import ConfigError, LabError
 
 
 def script_of(command: str, source: str | None, arguments: Sequence[str], module: str | None) -> Target | None:
@@ -36,3 +41,26 @@ def script_of(command: str, source: str | None, arguments: Sequence[str], module
 def script_named(source: str | None) -> str:
     """Return the script that `source` names without its ending, or ""."""
     return f"{source}.py" if source is not None and Path(f"{source}.py").is_file() else ""
+
+
+@contextmanager
+def script_suggested(source: str) -> Iterator[None]:
+    """Turn a LabError about `source` into one that names the script that may be meant, if there is one."""
+    try:
+        yield
+    except LabError as error:
+        if not (script := script_named(source)):
+            raise
+        message = "not a preset, config file or run"
+        raise ConfigError.of("unknown_name", message, value=source, suggestion=script) from error
+
+
+def script_of_run(source: str) -> ScriptToRun | None:
+    """Return the script of the run `source`; None if it is anything else. Raises ConfigError."""
+    if source in settings.presets() or settings.is_file(Path(source)):
+        return None
+    try:
+        config = runs.find(source).config()
+    except LabError:
+        return None
+    return recorded_script(config) if isinstance(config, ScriptConfig) else None

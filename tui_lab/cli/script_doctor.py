@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tui_lab.cli.check_progress import CheckProgress
 from tui_lab.cli.output import say
-from tui_lab.cli.script_argument import script_named, script_of
+from tui_lab.cli.script_argument import script_of, script_suggested
 from tui_lab.cli.signals import interrupt_on_signals
 from tui_lab.core.config import settings
 from tui_lab.core.doctor.diagnose import NAME_SECONDS, OnCheck, examine_source
@@ -57,15 +57,13 @@ def examine_other(
         raise ConfigError.of("missing", "name a PRESET, CONFIG, RUN, SCRIPT.py or FILE.py:NAME", key="doctor")
     finding = None if overrides else _recorded_finding(source)
     try:
-        report = examine_source(source, overrides, NAME_SECONDS if timeout is None else timeout, on_check)
+        with script_suggested(source):
+            report = examine_source(source, overrides, NAME_SECONDS if timeout is None else timeout, on_check)
         return source, report if finding is None else with_recorded(report, finding)
     except LabError as error:
-        if finding is not None:
-            return source, with_recorded(Report(not_examined=(str(error),)), finding)
-        if not (script := script_named(source)):
+        if finding is None:
             raise
-        message = "not a preset, config file or run"
-        raise ConfigError.of("unknown_name", message, value=source, suggestion=script) from error
+        return source, with_recorded(Report(not_examined=(str(error),)), finding)
 
 
 def _recorded_finding(source: str) -> Finding | None:

@@ -1,4 +1,4 @@
-"""Print presets, configs, data, sources of randomness and faults."""
+"""Print presets, configs, data and faults."""
 
 from collections.abc import Sequence
 
@@ -105,26 +105,6 @@ def show_data(source: str, overrides: Sequence[str], *, as_json: bool) -> None:
         if isinstance(value, float):
             value = round(value, 0 if value >= 10 else 2)
         write(f"{key:<20} {value if isinstance(value, str) else format(value, ',')}")
-
-
-def show_randomness(source: str, overrides: Sequence[str], step: int, *, as_json: bool, pin: bool) -> None:
-    """Print the sources of randomness; with `pin`, the config that pins them all, as TOML."""
-    from tui_lab.core.training.reproducibility import ledger, pinned
-
-    config, task = open_data(source, overrides)
-    sources = ledger(config, task, step - 1)
-    if pin:
-        stdout().write(settings.to_toml(pinned(config, sources)))
-        return
-    if as_json:
-        write_json({"step": step, "sources": [one.to_json() for one in sources]})
-        return
-    title = f"Randomness at step {step:,}"
-    table = Table("source", "draws", "seed", "state", "fingerprint", title=title, title_justify="left")
-    for one in sources:
-        state = Text("pinned", "green") if one.pinned else Text("free", "bold yellow")
-        table.add_row(one.name, one.draws, one.seed, state, one.fingerprint or "")
-    console().print(table)
 
 
 def show_faults(*, as_json: bool) -> None:

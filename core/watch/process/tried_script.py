@@ -1,6 +1,6 @@
-"""The process of a script that is only tried out: by the doctor, or with other learning rates.
+"""The process of a script that is only tried out: by the doctor, with other learning rates, or to compare two runs.
 
-Its random generators are seeded, it changes none of the user's existing files, and it is not one of their runs.
+It changes none of the user's existing files, and it is not one of their runs.
 """
 
 import os
@@ -19,22 +19,25 @@ def files_beside(lines: JsonLines) -> UnwrittenFiles:
     return UnwrittenFiles(os.path.join(os.path.dirname(lines.path), "copies"))
 
 
-def tried_environment(settings: dict[str, Any], begin: str) -> dict[str, str]:
-    """Return the environment for the process. settings, begin: as in `script_process.environment`."""
+def tried_environment(settings: dict[str, Any], begin: str, *, is_seeded: bool = True) -> dict[str, str]:
+    """Return the environment for the process. settings, begin: as in `script_process.environment`.
+
+    is_seeded: whether the order of sets of strings, which is that of their hashes, is the same in every process.
+    """
     variables = environment(settings, begin)
-    # A set of strings has the order of their hashes, so that a vocabulary made from one would differ in every run.
-    variables.setdefault("PYTHONHASHSEED", "0")
+    if is_seeded:  # A vocabulary made from a set would differ in every run.
+        variables.setdefault("PYTHONHASHSEED", "0")
     variables.setdefault("WANDB_MODE", "disabled")
     return variables
 
 
 def prepare(
-    files: UnwrittenFiles, seed: int, begin: Callable[[], None], end: Callable[[BaseException | None], None]
+    files: UnwrittenFiles, seed: int | None, begin: Callable[[], None], end: Callable[[BaseException | None], None]
 ) -> None:
     """Prepare this process, which is going to run the script.
 
-    begin: called when the script has imported torch. end: called at its end, with the exception that ended it. Neither
-    is called in a forked process.
+    seed: of all generators; None: they stay as they are. begin: called when the script has imported torch. end: called
+    at its end, with the exception that ended it. Neither is called in a forked process.
     """
     pid = os.getpid()
 
@@ -43,7 +46,8 @@ def prepare(
             begin()
 
     script_process.is_examined = True
-    seed_generators(seed)
+    if seed is not None:
+        seed_generators(seed)
     files.install()
     when_imported("torch", begin_here)
     at_end(end)

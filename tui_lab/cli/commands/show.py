@@ -1,11 +1,10 @@
-"""`tui-lab batch`, `presets`, `randomness` and `faults`: look at things before training."""
+"""`tui-lab batch`, `presets` and `faults`: look at things before training."""
 
 from typing import Annotated
 
 import typer
 
-from tui_lab.cli.options import LAST_STEP, AllowCode, Json, Sets, Source, trust_code
-from tui_lab.cli.output import user_prints_to_stderr
+from tui_lab.cli.options import LAST_STEP, Json, Sets, Source
 
 commands = typer.Typer()
 
@@ -30,23 +29,6 @@ def presets(json: Json = False) -> None:
     from tui_lab.cli.show import show_presets
 
     show_presets(as_json=json)
-
-
-@commands.command("randomness")
-@user_prints_to_stderr()
-def randomness(
-    source: Source,
-    step: Annotated[int, typer.Option(min=1, max=LAST_STEP, help="The step, past or future, counted from 1.")] = 1,
-    pin: Annotated[bool, typer.Option("--pin", metavar="", help="Print the config with every source pinned.")] = False,
-    sets: Sets = None,
-    allow_code: AllowCode = False,
-    json: Json = False,
-) -> None:
-    """List the sources of randomness: seed, pinned or free, and a fingerprint of what each draws at a step."""
-    from tui_lab.cli.show import show_randomness
-
-    trust_code(sets, allow_code, source=source)
-    show_randomness(source, sets or [], step, as_json=json, pin=pin)
 
 
 @commands.command("faults")

@@ -1,0 +1,72 @@
+"""The process of a script that is traced: what happens before its first line and at its end."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tui_lab.core.watch.process import tried_script
+from tui_lab.core.watch.process.script_end import ended_record
+from tui_lab.core.watch.process.script_process import end_now, forget_own_modules
+from tui_lab.core.watch.randomness.generators import Generators
+from tui_lab.util.json_lines import JsonLines
+
+if TYPE_CHECKING:
+    from tui_lab.core.watch.randomness.traced_script import TracedScript
+
+
+class Child:
+    """Traces from the script's import of torch on, which must not be imported on its behalf."""
+
+    def __init__(self, lines: JsonLines, script: str, n_steps: int, pins: Sequence[str], kernels: bool) -> None:
+        """kernels: whether torch is to use only deterministic ones."""
+        self._lines = lines
+        self._script = script
+        self._n_steps = n_steps
+        self._kernels = kernels
+        self._generators = Generators(pins, lambda source: lines.write(source=source.to_json()))
+        self._traced: TracedScript | None = None
+
+    def prepare(self) -> None:
+        """Do what comes before the first line of the script."""
+        self._generators.install()
+        tried_script.prepare(tried_script.files_beside(self._lines), None, self._begin, self._end)
+
+    def _begin(self) -> None:
+        """Trace from now on: torch has been imported."""
+        import torch
+
+        from tui_lab.core.watch.randomness.traced_script import TracedScript
+
+        if self._kernels:
+            torch.use_deterministic_algorithms(True, warn_only=True)
+        folder = Path(self._lines.path).parent
+        self._traced = TracedScript(
+            self._n_steps, folder, lambda entry: self._lines.write(entry=entry.to_json()), self._complete
+        )
+
+    def _complete(self) -> None:
+        """End the process at once: no cleanup of the script may write anything."""
+        self._write_sources()
+        end_now()
+
+    def _end(self, error: BaseException | None) -> None:
+        """The script has ended, maybe by an error that nothing caught."""
+        if self._traced is not None:
+            self._traced.finish()
+        self._write_sources()
+        self._lines.write(ended=ended_record(error, self._script))
+
+    def _write_sources(self) -> None:
+        for source in self._generators.sources():
+            self._lines.write(source=source.to_json())
+
+
+def begin(
+    loaded_before: set[str], script: str, folder: str, out: str, n_steps: int, pins: list[str], kernels: bool
+) -> None:
+    """Prepare this process, which is going to run the script. Python calls it through `startup`.
+
+    folder: the one that Python puts first on sys.path for this script. out: the file for the lines.
+    """
+    Child(JsonLines(out), script, n_steps, pins, kernels).prepare()
+    forget_own_modules(loaded_before, folder)

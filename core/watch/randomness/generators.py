@@ -1,0 +1,156 @@
+"""Watch the generators of a script in its process, from before its first line, and pin some of them."""
+
+import functools
+import os
+import random
+import sys
+from collections.abc import Callable, Collection
+from types import FrameType
+from typing import Any
+
+from tui_lab.core.user_code.shown_file import shown_file
+from tui_lab.core.user_code.user_files import is_user_code
+from tui_lab.core.watch.process.script_process import when_imported
+from tui_lab.core.watch.randomness.sources import NUMPY, OWN, PYTHON, TORCH, SeedCall, Source
+from tui_lab.core.watch.variables.frames import user_frames
+
+PINNED_SEED = 0
+
+
+class Generators:
+    """Replaces the functions that seed generators by ones that note the call. pins: the keys of sources to seed.
+
+    on_source: gets each generator that the script itself makes without a seed, also in a worker of a DataLoader.
+    """
+
+    def __init__(self, pins: Collection[str], on_source: Callable[[Source], None]) -> None:
+        self._pins = frozenset(pins)
+        self._on_source = on_source
+        self._pid = os.getpid()
+        self._sources: dict[str, Source] = {}
+        self._states: dict[str, Callable[[], Any]] = {}
+        """Return the present state of each generator."""
+        self._first: dict[str, Any] = {}
+        """The state of each, before anything was drawn from it."""
+
+    def install(self) -> None:
+        """Take effect: now for Python's generator, and when the script imports them for those of numpy and torch."""
+        self._add(PYTHON, random.seed, random.getstate)
+        self._replace_seed(random, "seed", "random.seed", PYTHON)
+        self._replace_own_python()
+        when_imported("numpy", self._install_numpy)
+        when_imported("torch", self._install_torch)
+
+    def sources(self) -> list[Source]:
+        """Return the global generators that were imported, as they are now."""
+        for kind in self._states:
+            self._look(kind)
+        return list(self._sources.values())
+
+    def _install_numpy(self) -> None:
+        import numpy as np
+
+        def state() -> Any:
+            _, key, position, *_ = np.random.get_state()
+            return np.asarray(key).tobytes(), position
+
+        self._add(NUMPY, np.random.seed, state)
+        self._replace_seed(np.random, "seed", "np.random.seed", NUMPY)
+        self._replace_own(np.random, "default_rng", "np.random.default_rng()")
+
+    def _install_torch(self) -> None:
+        import torch
+
+        manual_seed = torch.manual_seed
+        self._add(TORCH, manual_seed, lambda: torch.get_rng_state().numpy().tobytes())
+        self._replace_seed(torch, "manual_seed", "torch.manual_seed", TORCH)
+        self._replace_seed(torch, "seed", "torch.seed", TORCH, lambda seed: manual_seed(seed).initial_seed())
+
+    def _add(self, kind: str, seed: Callable[[int], Any], state: Callable[[], Any]) -> None:
+        if kind in self._pins:
+            seed(PINNED_SEED)
+        self._sources[kind] = Source(kind)
+        self._states[kind] = state
+        self._first[kind] = state()
+
+    def _look(self, kind: str) -> None:
+        """Note whether numbers were drawn since the latest seed."""
+        source = self._sources[kind]
+        if self._states[kind]() != self._first[kind]:
+            source.is_drawn = True
+            source.is_free = source.is_free or not source.seeds
+
+    def _replace_seed(
+        self, place: Any, name: str, call: str, kind: str, set_seed: Callable[[int], Any] | None = None
+    ) -> None:
+        """Replace a function that seeds the generator `kind`. set_seed: does it where the function takes no seed."""
+        original: Callable[..., Any] = getattr(place, name)
+        set_seed = set_seed or original
+
+        @functools.wraps(original)
+        def seed(*args: Any, **kwargs: Any) -> Any:
+            if os.getpid() != self._pid:  # A DataLoader seeds the generators of its workers.
+                return original(*args, **kwargs)
+            given = next(iter((*args, *kwargs.values())), None)
+            value = int.from_bytes(os.urandom(4)) if given is None else given
+            noted = SeedCall(call, self._place(), str(value))
+            self._note(kind, noted)
+            if noted.key in self._pins:
+                result = set_seed(PINNED_SEED)
+            else:
+                result = set_seed(value) if given is None else original(*args, **kwargs)
+            self._first[kind] = self._states[kind]()
+            return result
+
+        setattr(place, name, seed)
+
+    def _note(self, kind: str, call: SeedCall) -> None:
+        """Note a seed before it takes effect."""
+        self._look(kind)
+        source = self._sources[kind]
+        if call not in source.seeds:
+            source.seeds = (*source.seeds, call)
+
+    def _replace_own(self, place: Any, name: str, call: str) -> None:
+        """Replace a function that makes a generator, with a seed as its only argument."""
+        original: Callable[..., Any] = getattr(place, name)
+
+        @functools.wraps(original)
+        def made(*args: Any, **kwargs: Any) -> Any:
+            seed = args[0] if args else kwargs.get("seed")
+            if seed is not None:
+                return original(*args, **kwargs)
+            return original(PINNED_SEED) if self._made_without_seed(call) else original()
+
+        setattr(place, name, made)
+
+    def _replace_own_python(self) -> None:
+        original = random.Random.seed
+
+        @functools.wraps(original)
+        def seed(generator: random.Random, a: Any = None, version: int = 2) -> None:
+            # Libraries make generators for names of files and pauses before they try again, which decide nothing.
+            caller: FrameType | None = sys._getframe(1)
+            while caller is not None and caller.f_globals.get("__name__") == random.__name__:
+                caller = caller.f_back
+            is_own = caller is not None and is_user_code(caller.f_code.co_filename)
+            if a is None and is_own and self._made_without_seed("random.Random()"):
+                a = PINNED_SEED
+            original(generator, a, version)
+
+        setattr(random.Random, "seed", seed)  # noqa: B010 - mypy refuses to assign a method.
+
+    def _made_without_seed(self, call: str) -> bool:
+        """Note a generator that is made without a seed; return whether it is to have one."""
+        source = Source(OWN, self._place(), call, is_free=True, is_drawn=True)
+        if source.key not in self._sources:
+            self._on_source(source)
+        return source.key in self._pins
+
+    def _place(self) -> str:
+        """Return the line of the user's code that runs, of a library's if there is none."""
+        frame = sys._getframe(2)
+        own = next(user_frames(frame), None)
+        if own is None:
+            return str(frame.f_globals.get("__name__", ""))
+        return f"{shown_file(own.f_code.co_filename)}, line {own.f_lineno}"

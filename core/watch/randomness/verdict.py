@@ -1,0 +1,142 @@
+"""Whether the runs of a script are the same, and if not, which sources of randomness make them differ.
+
+Causes are tested, not guessed: every source that may differ gets a seed, and then all but one.
+"""
+
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tui_lab.core.watch.randomness.sources import HASHES, OWN, SeedCall, Source, label_of
+from tui_lab.core.watch.randomness.trace import Difference, first_difference
+from tui_lab.core.watch.randomness.traced_runs import ScriptTracer, TracedRun
+
+KERNELS = "kernels"
+"""The key of the cause where torch's deterministic kernels make two runs the same."""
+OnRun = Callable[[int, str], None]
+"""Gets the number of a run that begins, from 1, and what it is for."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """n_steps: those of the first two runs that were compared. difference: theirs; None: they are the same.
+
+    sources: of the first run. changing_seeds: calls that seed a generator with another number in each run, with both
+    numbers. causes: keys of sources, of such calls, or KERNELS. remaining: the first difference of two runs in which
+    all sources have seeds; None: they are the same, or nothing had to be tested.
+    """
+
+    n_steps: int
+    difference: Difference | None
+    sources: Sequence[Source]
+    changing_seeds: Sequence[tuple[SeedCall, SeedCall]] = ()
+    causes: Sequence[str] = ()
+    remaining: Difference | None = None
+
+    @property
+    def is_reproducible(self) -> bool:
+        return self.difference is None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "reproducible": self.is_reproducible,
+            "steps": self.n_steps,
+            "first_difference": None if self.difference is None else self.difference.to_json(),
+            "sources": [source.to_json() | {"key": source.key} for source in self.sources],
+            "causes": list(self.causes),
+            "remaining_difference": None if self.remaining is None else self.remaining.to_json(),
+        }
+
+
+def judge(tracer: ScriptTracer, on_run: OnRun = lambda number, purpose: None) -> Verdict:
+    """Run a script twice, and more often if these runs differ. Raises ConfigError if it makes no step."""
+    return _Trial(tracer, on_run).verdict()
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two runs in which the same sources had seeds. pins: the keys of these sources."""
+
+    pins: Sequence[str]
+    runs: tuple[TracedRun, TracedRun]
+
+    @property
+    def difference(self) -> Difference | None:
+        return first_difference(self.runs[0].entries, self.runs[1].entries)
+
+
+class _Trial:
+    """Counts the runs."""
+
+    def __init__(self, tracer: ScriptTracer, on_run: OnRun) -> None:
+        self._tracer = tracer
+        self._on_run = on_run
+        self._n_runs = 0
+
+    def verdict(self) -> Verdict:
+        first = self._run("first run")
+        second = self._run("second run")
+        sources = _sources(first, second)
+        n_steps = min(first.n_steps, second.n_steps)
+        difference = first_difference(first.entries, second.entries)
+        if difference is None:
+            return Verdict(n_steps, None, sources)
+        pair = self._with_seeds([source.key for source in sources if source.is_free], (first, second))
+        # A seed that was drawn from a generator without one is now the same in each run.
+        changing = list(_changing_seeds(*pair.runs))
+        if changing:
+            pair = self._with_seeds([*pair.pins, *(call.key for call, _ in changing)], pair.runs)
+        causes = self._causes(pair)
+        remaining = pair.difference
+        if remaining is not None and self._differs_by_kernels(pair.pins):
+            causes = [*causes, KERNELS]
+            remaining = None
+        return Verdict(n_steps, difference, sources, changing, causes, remaining)
+
+    def _with_seeds(self, pins: Sequence[str], without: tuple[TracedRun, TracedRun]) -> "_Pair":
+        """Return two runs in which the sources `pins` have seeds. without: two runs, in case there are none."""
+        if not pins:
+            return _Pair(pins, without)
+        return _Pair(pins, (self._run("with seeds", pins), self._run("with seeds, again", pins)))
+
+    def _causes(self, pair: "_Pair") -> list[str]:
+        """Return those of the pinned sources that matter: without a seed for one of them, something else differs."""
+        if len(pair.pins) == 1 and pair.difference is None:
+            return list(pair.pins)
+        causes = []
+        for key in pair.pins:
+            others = [other for other in pair.pins if other != key]
+            run = self._run(f"with seeds but for {label_of(key)}", others)
+            difference = first_difference(pair.runs[0].entries, run.entries)
+            if difference is not None and (pair.difference is None or difference.position < pair.difference.position):
+                causes.append(key)
+        return causes
+
+    def _differs_by_kernels(self, pins: Collection[str]) -> bool:
+        """Return whether two runs with torch's deterministic kernels are the same."""
+        runs = [self._run("deterministic kernels", pins, deterministic_kernels=True) for _ in range(2)]
+        return first_difference(runs[0].entries, runs[1].entries) is None
+
+    def _run(self, purpose: str, pins: Collection[str] = (), *, deterministic_kernels: bool = False) -> TracedRun:
+        self._n_runs += 1
+        self._on_run(self._n_runs, purpose)
+        return self._tracer.run(pins, deterministic_kernels=deterministic_kernels)
+
+
+def _sources(first: TracedRun, second: TracedRun) -> list[Source]:
+    """Return the sources of both runs: the script's own first, and last the order of sets of strings."""
+    every = {source.key: source for source in (*second.sources, *first.sources)}
+    ordered = sorted(every.values(), key=lambda source: source.kind != OWN)
+    seed = os.environ.get("PYTHONHASHSEED", "random")
+    return [*ordered, Source(HASHES, is_free=seed == "random", is_drawn=True)]
+
+
+def _changing_seeds(first: TracedRun, second: TracedRun) -> Iterator[tuple[SeedCall, SeedCall]]:
+    """Yield the calls at the same place that seeded a generator with different numbers."""
+    others = {source.key: source for source in second.sources}
+    for source in first.sources:
+        other = others.get(source.key)
+        for one, another in zip(source.seeds, other.seeds if other else (), strict=False):
+            if one.key == another.key and one.value != another.value:
+                yield one, another

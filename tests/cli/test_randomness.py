@@ -1,0 +1,85 @@
+"""`tui-lab randomness` on the command line: of a config, and of scripts that are simulated."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import RunCli
+from tests.core.watch.randomness.simulated import OWN_GENERATOR, TIME, Simulated
+from tests.process import TINY
+from tui_lab.cli import randomness
+from tui_lab.core.watch.randomness.sources import HASHES, NUMPY, PYTHON, TORCH
+from tui_lab.core.watch.randomness.verdict import KERNELS
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("PYTHONHASHSEED", raising=False)
+    path = tmp_path / "train.py"
+    path.write_text("raise SystemExit(9)", "utf-8")
+    return path
+
+
+def simulate(monkeypatch: pytest.MonkeyPatch, script: Simulated) -> None:
+    monkeypatch.setattr(randomness, "ScriptTracer", lambda *arguments: script)
+
+
+def test_randomness_lists_every_source_and_pins_them(run_cli: RunCli, tmp_path: Path) -> None:
+    listed = json.loads(run_cli("randomness", "reverse", *TINY[:-2], "--step", "3", "--json").out)
+    free = [source["name"] for source in listed["sources"] if not source["pinned"]]
+    assert listed["step"] == 3 and free == ["threads"]
+    (tmp_path / "pinned.toml").write_text(run_cli("randomness", "reverse", *TINY[:-2], "--pin").out, "utf-8")
+    pinned = json.loads(run_cli("randomness", "pinned.toml", "--json").out)
+    assert all(source["pinned"] for source in pinned["sources"])
+    assert "initialization" in run_cli("randomness", "reverse", *TINY).out
+
+
+def test_a_script_whose_runs_are_the_same_is_exit_0(
+    script: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulate(monkeypatch, Simulated(fixed=[TORCH], weights=[TORCH]))
+    done = run_cli("randomness", script, "--", "--lr=1")
+    assert done.code == 0 and "cause" not in done.out
+    assert json.loads(run_cli("randomness", script, "--json").out)["reproducible"]
+
+
+@pytest.mark.parametrize("key", [PYTHON, NUMPY, TORCH, HASHES, OWN_GENERATOR.key, TIME, KERNELS])
+def test_each_cause_is_named_and_is_exit_1(
+    key: str, script: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulate(monkeypatch, Simulated(batch=[key]))
+    done = run_cli("randomness", script)
+    assert done.code == 1 and done.out.count("cause: ") == 1
+    result = json.loads(run_cli("randomness", script, "--json").out)
+    assert (result["causes"], result["first_difference"]["kind"]) == ([key], "batch")
+
+
+@pytest.mark.parametrize(
+    ("reads", "n_causes"), [({"loss": ["clock"]}, 0), ({"weights": [TORCH], "update": ["clock"]}, 1)]
+)
+def test_what_no_seed_changes_is_said(
+    reads: dict[str, list[str]], n_causes: int, script: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulate(monkeypatch, Simulated(**reads))
+    done = run_cli("randomness", script)
+    assert done.code == 1 and done.out.count("cause: ") == n_causes and "tested" not in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ([], "name a PRESET, CONFIG, RUN or SCRIPT.py"),
+        (["train.py", "--pin"], "--pin"),
+        (["train.py", "--set", "optim.lr=1"], "--set"),
+        (["train.py", "--step", "2"], "--step"),
+        (["reverse", "--steps", "2"], "--steps"),
+        (["train.py", "--lr=1"], "randomness train.py -- "),
+        (["revers"], "did you mean 'reverse'?"),
+        (["train"], "did you mean 'train.py'?"),
+        (["train.py"], "ended with exit code 9"),
+    ],
+)
+def test_errors_name_what_is_wrong(arguments: list[str], text: str, script: Path, run_cli: RunCli) -> None:
+    done = run_cli("randomness", *arguments)
+    assert done.code == 2 and done.out == "" and text in done.err

@@ -1,0 +1,71 @@
+"""`tui-lab randomness`."""
+
+from typing import Annotated
+
+import typer
+
+from tui_lab.cli.options import (
+    LAST_STEP,
+    AllowCode,
+    Json,
+    ScriptArguments,
+    ScriptModule,
+    Sets,
+    complete_any,
+    trust_code,
+)
+from tui_lab.cli.output import user_prints_to_stderr
+
+commands = typer.Typer()
+
+Drawn = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="PRESET|CONFIG|RUN|SCRIPT.py",
+        help="What draws the numbers; of a RUN, its script.",
+        autocompletion=complete_any,
+    ),
+]
+Step = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=LAST_STEP, help="Of a preset or config: the step, past or future, counted from 1; by default 1."
+    ),
+]
+Steps = Annotated[
+    int | None, typer.Option(min=1, max=LAST_STEP, help="Of a script: the updates of each run; by default 5.")
+]
+Pin = Annotated[
+    bool, typer.Option("--pin", metavar="", help="Of a preset or config: print it with every source pinned.")
+]
+
+
+@commands.command("randomness")
+@user_prints_to_stderr()
+def randomness(
+    source: Drawn = None,
+    arguments: ScriptArguments = None,
+    module: ScriptModule = None,
+    step: Step = None,
+    steps: Steps = None,
+    pin: Pin = False,
+    sets: Sets = None,
+    allow_code: AllowCode = False,
+    json: Json = False,
+) -> None:
+    """List the sources of randomness: seed, pinned or free, and a fingerprint of what each draws at a step.
+
+    A SCRIPT.py runs twice, unchanged, for some updates. If the runs differ, more runs find out why. Exit 1 if they do.
+    It writes no checkpoint and changes no existing file.
+    """
+    from tui_lab.cli import randomness as implementation
+
+    trust_code(sets, allow_code, source=source)
+    script = implementation.script_to_run(source, arguments or [], module)
+    options = {"--step": step is not None, "--pin": pin, "--set": bool(sets), "--steps": steps is not None}
+    implementation.refuse_options(
+        [name for name, is_given in options.items() if is_given], is_script=script is not None
+    )
+    if script is not None:
+        raise typer.Exit(implementation.examine_script(script, steps or implementation.STEPS, as_json=json))
+    implementation.show_sources(source or "", sets or [], step or 1, as_json=json, pin=pin)

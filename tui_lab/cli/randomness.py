@@ -1,0 +1,91 @@
+"""`tui-lab randomness`: the sources of randomness of a config, and whether the runs of a script are the same."""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from tui_lab.cli.check_progress import CheckProgress
+from tui_lab.cli.output import console, say, stdout, write, write_json
+from tui_lab.cli.randomness_text import seed_text, state_of, verdict_lines
+from tui_lab.cli.script_argument import script_of, script_of_run, script_suggested
+from tui_lab.cli.show import open_data
+from tui_lab.cli.signals import interrupt_on_signals
+from tui_lab.core.config import settings
+from tui_lab.core.watch.process.recorded_script import ScriptToRun
+from tui_lab.core.watch.randomness.sources import label_of
+from tui_lab.core.watch.randomness.traced_runs import ScriptTracer
+from tui_lab.core.watch.randomness.verdict import Verdict, judge
+from tui_lab.util.errors import ConfigError
+from tui_lab.util.exit_codes import DONE, NOT_MET
+
+STEPS = 5
+"""Updates of a script in each run."""
+_ONLY_FOR_SCRIPTS = ("--steps",)
+_STYLES = {"pinned": "green", "free": "bold yellow", "cause": "bold red", "no effect": "dim", "not used": "dim"}
+
+
+def script_to_run(source: str | None, arguments: Sequence[str], module: str | None) -> ScriptToRun | None:
+    """Return the script that the command line names; None if it names a preset or config. Raises ConfigError."""
+    target = script_of("randomness", source, arguments, module)
+    if target is not None:
+        return ScriptToRun(target)
+    if source is None:
+        raise ConfigError.of("missing", "name a PRESET, CONFIG, RUN or SCRIPT.py", key="randomness")
+    return script_of_run(source)
+
+
+def refuse_options(given: Sequence[str], *, is_script: bool) -> None:
+    """Raise ConfigError for an option of the other kind of source."""
+    for option in given:
+        if is_script and option not in _ONLY_FOR_SCRIPTS:
+            raise ConfigError.of("conflict", "needs a preset or config: a script has no settings", key=option)
+        if not is_script and option in _ONLY_FOR_SCRIPTS:
+            raise ConfigError.of("conflict", "needs a script: the numbers of a config are computed", key=option)
+
+
+def show_sources(source: str, overrides: Sequence[str], step: int, *, as_json: bool, pin: bool) -> None:
+    """Print the sources of randomness; with `pin`, the config that pins them all, as TOML."""
+    from tui_lab.core.training.reproducibility import ledger, pinned
+
+    with script_suggested(source):
+        config, task = open_data(source, overrides)
+    sources = ledger(config, task, step - 1)
+    if pin:
+        stdout().write(settings.to_toml(pinned(config, sources)))
+        return
+    if as_json:
+        write_json({"step": step, "sources": [one.to_json() for one in sources]})
+        return
+    title = f"Randomness at step {step:,}"
+    table = Table("source", "draws", "seed", "state", "fingerprint", title=title, title_justify="left")
+    for one in sources:
+        state = "pinned" if one.pinned else "free"
+        table.add_row(one.name, one.draws, one.seed, Text(state, _STYLES[state]), one.fingerprint or "")
+    console().print(table)
+
+
+def examine_script(script: ScriptToRun, n_steps: int, *, as_json: bool) -> int:
+    """Compare runs of a script and print the result; return the exit code. Raises ConfigError if it makes no step."""
+    name = script.target.script
+    if not as_json:
+        say(f"randomness: running {name} twice for {n_steps:,} updates; it changes no existing file")
+    with interrupt_on_signals(), CheckProgress(is_shown=not as_json) as progress:
+        verdict = judge(ScriptTracer(script, n_steps), lambda n, purpose: progress.show(f"run {n}, {purpose}"))
+    if as_json:
+        write_json({"source": name, **verdict.to_json()})
+    else:
+        _print(name, verdict)
+    return DONE if verdict.is_reproducible else NOT_MET
+
+
+def _print(name: str, verdict: Verdict) -> None:
+    for line in verdict_lines(name, verdict):
+        write(line)
+    table = Table("source", "seed", "state")
+    for source in verdict.sources:
+        state = state_of(source, verdict)
+        if not (source.is_drawn or source.seeds):
+            continue
+        table.add_row(Text(label_of(source.key)), Text(seed_text(source)), Text(state, _STYLES[state]))
+    console().print(table)

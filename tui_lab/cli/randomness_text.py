@@ -1,0 +1,107 @@
+"""How `tui-lab randomness` says whether the runs of a script are the same, what decides it, and what to do."""
+
+from collections.abc import Iterator
+
+from tui_lab.core.watch.randomness.sources import HASHES, NUMPY, OWN, PYTHON, TORCH, Source, label_of
+from tui_lab.core.watch.randomness.trace import PATH, Difference
+from tui_lab.core.watch.randomness.verdict import KERNELS, Verdict
+
+_SAME = {
+    "weights": "initial weights",
+    "batch": "batches",
+    "loss": "losses",
+    "gradient": "gradients",
+    "update": "updated weights",
+}
+_SEEDED_BY = {PYTHON: "random.seed(0)", NUMPY: "np.random.seed(0)", TORCH: "torch.manual_seed(0)"}
+
+
+def verdict_lines(name: str, verdict: Verdict) -> Iterator[str]:
+    """Yield whether the runs are the same; and if not, what differs first, and why."""
+    updates = f"{verdict.n_steps:,} update" + ("" if verdict.n_steps == 1 else "s")
+    difference = verdict.difference
+    if difference is None:
+        yield f"{name}: two runs of {updates} are the same to the last bit: weights, batches, losses, gradients"
+        return
+    yield f"{name}: two runs differ, first in {_place(difference)}"
+    if difference.before:
+        yield f"the same before: {', '.join(_SAME[kind] for kind in difference.before)}"
+    yield from (cause_line(key, verdict) for key in verdict.causes)
+    if verdict.remaining is None:
+        yield "tested: without that, the runs are the same"
+    elif verdict.causes:
+        yield f"without that they still differ, first in {_place(verdict.remaining)}: {_UNKNOWN}"
+    else:
+        yield f"seeds do not change that: {_UNKNOWN}"
+
+
+_UNKNOWN = "something else decides, such as the time, threads, or a generator of a library"
+
+
+def _place(difference: Difference) -> str:
+    """Return what differs, as the end of a sentence."""
+    update = f"update {difference.step:,}"
+    match difference.kind:
+        case "weights":
+            return f"the initial weights ({difference.name})"
+        case "batch":
+            return f"the batch of {update} ({difference.name})"
+        case "loss":
+            return f"the loss of {update}: {' and '.join(difference.values)}"
+        case "gradient":
+            return f"the gradient of {difference.name} in {update}"
+        case "update":
+            return f"{difference.name} after {update}"
+        case _:
+            assert difference.kind == PATH
+            return f"what they do in {update}"
+
+
+def state_of(source: Source, verdict: Verdict) -> str:
+    """Return what a source of randomness does: cause, pinned, no effect, free or not used.
+
+    A free one has no effect if the runs are the same with its numbers, whatever they were.
+    """
+    if not {source.key, *(call.key for call in source.seeds)}.isdisjoint(verdict.causes):
+        return "cause"
+    if not source.is_drawn:
+        return "not used"
+    if not source.is_free:
+        return "pinned"
+    return "free" if verdict.remaining is not None else "no effect"
+
+
+def seed_text(source: Source) -> str:
+    """Return how a source is seeded."""
+    if source.kind == HASHES:
+        return "none: PYTHONHASHSEED is not set" if source.is_free else "PYTHONHASHSEED"
+    if not source.seeds:
+        return "none"
+    first = source.seeds[0]
+    place = f", {first.place}" if first.place else ""
+    more = f" and {len(source.seeds) - 1} more" if len(source.seeds) > 1 else ""
+    return f"{first.call}({first.value}){place}{more}"
+
+
+def cause_line(key: str, verdict: Verdict) -> str:
+    """Return a cause and what removes it."""
+    if key == KERNELS:
+        return (
+            "cause: kernels of torch that add in any order; torch.use_deterministic_algorithms(True) chooses others, "
+            "which may be slower"
+        )
+    if key == HASHES:
+        return "cause: the order of a set of strings, another one in each process; sort it, as in sorted(set(text))"
+    changing = next((calls for calls in verdict.changing_seeds if calls[0].key == key), None)
+    if changing is not None:
+        one, other = changing
+        return (
+            f"cause: {label_of(key)} gets another seed in each run, {one.value} and {other.value}; give it a constant"
+        )
+    source = next(source for source in verdict.sources if source.key == key)
+    if source.kind == OWN:
+        return f"cause: {label_of(key)} has no seed; give it one, as in {source.call[:-1]}0)"
+    if source.seeds:
+        first = source.seeds[0]
+        return f"cause: {first.call}, {first.place}, comes after the first number is drawn; call it at the start"
+    return f"cause: {label_of(key)} has no seed; call {_SEEDED_BY[key]} at the start of the script"
