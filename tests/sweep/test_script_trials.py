@@ -1,11 +1,13 @@
 """Trials of a script: each in a process of its own, recorded, with its values, and no file of the user is changed."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.core.recorded import STARTED, recorded, update
+from tui_lab.cli.sweep import Display, Reporter
 from tui_lab.core import events as ev
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs.folder import Run
@@ -16,6 +18,7 @@ from tui_lab.core.runs.sweep.script_plan import script_plan
 from tui_lab.core.runs.sweep.script_trials import ScriptTrials
 from tui_lab.core.watch.process.unreplaced import Unreplaced, read_unreplaced
 from tui_lab.sweep import results
+from tui_lab.sweep.progress import Silent
 from tui_lab.sweep.script_trial import LIST_OF_VALUES, ScriptTrial
 from tui_lab.sweep.stopper import Stopper
 
@@ -142,6 +145,25 @@ def sweep_with(losses: dict[tuple[float, int], float], folder: Path) -> Sweep:
         summary = Summary.model_validate(values | numbers | {"event": "summary"})
         sweep.write_result(number, Result("done", loss, summary=summary))
     return sweep
+
+
+def test_key_without_effect_is_named_once_after_the_second_trial(tmp_path: Path) -> None:
+    losses = {(lr, width): lr for lr in (0.1, 0.2) for width in (1, 2)}
+    sweep = sweep_with(losses, tmp_path)
+    rows = sweep.rows()
+    waiting = [replace(row, state="waiting", result=None) for row in rows]
+    notes: list[str] = []
+
+    class Noted(Silent):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    reporter = Reporter(sweep.plan, Noted(), set(), Display(quiet=True))
+    n_notes = []
+    for n_done in range(4):
+        reporter.update([*rows[:n_done], *waiting[n_done:]])
+        n_notes.append(len(notes))
+    assert n_notes == [0, 0, 1, 1] and "width" in notes[0]
 
 
 @pytest.mark.parametrize(

@@ -79,10 +79,10 @@ def _train(sweep: Sweep, engine: str, jobs: Jobs, display: Display) -> tuple[lis
             threads = [sweep.plan.threads(row.number) for row in rows]
             say(workers_text(workers.jobs, threads, workers.reason))
     with _engine(sweep, workers, jobs) as trials, stop_on_signals() as interruption, view:
-        return _wait(watch, trials, interruption, _Reporter(view, ended_before, display)), interruption
+        return _wait(watch, trials, interruption, Reporter(sweep.plan, view, ended_before, display)), interruption
 
 
-def _wait(watch: Watch, engine: Engine, interruption: Interruption, reporter: "_Reporter") -> list[TrialRow]:
+def _wait(watch: Watch, engine: Engine, interruption: Interruption, reporter: "Reporter") -> list[TrialRow]:
     while True:
         rows = watch.rows()
         reporter.update(rows)
@@ -136,10 +136,13 @@ def _view(plan: Plan, display: Display) -> View:
     return LiveTable(plan, stderr) if stderr.is_terminal else Lines(plan, say)
 
 
-class _Reporter:
-    """Shows the rows, and reports the end of each trial once."""
+class Reporter:
+    """Shows the rows, and reports once the end of each trial, and each key of a script whose values have no effect."""
 
-    def __init__(self, view: View, ended: set[int], display: Display) -> None:
+    def __init__(self, plan: Plan, view: View, ended: set[int], display: Display) -> None:
+        """ended: the numbers of the trials whose end is not reported."""
+        self._plan = plan
+        self._no_effect: set[str] = set()
         self._view = view
         self._ended = ended
         self._display = display
@@ -151,6 +154,11 @@ class _Reporter:
         if self._display.json:
             for row in newly_ended:
                 write_json({"event": "trial", **row_json(row)})
+        if newly_ended:
+            for key in results.without_effect(self._plan, rows):
+                if key not in self._no_effect:
+                    self._no_effect.add(key)
+                    self._view.note(f"so far, {_no_effect_text(key)}")
 
 
 def row_json(row: TrialRow) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
 from tui_lab.core.runs.sweep.folder import ENDED, Plan, TrialRow
 from tui_lab.sweep import table
@@ -16,6 +17,9 @@ class View(Protocol):
     def show(self, rows: Sequence[TrialRow], ended: Sequence[TrialRow]) -> None:
         """Show all `rows`; `ended` are those that have ended since the last call."""
 
+    def note(self, text: str) -> None:
+        """Show a line that stays."""
+
 
 class Silent:
     def __enter__(self) -> "Silent":
@@ -25,6 +29,9 @@ class Silent:
         return None
 
     def show(self, rows: Sequence[TrialRow], ended: Sequence[TrialRow]) -> None:
+        return None
+
+    def note(self, text: str) -> None:
         return None
 
 
@@ -39,6 +46,9 @@ class Lines(Silent):
         before = sum(row.state in ENDED for row in rows) - len(ended)
         for count, row in enumerate(ended, before + 1):
             self._say(f"[{count}/{len(rows)}] {table.ended_line(self._plan, row)}")
+
+    def note(self, text: str) -> None:
+        self._say(text)
 
 
 class LiveTable:
@@ -58,3 +68,6 @@ class LiveTable:
 
     def show(self, rows: Sequence[TrialRow], ended: Sequence[TrialRow]) -> None:
         self._live.update(table.live_table(self._plan, rows, self._console.height), refresh=True)
+
+    def note(self, text: str) -> None:
+        self._live.console.print(Text(text))  # Above the table.
