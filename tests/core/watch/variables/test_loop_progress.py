@@ -1,8 +1,6 @@
 """If a number of steps is given for a script's loops, they then make exactly that many."""
 
-import contextlib
 import sys
-import textwrap
 from argparse import Namespace
 from pathlib import Path
 from types import FrameType
@@ -12,7 +10,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from tui_lab.core.watch.variables import loop_progress
+from tests.core.watch.variables.script_text import run_script
+from tui_lab.core.watch.variables import repeated_training
 from tui_lab.core.watch.variables.loop_progress import LoopProgress
 
 CERTAIN = {
@@ -168,16 +167,6 @@ UNCERTAIN = {
             optimizer.step()
             optimizer.step()
     """,
-    "another training later": """
-        for i in range(4): optimizer.step()
-        for i in range(4): optimizer.step()
-    """,
-    "a function that trains twice": """
-        def train():
-            for i in range(4): optimizer.step()
-        train()
-        train()
-    """,
     "generator": """
         def endless():
             yield from range(5)
@@ -292,13 +281,9 @@ def variables(optimizer: Optimizer) -> dict[str, Any]:
 def test_steps_are_told_if_they_are_certain_and_the_epoch_in_any_case(
     text: str, *, is_certain: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop_progress, "_is_called_by_others", lambda frame: False)  # pytest calls this function.
-    script = tmp_path / "train.py"
-    script.write_text(textwrap.dedent(text), "utf-8")
+    monkeypatch.setattr(repeated_training, "_is_called_by_others", lambda frame: False)  # pytest calls this function.
     optimizer = Optimizer()
-    code = compile(script.read_text("utf-8"), str(script), "exec")
-    with contextlib.suppress(SystemExit):
-        exec(code, variables(optimizer))  # noqa: S102 - a script of this file.
+    run_script(text, tmp_path / "train.py", variables(optimizer))
     assert optimizer.total == (optimizer.n if is_certain else 0)
     n_epochs = 1 if "epoch" not in text else len(set(optimizer.epochs))
     assert sorted(set(optimizer.epochs)) == list(range(n_epochs)) or not is_certain
