@@ -82,7 +82,9 @@ def examine_script(script: ScriptToRun, n_steps: int, *, as_json: bool) -> int:
 def _print(name: str, verdict: Verdict) -> None:
     for line in verdict_lines(name, verdict):
         write(line)
-    table = Table("source", "seed", "state")
+    table = Table("source")
+    table.add_column("seed", overflow="fold")
+    table.add_column("state", no_wrap=True)
     for source in verdict.sources:
         state = state_of(source, verdict)
         if not (source.is_drawn or source.seeds):

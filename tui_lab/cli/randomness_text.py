@@ -43,9 +43,9 @@ def _place(difference: Difference) -> str:
     update = f"update {difference.step:,}"
     match difference.kind:
         case "weights":
-            return f"the initial weights ({difference.name})"
+            return f"the initial weights: {difference.name}"
         case "batch":
-            return f"the batch of {update} ({difference.name})"
+            return f"the batch of {update}: {difference.name}"
         case "loss":
             return f"the loss of {update}: {' and '.join(difference.values)}"
         case "gradient":
@@ -103,5 +103,6 @@ def cause_line(key: str, verdict: Verdict) -> str:
         return f"cause: {label_of(key)} has no seed; give it one, as in {source.call[:-1]}0)"
     if source.seeds:
         first = source.seeds[0]
-        return f"cause: {first.call}, {first.place}, comes after the first number is drawn; call it at the start"
+        late = f"gets its seed in {first.place}, after numbers were drawn from it"
+        return f"cause: {label_of(key)} {late}; call {_SEEDED_BY[key]} at the start of the script"
     return f"cause: {label_of(key)} has no seed; call {_SEEDED_BY[key]} at the start of the script"

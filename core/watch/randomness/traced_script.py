@@ -41,7 +41,7 @@ class TracingRecorder(Recorder):
 
     def criterion(self, name: str, output: Tensor, logits: Tensor, targets: Tensor, options: dict[str, Any]) -> None:
         if output.requires_grad:
-            self._trace_inputs(f"targets of {name}", (targets,))
+            self._trace_inputs(f"the targets of {name}", targets)
         super().criterion(name, output, logits, targets, options)
 
     def backward(self, loss: Tensor) -> None:
@@ -75,7 +75,8 @@ class TracingRecorder(Recorder):
             for part, tensor in (*module.named_parameters(), *module.named_buffers()):
                 self._names.setdefault(id(tensor), part)
                 self._trace("weights", part, fingerprint(tensor))
-        self._trace_inputs(f"inputs of {name}", (args, kwargs))
+        numbered = {f"argument {number}": value for number, value in enumerate(args, 1)}
+        self._trace_inputs(f"the input of {name},", {**numbered, **kwargs})
 
     def _trace_inputs(self, name: str, values: Any) -> None:
         for part, tensor in inputs_in(values):
