@@ -1,9 +1,9 @@
-"""Values that a file assigns at its top level, such as `learning_rate = 3e-4`: read from its source."""
+"""Constants that a file assigns, such as `learning_rate = 3e-4`: read from its source."""
 
 import ast
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,9 @@ _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 class AssignedValue:
     """A constant that one statement assigns.
 
-    scope: the class in whose body it is, OUTER.INNER; "" at the top level. path: the variable, then the keys or
-    attributes that lead to the value. last_line: of the statement, from 1. node: the expression.
+    scope: the class or function in whose body it is, OUTER.INNER; "" at the top level. path: the variable, then the
+    keys or attributes that lead to the value; without the variable for what a function returns. last_line: of the
+    statement, from 1. node: the expression.
     """
 
     value: Any
@@ -34,6 +35,12 @@ class AssignedValue:
     path: tuple[str, ...]
     last_line: int
     node: ast.expr = field(compare=False)
+    is_in_function: bool = False
+
+    @property
+    def outer_scope(self) -> str:
+        """The scope whose statements assign the value, or define its function."""
+        return self.scope.rpartition(".")[0] if self.is_in_function else self.scope
 
 
 @dataclass(frozen=True)
@@ -41,11 +48,15 @@ class Assigned:
     """What a file assigns, by keys: NAME, CLASS.NAME for one in the body of a class, NAME.KEY.KEY for one in a dict,
     and NAME.ATTRIBUTE for one of an object.
 
+    Those of functions are FUNCTION.NAME, and FUNCTION.KEY for an entry of a dict that it returns.
+
     values: those that one statement assigns, as a constant. lines: of every statement that assigns a key, in any way.
+    in_functions: the keys of functions.
     """
 
     values: dict[str, AssignedValue] = field(default_factory=dict)
     lines: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    in_functions: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,7 @@ class _Assignment:
     path: tuple[str, ...]
     node: ast.expr | None
     place: ast.stmt | ast.expr
+    is_in_function: bool = False
 
     @property
     def last_line(self) -> int:
@@ -69,17 +81,17 @@ class _Assignment:
 
 
 def assigned_values(path: Path, *, is_script: bool = True) -> Assigned:
-    """Return what a file assigns outside of functions, loops and conditions. Raises OSError.
+    """Return what a file assigns outside of loops and conditions. Raises OSError.
 
-    is_script: whether Python runs it as __main__, so that `if __name__ == "__main__"` belongs to its top level. Of
-    other modules, the keyword arguments of every call count as entries. Empty for a file that is not Python.
+    is_script: whether Python runs it as __main__, so that `if __name__ == "__main__"` belongs to its top level. In
+    functions and in other modules, the keyword arguments of every call count as entries. Empty for a file that is not
+    Python.
     """
     try:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError):
         return Assigned()
-    containers = CONTAINERS if is_script else None
-    assignments = list(_Reader(containers, is_script=is_script).assignments(tree.body, ""))
+    assignments = list(_Reader(is_script=is_script).assignments(tree.body, ""))
     by_key: dict[str, list[_Assignment]] = {}
     for each in assignments:
         by_key.setdefault(each.key, []).append(each)
@@ -90,7 +102,7 @@ def assigned_values(path: Path, *, is_script: bool = True) -> Assigned:
         lines[key] = tuple(dict.fromkeys(each.place.lineno for each in [*of_key, *overwritten]))
         if len(of_key) == 1 and not overwritten and (value := _value(of_key[0])) is not None:
             values[key] = value
-    return Assigned(values, lines)
+    return Assigned(values, lines, frozenset(each.key for each in assignments if each.is_in_function))
 
 
 def _overwrites(other: _Assignment, assignment: _Assignment) -> bool:
@@ -107,7 +119,8 @@ def _value(assignment: _Assignment) -> AssignedValue | None:
         value = _constant(node)
     except (ValueError, TypeError, ArithmeticError):
         return None
-    return AssignedValue(value, assignment.scope, assignment.path, assignment.last_line, node)
+    of_function = assignment.is_in_function
+    return AssignedValue(value, assignment.scope, assignment.path, assignment.last_line, node, of_function)
 
 
 def _constant(node: ast.expr) -> Any:
@@ -124,32 +137,48 @@ def _constant(node: ast.expr) -> Any:
 
 
 class _Reader:
-    """containers: names of functions whose keyword arguments are entries of what they return; None: of all calls."""
+    """Reads the statements of a file.
 
-    def __init__(self, containers: Sequence[str] | None, *, is_script: bool) -> None:
-        self._containers = containers
+    The top level of a script runs as it is, and its values are replaced afterwards. Functions and other modules are
+    compiled with other values: there, the arguments of any call can differ, but not one value of several targets.
+    """
+
+    def __init__(self, *, is_script: bool) -> None:
         self._is_script = is_script
+        self._is_compiled = not is_script
 
     def assignments(self, body: Sequence[ast.stmt], scope: str) -> Iterator[_Assignment]:
         """Yield what the statements of the top level, or of the body of a class, assign."""
         for statement in body:
             match statement:
-                case ast.Assign(targets=targets, value=value):
-                    for target in targets:
-                        # A module's own text is changed, in which one value of several targets cannot differ.
-                        node = value if self._is_script or len(targets) == 1 else None
-                        for path, part in self._parts(target, node):
-                            yield _Assignment(scope, path, part, statement)
-                case ast.AnnAssign(target=target, value=value) if value is not None:
-                    for path, part in self._parts(target, value):
-                        yield _Assignment(scope, path, part, statement)
                 case ast.ClassDef(name=name, body=inner):
                     yield from self.assignments(inner, f"{scope}.{name}" if scope else name)
+                case ast.FunctionDef(name=name, body=inner) | ast.AsyncFunctionDef(name=name, body=inner):
+                    yield from self._of_function(inner, f"{scope}.{name}" if scope else name)
                 case ast.If(test=test, body=inner, orelse=[]) if self._is_script and _is_main(test):
                     yield from self.assignments(inner, scope)
-                case ast.AugAssign() | ast.If() | ast.For() | ast.While() | ast.With() | ast.Try() | ast.Match():
-                    for path, target in _stored_within(statement):
-                        yield _Assignment(scope, path, None, target)
+                case _:
+                    yield from self._of_statement(statement, scope)
+
+    def _of_function(self, body: Sequence[ast.stmt], scope: str) -> Iterator[_Assignment]:
+        reader = _Reader(is_script=False)
+        for statement in body:
+            yield from (replace(each, is_in_function=True) for each in reader._of_statement(statement, scope))
+            if isinstance(statement, ast.Return):
+                parts = [(path, part) for path, part in reader._entries((), statement.value) if path]
+                yield from (_Assignment(scope, path, part, statement, is_in_function=True) for path, part in parts)
+
+    def _of_statement(self, statement: ast.stmt, scope: str) -> Iterator[_Assignment]:
+        match statement:
+            case ast.Assign(targets=targets, value=value):
+                for target in targets:
+                    node = None if self._is_compiled and len(targets) > 1 else value
+                    yield from (_Assignment(scope, path, part, statement) for path, part in self._parts(target, node))
+            case ast.AnnAssign(target=target, value=value) if value is not None:
+                yield from (_Assignment(scope, path, part, statement) for path, part in self._parts(target, value))
+            case ast.AugAssign() | ast.If() | ast.For() | ast.While() | ast.With() | ast.Try() | ast.Match():
+                for path, target in _stored_within(statement):
+                    yield _Assignment(scope, path, None, target)
 
     def _parts(self, target: ast.expr, value: ast.expr | None) -> Iterator[tuple[tuple[str, ...], ast.expr | None]]:
         """Yield the path of each value that a target gets, with its expression."""
@@ -179,7 +208,7 @@ class _Reader:
 
     def _is_container(self, function: ast.expr) -> bool:
         name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-        return self._containers is None or name in self._containers
+        return self._is_compiled or name in CONTAINERS
 
 
 def _path(target: ast.expr) -> tuple[str, ...] | None:

@@ -52,8 +52,9 @@ class NamedValues:
 
     @property
     def names(self) -> list[str]:
-        """The names of the script's own values."""
-        return list(self._script.assigned.values)
+        """The names of the script's own values, those of its functions last."""
+        own = self._script.assigned
+        return sorted(own.values, key=lambda key: key in own.in_functions)
 
     @cached_property
     def all_names(self) -> list[str]:
@@ -81,9 +82,16 @@ class NamedValues:
         return [(file, key) for file in files for key in file.assigned.lines if file.name(key) == name]
 
     def _endings(self, name: str) -> list[_Match]:
-        """Return where a value has a name that ends with this one."""
+        """Return where a value has a name that ends with this one: in a function only if it is nowhere else.
+
+        What one line computes is left out if there is anything else: `Adam(lr=config.lr)` beside `config.lr = 1`.
+        """
         ending = f".{name}"
-        return [(file, key) for file in self._files for key in file.assigned.lines if file.name(key).endswith(ending)]
+        matches = [
+            (file, key) for file in self._files for key in file.assigned.lines if file.name(key).endswith(ending)
+        ]
+        outside = [(file, key) for file, key in matches if key not in file.assigned.in_functions] or matches
+        return [match for match in outside if not _is_computed(*match)] or outside
 
     @cached_property
     def _files(self) -> list[_File]:
@@ -96,6 +104,11 @@ class NamedValues:
             except OSError:
                 continue
         return files
+
+
+def _is_computed(file: _File, key: str) -> bool:
+    """Return whether one line assigns a key, and not a constant."""
+    return key not in file.assigned.values and len(file.assigned.lines[key]) == 1
 
 
 def _not_one_line(name: str, option: str, matches: Sequence[_Match]) -> ConfigError:

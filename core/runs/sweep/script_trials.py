@@ -16,8 +16,8 @@ class ScriptTrials:
 
     script: the file, or with `is_module` the module; arguments: may contain `{KEY}` for the value of a key, and
     `{folder}`. folder: the current folder of the script. python_path: PYTHONPATH as the user has it; None: not set.
-    fixed: the values that all trials have. assigned: the keys, swept or fixed, whose values the script assigns at its
-    top level. steps: after which a trial ends; 0: when the script does. threads: CPU threads of each trial; 0: as the
+    fixed: the values that all trials have. assigned: the keys, swept or fixed, of what the script or a module of it
+    assigns. steps: after which a trial ends; 0: when the script does. threads: CPU threads of each trial; 0: as the
     script has it.
     """
 

@@ -117,7 +117,7 @@ class ScriptValues:
     def _unknown(self, key: str, option: str) -> ConfigError:
         names = [] if self._own is None else self._own.names
         listed = ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
-        assigned = f"what {self._script.script} or a module that it imports assigns once at its top level"
+        assigned = f"what {self._script.script} or a module that it imports assigns once"
         all_names = [] if self._own is None else self._own.all_names
         return ConfigError.of(
             "unknown_name",

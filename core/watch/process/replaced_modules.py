@@ -1,10 +1,8 @@
 """Other values for what modules of the user assign: put into their source while Python imports them.
 
-The files stay as they are. A module is compiled from its own text, in which only the expressions of these values
-differ, so that whatever it computes of them follows.
+The files stay as they are.
 """
 
-import ast
 import importlib.machinery
 import os
 import sys
@@ -14,7 +12,8 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-from tui_lab.core.user_code.assigned_values import AssignedValue, assigned_values
+from tui_lab.core.user_code.assigned_values import assigned_values
+from tui_lab.core.watch.process.replaced_source import compiled
 
 Values = Mapping[str, Any]
 """By the keys of `assigned_values`."""
@@ -64,39 +63,12 @@ class _Loader(importlib.machinery.SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType:
         """Compile the source with the values; one that it does not assign any more is left out."""
         own = assigned_values(Path(self.path), is_script=False).values
-        present = {key: value for key, value in self._replaced_values.items() if key in own}
-        tree = _Replacer([(own[key], value) for key, value in present.items()]).visit(
-            ast.parse(self.get_data(self.path), self.path)
-        )
-        code = compile(tree, self.path, "exec", dont_inherit=True)
+        present = [key for key in self._replaced_values if key in own]
+        replacements = [(own[key], self._replaced_values[key]) for key in present]
+        code = compiled(self.get_data(self.path), self.path, replacements)
         for key in present:
             self._on_replaced(key)
         return code
-
-
-class _Replacer(ast.NodeTransformer):
-    """Puts values in the places of expressions."""
-
-    def __init__(self, values: Sequence[tuple[AssignedValue, Any]]) -> None:
-        self._values = {_place(own.node): like(own.value, value) for own, value in values}
-
-    def visit(self, node: ast.AST) -> Any:
-        if isinstance(node, ast.expr) and (place := _place(node)) in self._values:
-            # An expression has the place of its first part only where it has no other parts.
-            literal = ast.parse(repr(self._values.pop(place)), mode="eval").body
-            for each in ast.walk(literal):
-                ast.copy_location(each, node)
-            return literal
-        return self.generic_visit(node)
-
-
-def like(own: Any, value: Any) -> Any:
-    """Return a list as the tuple that a file has in its place."""
-    return tuple(value) if isinstance(own, tuple) and isinstance(value, list) else value
-
-
-def _place(node: ast.expr) -> tuple[int, int, int | None, int | None]:
-    return node.lineno, node.col_offset, node.end_lineno, node.end_col_offset
 
 
 def _name_of(path: Path) -> str:

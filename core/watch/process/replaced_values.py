@@ -1,7 +1,8 @@
-"""Other values for what a script assigns at its top level, put in place right after it has assigned its own.
+"""Other values for what a script assigns, put in place right after it has assigned its own.
 
-The file is run as it is. A trace function sees the lines of the script's top level, and of the bodies of its classes,
-and ends once every value has been replaced. Imports are not traced: that of torch would take half as long again.
+The file is run as it is; a function of it gets the code with other values right after it was defined. A trace function
+sees the lines of the script's top level, and of the bodies of its classes, and ends once every value has been replaced.
+Imports are not traced: that of torch would take half as long again.
 """
 
 import builtins
@@ -9,13 +10,14 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 from tui_lab.core.user_code.assigned_values import AssignedValue, assigned_values
-from tui_lab.core.watch.process.replaced_modules import like
+from tui_lab.core.watch.process.replaced_source import code_within, compiled, like
 
 TOP_LEVEL = "<module>"
+MOST_DECORATORS = 20
 
 
 class ReplacedValues:
@@ -31,6 +33,8 @@ class ReplacedValues:
         self._left = dict(values)
         self._own: dict[str, AssignedValue] = {}
         """What the script assigns, once it has begun."""
+        self._functions: CodeType | None = None
+        """The code of the script with the values of its functions."""
         self._on_replaced = on_replaced
         self._import = builtins.__import__
 
@@ -65,6 +69,7 @@ class ReplacedValues:
             if not (os.path.isfile(path) if self._script is None else path == self._script):
                 return False
             self._own = assigned_values(Path(path)).values
+            self._functions = self._functions_of(Path(path), code.co_filename)
             return True
         outer = frame.f_back
         if outer is None or _scope(outer) != code.co_qualname.rpartition(".")[0]:
@@ -80,8 +85,14 @@ class ReplacedValues:
         for key in list(self._left):
             own = self._own.get(key)
             # The script may have imported the name before its own line assigns it.
-            is_assigned = own is not None and own.scope == scope and own.last_line < line
-            if own is not None and is_assigned and _replace(frame.f_locals, own, self._left[key]):
+            if own is None or own.outer_scope != scope or own.last_line >= line:
+                continue
+            is_replaced = (
+                self._replace_code(frame.f_locals, own)
+                if own.is_in_function
+                else _replace(frame.f_locals, own, self._left[key])
+            )
+            if is_replaced:
                 del self._left[key]
                 self._on_replaced(key)
         is_end = event == "return" and not scope
@@ -89,6 +100,31 @@ class ReplacedValues:
             self._end()
             return None
         return self._line
+
+    def _functions_of(self, path: Path, name: str) -> CodeType | None:
+        """Return the code of the script with the values of its functions; None if they assign none of the keys."""
+        replacements = [(own, self._left[key]) for key, own in self._own.items() if key in self._left]
+        of_functions = [(own, value) for own, value in replacements if own.is_in_function]
+        return compiled(path.read_bytes(), name, of_functions) if of_functions else None
+
+    def _replace_code(self, namespace: dict[str, Any], own: AssignedValue) -> bool:
+        """Give a function of the script the code with other values; return whether it is there."""
+        function = _plain_function(namespace.get(own.scope.rpartition(".")[2]), own.scope)
+        if function is None or self._functions is None:
+            return False
+        code = code_within(self._functions, function.__code__)
+        if code is not None:
+            function.__code__ = code
+        return code is not None
+
+
+def _plain_function(value: Any, qualified_name: str) -> FunctionType | None:
+    """Return the function that a static method, or a decorated one, was made of; None if it is not known."""
+    for _ in range(MOST_DECORATORS):
+        if isinstance(value, FunctionType) and value.__code__.co_qualname == qualified_name:
+            return value
+        value = getattr(value, "__wrapped__", None)
+    return None
 
 
 def _scope(frame: FrameType) -> str:

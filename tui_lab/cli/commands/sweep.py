@@ -77,7 +77,7 @@ def sweep(
 ) -> None:
     """Train a config or script many times with different values or seeds. Stop, resume, or join from a second terminal.
 
-    Of a SCRIPT.py, KEY is an option (--lr), a value that it or its module assigns at the top level (learning_rate,
+    Of a SCRIPT.py, KEY is an option (--lr), a value that it or a module of yours assigns (learning_rate,
     config.lr), or a name for {KEY} in the script's arguments after `--`.
     """
     require_source_or_resume("sweep", source or module, resume, "SWEEP")

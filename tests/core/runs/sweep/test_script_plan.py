@@ -101,6 +101,10 @@ table = {"optim": {"beta": 3}}
 width = 4
 width = 5
 half = lr / 2
+def get():
+    wd = 0.1
+    beta1 = 0.9
+    optimizer = Adam(beta1=beta1)
 """
 
 
@@ -117,6 +121,7 @@ def script_with_module(script: ScriptTrials, tmp_path: Path) -> ScriptTrials:
         ("config.lr", "config.lr"),
         ("Optim.lr", "config.Optim.lr"),
         ("wd", "config.Optim.wd"),
+        ("beta1", "config.get.beta1"),
         ("optim.beta", "config.table.optim.beta"),
         ("depth", "depth"),
     ],

@@ -13,7 +13,6 @@ from tui_lab.core.watch.process.replaced_modules import ReplacedModules
 CONFIG = """
 from __future__ import annotations
 from dataclasses import dataclass, field
-import math
 lr = 3e-4
 half = lr / 2
 shape = (1, 2)
@@ -27,7 +26,7 @@ class Config:
     optim: Optim = field(default_factory=Optim)
 base = Config(optim=Optim(lr=7.0))
 table = {"optim": {"lr": 1, "twice": 2}}
-line = math.nan
+def get(): return {"lr": 1, "n": n}
 """
 
 
@@ -55,10 +54,12 @@ def imported(path: Path, values: dict[str, Any], name: str = "settings.base") ->
 
 def test_a_module_computes_with_the_values(package: Path) -> None:
     values = {"lr": 1.0, "shape": [3, 4], "n": 6, "Optim.lr": 2.0, "table.optim.lr": 8, "base.optim.lr": 9.0}
+    values |= {"get.lr": 5}
     module, replaced = imported(package, values)
     assert (module.lr, module.half, module.shape, module.n) == (1.0, 0.5, (3, 4), 6)
     assert module.Optim().both() == module.Config().optim.both() == (2.0, 1.0)
     assert module.base.optim.lr == 9.0 and module.table == {"optim": {"lr": 8, "twice": 2}}
+    assert module.get() == {"lr": 5, "n": 6}
     assert sorted(replaced) == sorted(values)
     assert package.read_text("utf-8") == CONFIG and not list(package.parent.rglob("base*.pyc"))
 

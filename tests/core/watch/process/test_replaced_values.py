@@ -78,6 +78,52 @@ def test_a_value_that_is_never_assigned_is_not_made(tmp_path: Path, monkeypatch:
     assert "nothing" not in variables and variables["a"] == 3 and replaced == ["a"]
 
 
+FUNCTIONS = """
+import functools
+class Base:
+    def value(self): return 0
+class Trainer(Base):
+    @staticmethod
+    def defaults():
+        config = Config()
+        config.trainer.lr = 1
+        return config
+    def value(self):
+        n = 1
+        return super().value() + n
+class Config:
+    def __init__(self):
+        self.trainer = lambda: 0
+def twice(function):
+    @functools.wraps(function)
+    def called(): return [function(), function()]
+    return called
+@twice
+def get_config(batch=3):
+    width, n = 4, 4
+    return {"lr": width / n, "batch": batch, "optim": {"lr": 5}}
+def main():
+    lr = 1
+    return lr, Trainer.defaults().trainer.lr, Trainer().value(), get_config()
+if __name__ == "__main__":
+    result = main()
+"""
+
+
+def test_functions_of_a_script_have_the_values(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(FUNCTIONS, "utf-8")
+    values = {
+        "main.lr": 2, "Trainer.defaults.config.trainer.lr": 3, "Trainer.value.n": 4, "get_config.width": 8,
+        "get_config.optim.lr": 6,
+    }  # fmt: skip
+    replaced: list[str] = []
+    ReplacedValues(str(tmp_path / "train.py"), values, replaced.append).install()
+    variables = runpy.run_path(str(tmp_path / "train.py"), run_name="__main__")
+    config = {"lr": 2.0, "batch": 3, "optim": {"lr": 6}}
+    assert variables["result"] == (2, 3, 4, [config, config])
+    assert sorted(replaced) == sorted(values)
+
+
 UNLIKE_CONSTANTS = """
 class Fixed(dict):
     def __setitem__(self, key, value): pass
