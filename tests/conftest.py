@@ -67,6 +67,7 @@ def pytest_collection(session: pytest.Session) -> None:
 
 TESTS_BETWEEN_FREEZES = 20
 n_started = itertools.count(1)
+n_folders = itertools.count(1)
 
 
 def leave_out_of_gc() -> None:
@@ -111,21 +112,24 @@ def no_waiting_for_the_disk() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give each test its own cache, config folder and folder of runs."""
-    monkeypatch.setenv("TUI_LAB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("TUI_LAB_CONFIG", str(tmp_path / "config"))
-    monkeypatch.setenv("TUI_LAB_RUNS", str(tmp_path / "runs"))
+FOLDERS = {"TUI_LAB_CACHE": "cache", "TUI_LAB_CONFIG": "config", "TUI_LAB_RUNS": "runs"}
 
 
 @pytest.fixture(autouse=True)
-def restored_process_state() -> Iterator[None]:
-    """Seed all random numbers. Restore torch's threads and gradient mode, sys.path and the working directory."""
+def own_process_state(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Give each test its own cache, config folder and folder of runs, and seed all random numbers.
+
+    Restore these folders, torch's threads and gradient mode, sys.path and the working directory afterwards. It asks for
+    no other fixture, and makes no folder for a test without tmp_path: both would be most of the time of a small test.
+    """
+    variables = {name: os.environ.get(name) for name in FOLDERS}
+    folder = folder_of(request)
+    for name, inside in FOLDERS.items():
+        os.environ[name] = str(folder / inside)
     seed_random_numbers()
     torch = sys.modules.get("torch")
     paths = list(sys.path)
-    folder = Path.cwd()
+    working_folder = Path.cwd()
     if torch is not None:
         threads = torch.get_num_threads()
         gradients = torch.is_grad_enabled()
@@ -134,4 +138,18 @@ def restored_process_state() -> Iterator[None]:
         torch.set_num_threads(threads)
         torch.set_grad_enabled(gradients)
     sys.path[:] = paths
-    os.chdir(folder)
+    os.chdir(working_folder)
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def folder_of(request: pytest.FixtureRequest) -> Path:
+    """Return the test's tmp_path if it has one, and else a path where nothing is."""
+    if "tmp_path" in request.fixturenames:
+        path: Path = request.getfixturevalue("tmp_path")
+        return path
+    factory: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
+    return factory.getbasetemp() / f"of-test-{next(n_folders)}"

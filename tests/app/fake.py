@@ -245,4 +245,5 @@ async def lab(
             await it.tell(*(update(step) for step in range(1, half + 1)), *([evaluated(half)] if half else []))
         await pilot.pause()
         await it.tell(*(update(step) for step in range(half + 1, steps + 1)))
+        screen._compositor._dirty_regions.clear()  # Of a lab as it opens, tests/app/test_looks.py paints everything.
         yield it
