@@ -20,6 +20,7 @@ from tests.command_line import run_with_child as run_with_child
 from tests.plugin_packages import install as install
 from tests.process import cli as cli
 from tests.process import command as command
+from tests.quick_hypothesis import draw_no_constants_of_the_project, write_table_of_utf_8
 from tui_lab.core.kernels.process_tuning import reduce_gc
 
 # Before torch is imported, here and in child processes: with several workers, threads would wait for each other.
@@ -31,6 +32,7 @@ SEED = int(os.environ.get("TEST_SEED", "1729"))
 # A limit of time for each example would fail tests on a busy machine. `make fuzz` tries thousands of inputs.
 settings.register_profile("quick", max_examples=40, deadline=None, derandomize="TEST_SEED" not in os.environ)
 settings.load_profile("quick")
+draw_no_constants_of_the_project()
 
 # As tui-lab itself does: garbage collection took two fifths of the time of a test of the app.
 reduce_gc()
@@ -77,7 +79,8 @@ def leave_out_of_gc() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Leave what was imported out of garbage collection."""
+    """Leave what was imported out of garbage collection. Hypothesis warns of files that are written any earlier."""
+    write_table_of_utf_8()
     leave_out_of_gc()
 
 
