@@ -375,8 +375,8 @@ async def test_script_is_diagnosed_by_its_command(tmp_path: Path, monkeypatch: p
     async with script_lab(tmp_path) as it:
         await it.press("K")
         assert scripts == [it.screen.state.run_config] and it.screen.active_pane.number == DoctorPane.number
-        await it.press("n", "a")
-        assert len(notices(it)) == 2 and it.source.sent == []
+        await it.press("a")
+        assert len(notices(it)) == 1 and it.source.sent == []
 
 
 async def test_config_without_optional_settings_is_shown(tmp_path: Path) -> None:

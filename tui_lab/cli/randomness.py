@@ -5,24 +5,20 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
+from tui_lab.app.randomness_text import sources_table, verdict_lines
 from tui_lab.cli.check_progress import CheckProgress
 from tui_lab.cli.output import console, say, stdout, write, write_json
-from tui_lab.cli.randomness_text import seed_text, state_of, verdict_lines
 from tui_lab.cli.script_argument import script_of, script_of_run, script_suggested
 from tui_lab.cli.show import open_data
 from tui_lab.cli.signals import interrupt_on_signals
 from tui_lab.core.config import settings
 from tui_lab.core.watch.process.recorded_script import ScriptToRun
-from tui_lab.core.watch.randomness.sources import label_of
 from tui_lab.core.watch.randomness.traced_runs import ScriptTracer
 from tui_lab.core.watch.randomness.verdict import Verdict, judge
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.exit_codes import DONE, NOT_MET
 
-STEPS = 5
-"""Updates of a script in each run."""
 _ONLY_FOR_SCRIPTS = ("--steps",)
-_STYLES = {"pinned": "green", "free": "bold yellow", "cause": "bold red", "no effect": "dim", "not used": "dim"}
 
 
 def script_to_run(source: str | None, arguments: Sequence[str], module: str | None) -> ScriptToRun | None:
@@ -60,8 +56,8 @@ def show_sources(source: str, overrides: Sequence[str], step: int, *, as_json: b
     title = f"Randomness at step {step:,}"
     table = Table("source", "draws", "seed", "state", "fingerprint", title=title, title_justify="left")
     for one in sources:
-        state = "pinned" if one.pinned else "free"
-        table.add_row(one.name, one.draws, one.seed, Text(state, _STYLES[state]), one.fingerprint or "")
+        state = Text("pinned", "green") if one.pinned else Text("free", "bold yellow")
+        table.add_row(one.name, one.draws, one.seed, state, one.fingerprint or "")
     console().print(table)
 
 
@@ -82,12 +78,4 @@ def examine_script(script: ScriptToRun, n_steps: int, *, as_json: bool) -> int:
 def _print(name: str, verdict: Verdict) -> None:
     for line in verdict_lines(name, verdict):
         write(line)
-    table = Table("source")
-    table.add_column("seed", overflow="fold")
-    table.add_column("state", no_wrap=True)
-    for source in verdict.sources:
-        state = state_of(source, verdict)
-        if not (source.is_drawn or source.seeds):
-            continue
-        table.add_row(Text(label_of(source.key)), Text(seed_text(source)), Text(state, _STYLES[state]))
-    console().print(table)
+    console().print(sources_table(verdict))

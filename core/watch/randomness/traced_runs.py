@@ -36,29 +36,45 @@ class TracedRun:
         return len({entry.step for entry in self.entries if entry.kind == "update"})
 
 
+class TracingStopped(Exception):
+    """The run was ended by `ScriptTracer.stop`."""
+
+
 class ScriptTracer:
     """Runs a script unchanged, for `n_steps` steps. It writes no checkpoint and changes no existing file."""
 
     def __init__(self, script: ScriptToRun, n_steps: int) -> None:
         self._script = script
         self._n_steps = n_steps
+        self._child: subprocess.Popen[bytes] | None = None
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """End the run under way, from another thread than that of `run`, and let further ones end at once."""
+        self._is_stopped = True
+        if self._child is not None and self._child.poll() is None:
+            kill_group(self._child)
 
     def run(self, pins: Collection[str] = (), *, deterministic_kernels: bool = False) -> TracedRun:
         """Return the trace of one run. pins: the keys of the sources that get a seed.
 
-        Raises ConfigError if the script makes no step.
+        Raises ConfigError if the script makes no step, and TracingStopped after `stop`.
         """
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
             folder = Path(name)
             lines = folder / "trace.jsonl"
             lines.touch()
             with (folder / "output.log").open("wb") as output:
-                child = self._start(lines, output, pins, deterministic_kernels=deterministic_kernels)
+                child = self._child = self._start(lines, output, pins, deterministic_kernels=deterministic_kernels)
             try:
+                if self._is_stopped:
+                    raise TracingStopped
                 records = list(lines_of(child, lines))
             finally:
                 kill_group(child)
                 child.wait()
+            if self._is_stopped:
+                raise TracingStopped
             run = _run_of(records)
             if not run.n_steps:
                 ended = next((record["ended"] for record in records if "ended" in record), None)

@@ -14,6 +14,8 @@ from tui_lab.core.watch.randomness.traced_runs import ScriptTracer, TracedRun
 
 KERNELS = "kernels"
 """The key of the cause where torch's deterministic kernels make two runs the same."""
+STEPS = 5
+"""Updates of a script in each run, unless the user asks for another number."""
 OnRun = Callable[[int, str], None]
 """Gets the number of a run that begins, from 1, and what it is for."""
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tui_lab.core.training.reproducibility import RandomSource
     from tui_lab.core.user_code.external_model import Model
 
-SCRIPT_HINTS = ("K examine",)
+SCRIPT_HINTS = ("K examine", "n two runs")
 NOT_CHECKED = "Not checked yet. Press K to diagnose."
 NEVER_CHECKED = "This run was imported from a log: there is no program to examine."
 MONITORED = "The doctor watches this script. Press K to examine it."
@@ -97,8 +97,10 @@ class DoctorPane(Pane):
             super().__init__()
             self.sources = sources
 
-    def __init__(self, id: str, send: Callable[[cmd.Command], None]) -> None:
+    def __init__(self, id: str, send: Callable[[cmd.Command], None], compare_runs: Callable[[], None]) -> None:
+        """compare_runs: shows whether two runs of the script are the same."""
         super().__init__(id=id)
+        self._compare_runs = compare_runs
         self._inspector: Inspector[tuple[RandomSource, ...]] = Inspector(send)
         self._health = NOT_CHECKED
         self._diagnosed: tuple[Finding, ...] = ()
@@ -218,7 +220,8 @@ class DoctorPane(Pane):
             elif self._state is not None and self._state.is_script:
                 text.append(
                     "What it notices is listed here: a loss that diverges or stays flat, slow data.\n"
-                    "K: run the script a second time for some updates, without checkpoints, and examine it",
+                    "K: run the script a second time for some updates, without checkpoints, and examine it\n"
+                    "n: are two runs of it the same, and if not, why?",
                     "dim",
                 )
             else:
@@ -260,9 +263,9 @@ class DoctorPane(Pane):
             self.post_message(self.Apply(finding))
 
     def action_randomness(self) -> None:
-        """Show the sources of randomness at the latest step, or the findings again."""
+        """Show the sources of randomness at the latest step, or the findings again; of a script, compare two runs."""
         if self._state is not None and self._state.is_script:
-            self.app.notify("Only the script knows its sources of randomness.")
+            self._compare_runs()
             return
         self._shows_randomness = not self._shows_randomness
         if self._shows_randomness and self._state is not None and self._state.ready is not None:

@@ -172,7 +172,7 @@ class LabScreen(BaseScreen[None], Screen[None]):
         self.generation_pane = GenerationPane(id="generation")
         self.events_pane = EventsPane(id="events")
         framed_log = FramedLog(self.events_pane.note)
-        self.doctor_pane = DoctorPane(id="doctor", send=source.send)
+        self.doctor_pane = DoctorPane("doctor", source.send, lambda: self._commands.compare_runs())
         self._run_line = RunLine("run-line", self.is_enabled, is_first=is_first)
         self._status = StatusLine(id="status", **({"memory": memory} if memory else {}))
         self.panes: list[Pane] = [self.config_pane, self.loss_pane, self.batch_pane, self.generation_pane]

@@ -136,6 +136,16 @@ class LabActions:
         """Pin the given sources of randomness."""
         self.with_edited(lambda config: self._doctor.pin(config, sources))
 
+    def compare_runs(self) -> None:
+        """Run the script of a recorded run twice, and show whether these runs are the same."""
+        from tui_lab.app.screens.randomness import RandomnessScreen
+        from tui_lab.app.session.script_comparison import ScriptComparison
+
+        script = self._lab.state.run_config
+        if isinstance(script, ScriptConfig):
+            comparison = ScriptComparison(script, one_thread=self._trains)
+            self._lab.app.push_screen(RandomnessScreen(" ".join(script.command), comparison))
+
     def find_rate(self) -> None:
         """Test learning rates for the edited config, or for the script of a recorded run."""
         script = self._lab.state.run_config

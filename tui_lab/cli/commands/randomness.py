@@ -59,6 +59,7 @@ def randomness(
     It writes no checkpoint and changes no existing file.
     """
     from tui_lab.cli import randomness as implementation
+    from tui_lab.core.watch.randomness.verdict import STEPS
 
     trust_code(sets, allow_code, source=source)
     script = implementation.script_to_run(source, arguments or [], module)
@@ -67,5 +68,5 @@ def randomness(
         [name for name, is_given in options.items() if is_given], is_script=script is not None
     )
     if script is not None:
-        raise typer.Exit(implementation.examine_script(script, steps or implementation.STEPS, as_json=json))
+        raise typer.Exit(implementation.examine_script(script, steps or STEPS, as_json=json))
     implementation.show_sources(source or "", sets or [], step or 1, as_json=json, pin=pin)

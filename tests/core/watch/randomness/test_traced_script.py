@@ -12,7 +12,7 @@ from tui_lab.core.watch.process.script_process import Target
 from tui_lab.core.watch.randomness.fingerprints import fingerprint
 from tui_lab.core.watch.randomness.sources import HASHES, NUMPY, OWN, PYTHON, TORCH
 from tui_lab.core.watch.randomness.trace import Entry, first_difference
-from tui_lab.core.watch.randomness.traced_runs import ScriptTracer
+from tui_lab.core.watch.randomness.traced_runs import ScriptTracer, TracingStopped
 from tui_lab.core.watch.randomness.traced_script import TracedScript
 from tui_lab.core.watch.randomness.verdict import judge
 from tui_lab.util.errors import ConfigError
@@ -118,6 +118,14 @@ def test_a_run_of_a_script_ends_after_its_steps_and_changes_no_file(tmp_path: Pa
     }
     assert (tmp_path / "log.txt").read_text("utf-8") == "mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.txt", "train.py"]
+
+
+def test_a_tracer_that_is_stopped_leaves_no_process(tmp_path: Path) -> None:
+    stopped = tracer(tmp_path, "9")
+    stopped.stop()
+    with pytest.raises(TracingStopped):
+        stopped.run()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["train.py"]
 
 
 @pytest.mark.slow

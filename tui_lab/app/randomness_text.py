@@ -1,6 +1,9 @@
-"""How `tui-lab randomness` says whether the runs of a script are the same, what decides it, and what to do."""
+"""How two runs of a script are compared in words: whether they are the same, what decides it, and what to do."""
 
 from collections.abc import Iterator
+
+from rich.table import Table
+from rich.text import Text
 
 from tui_lab.core.watch.randomness.sources import HASHES, NUMPY, OWN, PYTHON, TORCH, Source, label_of
 from tui_lab.core.watch.randomness.trace import PATH, Difference
@@ -13,6 +16,7 @@ _SAME = {
     "gradient": "gradients",
     "update": "updated weights",
 }
+_STYLES = {"pinned": "green", "free": "bold yellow", "cause": "bold red", "no effect": "dim", "not used": "dim"}
 _SEEDED_BY = {PYTHON: "random.seed(0)", NUMPY: "np.random.seed(0)", TORCH: "torch.manual_seed(0)"}
 
 
@@ -106,3 +110,15 @@ def cause_line(key: str, verdict: Verdict) -> str:
         late = f"gets its seed in {first.place}, after numbers were drawn from it"
         return f"cause: {label_of(key)} {late}; call {_SEEDED_BY[key]} at the start of the script"
     return f"cause: {label_of(key)} has no seed; call {_SEEDED_BY[key]} at the start of the script"
+
+
+def sources_table(verdict: Verdict) -> Table:
+    """Return a row for each source that is used or has a seed."""
+    table = Table("source")
+    table.add_column("seed", overflow="fold")
+    table.add_column("state", no_wrap=True)
+    for source in verdict.sources:
+        if source.is_drawn or source.seeds:
+            state = state_of(source, verdict)
+            table.add_row(Text(label_of(source.key)), Text(seed_text(source)), Text(state, _STYLES[state]))
+    return table
