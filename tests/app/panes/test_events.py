@@ -8,8 +8,9 @@ from textual.widgets import RichLog
 
 from tests.app.fake import FakePlayback, evaluated, lab, ready, started, update
 from tui_lab.app.panes.events import EventsPane, log_line
-from tui_lab.app.session.messages import Diagnosed, Rewound, SessionFailed, SessionMessage
+from tui_lab.app.session.messages import Diagnosed, Printed, Rewound, SessionFailed, SessionMessage
 from tui_lab.core import events as ev
+from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.doctor.findings import Report
 
 
@@ -152,3 +153,24 @@ async def test_opening_a_run_logs_the_end_of_its_past_without_times() -> None:
         assert "optim.lr" in tail[0] and "val" in tail[1] and tail[2].startswith("step 401: paused")
         assert ":" in tail[3].split()[0] and tail[3].endswith("step 401: resumed"), "it happens now"
         assert lines[0].startswith("step 1") and 290 < len(lines) < 310, "not all of a long past"
+
+
+async def test_validation_loss_that_a_script_prints_is_shown_once() -> None:
+    def shown(step: int, loss: float) -> ev.Evaluated:
+        return replace(evaluated(step), val_loss=loss)
+
+    async with lab(size=(200, 50)) as it:
+        pane = it.screen.query_one(EventsPane)
+        pane.note(replace(ready(), config=ScriptConfig()))
+        pane.note(shown(31, 0.33661))
+        pane.note(Printed(("step 31: val loss 0.3366",)))
+        pane.note(Printed(("step 41: val loss 0.2222",)))
+        pane.note(shown(41, 0.22222))
+        pane.note(shown(51, 0.11111))
+        pane.note(ev.Saved(step=51, path="checkpoints/step-51"))
+        lines = pane.copied().splitlines()
+        assert sum("0.3366" in line for line in lines) == sum("0.2222" in line for line in lines) == 1
+        assert "step 51: validation loss" in lines[-2], "the script prints nothing"
+        pane.note(shown(61, 0.5551), is_replayed=True)
+        pane.note(Printed(("step 61: val loss 0.5551",)))
+        assert sum("0.5551" in line for line in pane.copied().splitlines()) == 1

@@ -16,6 +16,7 @@ from textual.widgets import Static
 from tui_lab.app.keymap import keymap_of, named
 from tui_lab.app.panes.key_hints import taken_keys
 from tui_lab.app.panes.pane import Pane
+from tui_lab.app.panes.printed_losses import PrintedLosses
 from tui_lab.app.panes.spike_text import spike_line
 from tui_lab.app.session.messages import (
     Interrupted,
@@ -44,6 +45,8 @@ MOST_MERGED_STEPS = 10
 """Between resuming and a pause: the user asked for so many steps by one key."""
 MAX_PAST_LINES = 300
 """Of the events before a run was opened."""
+SECONDS_TO_PRINT = 2.0
+"""How long an evaluation waits for the script to print its loss: output is read a little later than events."""
 TIME = re.compile(r"^(\w+ \d+ \d\d:\d\d|\d\d:\d\d:\d\d) ")
 
 
@@ -87,6 +90,13 @@ def time_text(seconds: float, now: datetime) -> str:
     return f"{then:%H:%M:%S}" if then.date() == now.date() else f"{then:%b %d %H:%M}"
 
 
+def _time_of(message: SessionMessage, now: str | None) -> str:
+    """Return the recorded time of a message, else `now`, before its line; empty if neither is known."""
+    if isinstance(message, ev.Event) and message.time is not None:
+        return f"{time_text(message.time, datetime.now())} "
+    return "" if now is None else f"{now} "
+
+
 class EventsPane(Pane):
     number = 5
     title = "Events"
@@ -117,6 +127,9 @@ class EventsPane(Pane):
         self._started_at: int | None = None
         """The step at which the run was last started or resumed, until its end."""
         self._is_script = False
+        self._printed_losses = PrintedLosses()
+        self._held: str | None = None
+        """The line of an evaluation that waits for the script to print the same."""
 
     def compose(self) -> ComposeResult:
         yield SearchField("#log", "part of a line")
@@ -137,14 +150,7 @@ class EventsPane(Pane):
             self.note(message.event, is_replayed=True)
             return
         if isinstance(message, Rewound):
-            self._started_at = None
-            self._resumed = None
-            self._last_steps = LastSteps()
-            self._waiting.clear()
-            self._lines.clear()
-            self.query_one(Log).clear()
-            for past in with_spikes(message.past):
-                self.note(past, is_replayed=is_replayed)
+            self._rewind(message, is_replayed=is_replayed)
             return
         if isinstance(message, Ready):
             self._is_script = message.trainer_config is None
@@ -154,12 +160,29 @@ class EventsPane(Pane):
         n_steps = self._merged_steps(message) if isinstance(message, ev.Paused) else 0
         if not isinstance(message, Preparing) and (line := self._line(message)) is not None:
             line += self._lost_text(message) + steps_text(n_steps)
-            line = f"{self._time_of(message, is_replayed=is_replayed)}{printable(line)}"
+            line = f"{_time_of(message, None if is_replayed else self._clock())}{printable(line)}"
+            if isinstance(message, ev.Evaluated) and self._is_script:
+                self._note_evaluation(message, line, is_replayed=is_replayed)
+                return
+            self._write_held()
             self._write(line)
             if isinstance(message, ev.Resumed):
                 self._resumed = (message.step, line)
         if isinstance(message, ev.Paused | ev.Resumed):
             self._last_pauses = [*pauses[-1:], message]
+
+    def _rewind(self, rewound: Rewound, *, is_replayed: bool) -> None:
+        """Log only what was before the step to which a replay has gone."""
+        self._started_at = None
+        self._resumed = None
+        self._last_steps = LastSteps()
+        self._printed_losses = PrintedLosses()
+        self._held = None
+        self._waiting.clear()
+        self._lines.clear()
+        self.query_one(Log).clear()
+        for past in with_spikes(rewound.past):
+            self.note(past, is_replayed=is_replayed)
 
     def _line(self, message: SessionMessage) -> str | None:
         """Return the line of a message; that of a spike says which keys explain it, where rows are recorded."""
@@ -170,11 +193,6 @@ class EventsPane(Pane):
         if isinstance(message, ev.NonFinite):
             return "\n".join([line or "", *before_lines(self._last_steps.before(message))])
         return line
-
-    def _time_of(self, message: SessionMessage, *, is_replayed: bool) -> str:
-        if isinstance(message, ev.Event) and message.time is not None:
-            return f"{time_text(message.time, datetime.now())} "
-        return "" if is_replayed else f"{self._clock()} "
 
     def _lost_text(self, message: SessionMessage) -> str:
         """Return what a start says of the one before, if the run was killed in between."""
@@ -222,10 +240,41 @@ class EventsPane(Pane):
         """Log a line of the app itself."""
         self._write(f"{self._clock()} {printable(text)}")
 
+    def _note_evaluation(self, evaluated: ev.Evaluated, line: str, *, is_replayed: bool) -> None:
+        """Log an evaluation of a script, unless the script prints its loss; a new one waits for that for a moment."""
+        if self._printed_losses.take(evaluated.val_loss):
+            return
+        self._write_held()
+        self._printed_losses.log(evaluated.val_loss, line)
+        if is_replayed:
+            self._write(line)
+        else:
+            self._held = line
+            self.set_timer(SECONDS_TO_PRINT, self._write_held)
+
+    def _write_held(self) -> None:
+        """Log the evaluation whose loss the script has not printed."""
+        line = self._held
+        self._held = None
+        if line is not None:
+            self._write(line)
+
+    def _drop(self, lines: list[str]) -> None:
+        """Take back lines that what the script has printed makes superfluous."""
+        if self._held in lines:
+            self._held = None
+        logged = [line for line in lines if line in self._lines]
+        for line in logged:
+            self._lines.remove(line)
+        if logged:
+            self._start_again()
+
     def _note_output(self, printed: Printed) -> None:
         """Log new output; a line without an end is shown below the log until it ends."""
         lines = [f"… {printed.n_skipped:,} bytes of output skipped; output.log has them"] if printed.n_skipped else []
         lines += [printable(line) for line in printed.lines]
+        if superfluous := self._printed_losses.print(lines):
+            self._drop(superfluous)
         if lines:
             self._write("\n".join(lines))
         self.query_one("#unfinished").display = bool(printed.unfinished)
