@@ -44,6 +44,9 @@ def doctor_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
     A script still has a process of its own: what imports `run_child` while it is replaced keeps the replacement.
     """
+    from tests.core.doctor.short_rehearsals import shorten_rehearsals  # It imports torch.
+
+    shorten_rehearsals(monkeypatch)
     run_in_child = diagnose.run_child
 
     def run_child(command: diagnose.Command, *others: Any, quiet: bool) -> int | None:
