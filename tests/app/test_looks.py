@@ -20,6 +20,7 @@ from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.home import Home
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.screens.pick_runs import PickRuns
+from tui_lab.app.screens.randomness import RandomnessScreen
 from tui_lab.app.screens.runs import RunsScreen
 from tui_lab.app.themes import THEMES
 from tui_lab.core import commands as cmd
@@ -34,6 +35,7 @@ SCREENS: tuple[type[Screen[Any]], ...] = (
     Help,
     LabScreen,
     PickRuns,
+    RandomnessScreen,
     RunsScreen,
 )
 

@@ -458,10 +458,14 @@ async def test_runs_of_scripts_are_shown_next_to_our_own() -> None:
 @pytest.mark.parametrize("size", [(80, 24), pytest.param((200, 50), marks=pytest.mark.slow)], ids=["80x24", "200x50"])
 @pytest.mark.parametrize("view", ["v", "d"])
 async def test_looks(
-    view: str, size: tuple[int, int], snapshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch
+    view: str,
+    size: tuple[int, int],
+    snapshot: SnapshotAssertion,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(chart, "has_braille", lambda: True)
-    monkeypatch.chdir(runs.runs_folder().parent)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TUI_LAB_RUNS", "runs")
     three()
     started = time.mktime((2026, 1, 2, 3, 4, 5, 0, 0, -1))

@@ -23,6 +23,10 @@ class FixedScreen(StyledWhenMounted[None], PlainScreen):
     pass
 
 
+class StyledScreen(StyledWhenMounted[None], Screen[None]):
+    CSS = "StyledScreen { align: center middle; }"
+
+
 @pytest.fixture
 def styled(monkeypatch: pytest.MonkeyPatch) -> list[DOMNode]:
     """Each node whose styles were applied."""
@@ -45,6 +49,14 @@ async def test_styles_of_a_new_screen_are_applied_once(screen_type: type[PlainSc
         await pilot.pause()
         text = screen.query_one(Static)
         assert styled.count(text) == 1
+
+
+async def test_a_new_screen_has_the_styles_of_its_own_css() -> None:
+    async with App[None]().run_test() as pilot:
+        screen = StyledScreen()
+        await pilot.app.push_screen(screen)
+        await pilot.pause()
+        assert screen.styles.align == ("center", "middle")
 
 
 async def test_styles_are_applied_again_when_the_screen_returns(styled: list[DOMNode]) -> None:

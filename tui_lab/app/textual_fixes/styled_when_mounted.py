@@ -14,5 +14,8 @@ class StyledWhenMounted(ScreenMixin[ScreenResultType]):
     _was_resumed = False
 
     def _on_screen_resume(self, event: events.ScreenResume) -> None:
-        event.refresh_styles = event.refresh_styles and self._was_resumed
-        self._was_resumed = True
+        if not self._was_resumed:
+            self._was_resumed = True
+            event.refresh_styles = False
+            # The screen itself had its styles applied before its own CSS was read.
+            self.app.stylesheet.apply(self, animate=False)
