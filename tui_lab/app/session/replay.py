@@ -1,50 +1,28 @@
 """Play a recorded run back at a chosen speed, from any step."""
 
 import math
-import queue
-import threading
-import traceback
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from tui_lab.app.session.buffer import Buffer
-from tui_lab.app.session.following import open_ready
 from tui_lab.app.session.messages import (
     Interrupted,
     Printed,
-    Ready,
     Recorded,
     RecordedPause,
     Rewound,
-    SessionFailed,
     SessionMessage,
 )
-from tui_lab.app.session.output_tail import OutputTail, without_events
 from tui_lab.app.session.read_ahead import ReadAhead
-from tui_lab.app.session.saved_weights import SavedWeights
+from tui_lab.app.session.replay_thread import Opened, ReplayThread
 from tui_lab.app.session.source import Playback, Role, Timeline
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config.script import ScriptConfig
-from tui_lab.core.runs import folder as runs
 from tui_lab.core.training.checkpoint_names import step_of
-from tui_lab.util.errors import ConfigError, DataError, RunError
 
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1024.0, math.inf)
 """At infinite speed the rest comes at once, from the downsampled log."""
-NEVER_STEPPED = "this script never made an optimizer step, so there is nothing to show but what it printed"
-
-
-@dataclass(frozen=True)
-class _Opened:
-    """What the replay's thread has read: the whole run in few events, and what the run printed."""
-
-    run: runs.Run
-    ready: Ready
-    events: list[ev.Event]
-    printed: Printed | None
-    """Of our own runs it is shown at their end: it says what came out."""
 
 
 class Replay:
@@ -55,16 +33,14 @@ class Replay:
     """What the run printed, if it is not given to the app yet."""
 
     def __init__(self, name: str, clock: Callable[[], float]) -> None:
-        self._name = name
         self._clock = clock
         self.speed = 1.0
         self._paused = False
         self._steps_left = 0
         """While paused: steps still to play."""
-        self._buffer = Buffer[SessionMessage | _Opened]()
-        self._commands: cmd.CommandQueue = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="replay", daemon=True)
-        self._opened: _Opened | None = None
+        self._buffer = Buffer[SessionMessage | Opened]()
+        self._thread = ReplayThread(name, self._buffer.put, lambda: self.position)
+        self._opened: Opened | None = None
         self._timeline: Timeline | None = None
         self._reader: ReadAhead | None = None
         """None until the log is read."""
@@ -100,18 +76,16 @@ class Replay:
                 self._paused = True
                 self._steps_left = n
             case cmd.Snapshot() | cmd.Inspect() | cmd.Stop():
-                self._commands.put(command)
+                self._thread.send(command)
 
     def close(self) -> None:
         self._closed = True
         if self._reader is not None:
             self._reader.close()
-        self._commands.put(cmd.Stop())
+        self._thread.send(cmd.Stop())
 
     def join(self, seconds: float | None = None) -> bool:
-        if self._thread.is_alive():
-            self._thread.join(seconds)
-        return not self._thread.is_alive()
+        return self._thread.join(seconds)
 
     @property
     def paused(self) -> bool:
@@ -169,7 +143,7 @@ class Replay:
     def drain(self) -> list[SessionMessage]:
         messages: list[SessionMessage] = []
         for message in self._buffer.drain():
-            if isinstance(message, _Opened):
+            if isinstance(message, Opened):
                 if not self._closed:
                     self._open(message)
                     messages.append(Recorded(tuple(e for e in message.events if isinstance(e, ev.Changed))))
@@ -206,7 +180,7 @@ class Replay:
         self._said_paused = self._paused
         return [ev.Paused(step=self.position) if self._paused else ev.Resumed(step=self.position)]
 
-    def _open(self, opened: _Opened) -> None:
+    def _open(self, opened: Opened) -> None:
         self._opened = opened
         steps = [event.step for event in opened.events]
         self._timeline = Timeline(
@@ -293,36 +267,6 @@ class Replay:
         reader.take()
         return event
 
-    def _work(self) -> None:
-        try:
-            run = runs.find(self._name)
-            ready = open_ready(run)
-            self._buffer.put(ready)
-            if (printed := OutputTail(run.path / runs.OUTPUT).poll()) is not None:
-                if _is_script(run):
-                    self._buffer.put(printed)
-                else:
-                    printed = without_events(printed)
-            downsampled = run.downsampled().events()
-            self._buffer.put(_Opened(run, ready, downsampled, printed))
-            if not any(isinstance(event, ev.Started | ev.Failed) for event in downsampled) and _is_script(run):
-                self._buffer.put(SessionFailed(NEVER_STEPPED, is_script=True))
-            self._answer_commands(run)
-        except (ConfigError, DataError, RunError) as error:
-            self._buffer.put(SessionFailed(str(error)))
-        except Exception as error:
-            self._buffer.put(SessionFailed(f"the replay failed: {error!r}", traceback.format_exc()))
-
-    def _answer_commands(self, run: runs.Run) -> None:
-        """Answer Snapshot and Inspect until Stop."""
-        weights = SavedWeights(run, lambda: self.position)
-        while not isinstance(command := self._commands.get(), cmd.Stop):
-            if isinstance(command, cmd.Snapshot | cmd.Inspect):
-                try:
-                    weights.answer(command)
-                except (ConfigError, DataError, RunError) as error:
-                    self._buffer.put(ev.Warned(step=0, message=str(error)))
-
 
 def _has_ended(events: Iterable[ev.Event], *, before: bool = False) -> bool:
     """Return whether the run is over after these events: it may have been resumed after an end."""
@@ -336,7 +280,3 @@ def _is_done(events: list[ev.Event]) -> bool:
     """Return whether the run ended with its last step."""
     last = next((event for event in reversed(events) if isinstance(event, ev.Stopped | ev.StepDone)), None)
     return isinstance(last, ev.Stopped) and last.reason == "done"
-
-
-def _is_script(run: runs.Run) -> bool:
-    return isinstance(run.config(), ScriptConfig)
