@@ -44,6 +44,14 @@ def test_a_script_whose_runs_are_the_same_is_exit_0(
     assert json.loads(run_cli("randomness", script, "--json").out)["reproducible"]
 
 
+def test_runs_that_could_not_be_compared_in_full_are_exit_4(
+    script: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulate(monkeypatch, Simulated(problem="loss: RuntimeError"))
+    done = run_cli("randomness", script)
+    assert done.code == 4 and "RuntimeError" in done.out
+
+
 @pytest.mark.parametrize("key", [PYTHON, NUMPY, TORCH, HASHES, OWN_GENERATOR.key, TIME, KERNELS])
 def test_each_cause_is_named_and_is_exit_1(
     key: str, script: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch

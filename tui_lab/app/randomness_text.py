@@ -25,7 +25,10 @@ def verdict_lines(name: str, verdict: Verdict) -> Iterator[str]:
     updates = f"{verdict.n_steps:,} update" + ("" if verdict.n_steps == 1 else "s")
     difference = verdict.difference
     if difference is None:
-        yield f"{name}: two runs of {updates} are the same to the last bit: weights, batches, losses, gradients"
+        compared = ", ".join(_SAME[kind] for kind in verdict.compared)
+        yield f"{name}: two runs of {updates} are the same to the last bit: {compared}"
+        if verdict.problem:
+            yield f"but not everything could be compared: {verdict.problem}"
         return
     yield f"{name}: two runs differ, first in {_place(difference)}"
     if difference.before:

@@ -16,7 +16,7 @@ from tui_lab.core.watch.process.recorded_script import ScriptToRun
 from tui_lab.core.watch.randomness.traced_runs import ScriptTracer
 from tui_lab.core.watch.randomness.verdict import Verdict, judge
 from tui_lab.util.errors import ConfigError
-from tui_lab.util.exit_codes import DONE, NOT_MET
+from tui_lab.util.exit_codes import DONE, NOT_JUDGED, NOT_MET
 
 _ONLY_FOR_SCRIPTS = ("--steps",)
 
@@ -72,6 +72,8 @@ def examine_script(script: ScriptToRun, n_steps: int, *, as_json: bool) -> int:
         write_json({"source": name, **verdict.to_json()})
     else:
         _print(name, verdict)
+    if verdict.is_reproducible is None:
+        return NOT_JUDGED
     return DONE if verdict.is_reproducible else NOT_MET
 
 

@@ -39,9 +39,12 @@ class Child:
 
         if self._kernels:
             torch.use_deterministic_algorithms(True, warn_only=True)
-        folder = Path(self._lines.path).parent
         self._traced = TracedScript(
-            self._n_steps, folder, lambda entry: self._lines.write(entry=entry.to_json()), self._complete
+            self._n_steps,
+            Path(self._lines.path).parent,
+            lambda entry: self._lines.write(entry=entry.to_json()),
+            lambda problem: self._lines.write(problem=problem),
+            self._complete,
         )
 
     def _complete(self) -> None:

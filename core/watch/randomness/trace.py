@@ -58,15 +58,15 @@ def first_difference(one: Sequence[Entry], other: Sequence[Entry]) -> Difference
             continue
         is_same_thing = (a.step, a.kind, a.name) == (b.step, b.kind, b.name)
         kind = a.kind if is_same_thing else PATH
-        return Difference(a.step, kind, a.name, (a.value, b.value), _kinds(one[:position]), position)
+        return Difference(a.step, kind, a.name, (a.value, b.value), kinds_of(one[:position]), position)
     if len(one) == len(other):
         return None
     shorter = min(len(one), len(other))
     longer = max(one, other, key=len)[shorter]
     values = ("", longer.value) if len(one) < len(other) else (longer.value, "")
-    return Difference(longer.step, PATH, longer.name, values, _kinds(one[:shorter]), shorter)
+    return Difference(longer.step, PATH, longer.name, values, kinds_of(one[:shorter]), shorter)
 
 
-def _kinds(entries: Sequence[Entry]) -> tuple[str, ...]:
+def kinds_of(entries: Sequence[Entry]) -> tuple[str, ...]:
     """Return the kinds in a run, each once, in their order."""
     return tuple(dict.fromkeys(entry.kind for entry in entries))

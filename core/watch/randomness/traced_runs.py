@@ -24,11 +24,11 @@ SHOWN_LINES = 20
 
 @dataclass(frozen=True)
 class TracedRun:
-    """entries: in their order. sources: of random numbers, each once. error: what ended the script early, or ""."""
+    """entries: in their order. sources: of random numbers, each once. problem: what could not be traced, or ""."""
 
     entries: Sequence[Entry]
     sources: Sequence[Source]
-    error: str
+    problem: str = ""
 
     @property
     def n_steps(self) -> int:
@@ -119,5 +119,5 @@ class ScriptTracer:
 def _run_of(records: Sequence[dict[str, Any]]) -> TracedRun:
     entries = [Entry.of(record["entry"]) for record in records if "entry" in record]
     sources = [Source.of(record["source"]) for record in records if "source" in record]
-    errors = [record["ended"]["error"] for record in records if "ended" in record]
-    return TracedRun(entries, list({source.key: source for source in sources}.values()), "".join(errors))
+    problems = [record["problem"] for record in records if "problem" in record]
+    return TracedRun(entries, list({source.key: source for source in sources}.values()), "; ".join(problems))

@@ -22,11 +22,14 @@ from tui_lab.core.watch.run_log import RunLog
 
 
 class TracingRecorder(Recorder):
-    """A recorder that also traces. add: gets each entry of the trace, in its order."""
+    """A recorder that also traces. add: gets each entry, in its order. fail: gets what cannot be traced."""
 
-    def __init__(self, log: RunLog, boundary: Callable[[], None], add: Callable[[Entry], None]) -> None:
+    def __init__(
+        self, log: RunLog, boundary: Callable[[], None], add: Callable[[Entry], None], fail: Callable[[str], None]
+    ) -> None:
         super().__init__(log, boundary)
         self._add_entry = add
+        self._fail = fail
         self._depth = 0
         """Of calls of modules in each other."""
         self._names: dict[int, str] = {}
@@ -58,9 +61,13 @@ class TracingRecorder(Recorder):
         self._trace_all("update", ((p, p) for p in parameters_of([optimizer])))
         super().after_step(optimizer)
 
+    def failed(self, hook: str, error: Exception) -> None:
+        self._fail(f"{hook}: {error!r}")
+        super().failed(hook, error)
+
     def _module_called(self, original: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if self._depth == 0 and torch.is_grad_enabled() and self.hooks.listens():
-            self.hooks.call("_called", self._called, module, args, kwargs)
+            self.hooks.call("model call", self._called, module, args, kwargs)
         self._depth += 1
         try:
             return original(module, *args, **kwargs)
@@ -100,14 +107,21 @@ class TracingRecorder(Recorder):
 class TracedScript:
     """Traces the first steps of the script of this process. It writes nothing of what a run folder would hold.
 
-    add: gets each entry. complete: called after `n_steps` steps.
+    add: gets each entry. fail: gets what could not be traced any more. complete: called after `n_steps` steps.
     """
 
-    def __init__(self, n_steps: int, folder: Path, add: Callable[[Entry], None], complete: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        n_steps: int,
+        folder: Path,
+        add: Callable[[Entry], None],
+        fail: Callable[[str], None],
+        complete: Callable[[], None],
+    ) -> None:
         self._n_steps = n_steps
         self._complete = complete
         log = RunLog(Run(folder), ScriptConfig(folder=os.getcwd()), self)
-        self._recorder = TracingRecorder(log, self._step_ended, add)
+        self._recorder = TracingRecorder(log, self._step_ended, add, fail)
         self._recorder.install()
         self._log = log
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tui_lab.core.watch.randomness.sources import HASHES, OWN, SeedCall, Source, label_of
-from tui_lab.core.watch.randomness.trace import Difference, first_difference
+from tui_lab.core.watch.randomness.trace import Difference, first_difference, kinds_of
 from tui_lab.core.watch.randomness.traced_runs import ScriptTracer, TracedRun
 
 KERNELS = "kernels"
@@ -24,6 +24,8 @@ OnRun = Callable[[int, str], None]
 class Verdict:
     """n_steps: those of the first two runs that were compared. difference: theirs; None: they are the same.
 
+    compared: the kinds of entries in the first run. problem: what could not be compared, or "".
+
     sources: of the first run. changing_seeds: calls that seed a generator with another number in each run, with both
     numbers. causes: keys of sources, of such calls, or KERNELS. remaining: the first difference of two runs in which
     all sources have seeds; None: they are the same, or nothing had to be tested.
@@ -32,18 +34,23 @@ class Verdict:
     n_steps: int
     difference: Difference | None
     sources: Sequence[Source]
+    compared: Sequence[str]
+    problem: str = ""
     changing_seeds: Sequence[tuple[SeedCall, SeedCall]] = ()
     causes: Sequence[str] = ()
     remaining: Difference | None = None
 
     @property
-    def is_reproducible(self) -> bool:
-        return self.difference is None
+    def is_reproducible(self) -> bool | None:
+        """Whether the runs are the same; None if they are, as far as they could be compared."""
+        return None if self.difference is None and self.problem else self.difference is None
 
     def to_json(self) -> dict[str, Any]:
         return {
             "reproducible": self.is_reproducible,
             "steps": self.n_steps,
+            "compared": list(self.compared),
+            "not_compared": self.problem,
             "first_difference": None if self.difference is None else self.difference.to_json(),
             "sources": [source.to_json() | {"key": source.key} for source in self.sources],
             "causes": list(self.causes),
@@ -82,8 +89,9 @@ class _Trial:
         sources = _sources(first, second)
         n_steps = min(first.n_steps, second.n_steps)
         difference = first_difference(first.entries, second.entries)
+        about = (n_steps, difference, sources, kinds_of(first.entries), first.problem or second.problem)
         if difference is None:
-            return Verdict(n_steps, None, sources)
+            return Verdict(*about)
         pair = self._with_seeds([source.key for source in sources if source.is_free], (first, second))
         # A seed that was drawn from a generator without one is now the same in each run.
         changing = list(_changing_seeds(*pair.runs))
@@ -94,7 +102,7 @@ class _Trial:
         if remaining is not None and self._differs_by_kernels(pair.pins):
             causes = [*causes, KERNELS]
             remaining = None
-        return Verdict(n_steps, difference, sources, changing, causes, remaining)
+        return Verdict(*about, changing, causes, remaining)
 
     def _with_seeds(self, pins: Sequence[str], without: tuple[TracedRun, TracedRun]) -> "_Pair":
         """Return two runs in which the sources `pins` have seeds. without: two runs, in case there are none."""

@@ -55,8 +55,8 @@ def randomness(
 ) -> None:
     """List the sources of randomness: seed, pinned or free, and a fingerprint of what each draws at a step.
 
-    A SCRIPT.py runs twice, unchanged, for some updates. If the runs differ, more runs find out why. Exit 1 if they do.
-    It writes no checkpoint and changes no existing file.
+    A SCRIPT.py runs twice, unchanged, for some updates. If the runs differ, more runs find out why. Exit 1 if they do,
+    4 if they could not be compared in full. It writes no checkpoint and changes no existing file.
     """
     from tui_lab.cli import randomness as implementation
     from tui_lab.core.watch.randomness.verdict import STEPS

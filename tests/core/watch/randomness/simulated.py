@@ -16,10 +16,11 @@ KINDS: tuple[Kind, ...] = ("weights", "batch", "loss", "gradient", "update")
 class Simulated:
     """Takes the place of a ScriptTracer. Each kind of entry is a function of numbers that some sources draw.
 
-    reads: the sources that decide each kind. fixed: those that have a constant seed.
+    reads: the sources that decide each kind. fixed: those that have a constant seed. problem: what is not traced.
     """
 
-    def __init__(self, fixed: Collection[str] = (), **reads: Sequence[str]) -> None:
+    def __init__(self, fixed: Collection[str] = (), problem: str = "", **reads: Sequence[str]) -> None:
+        self._problem = problem
         self._reads = reads
         self._fixed = fixed
         self._numbers = itertools.count(1)
@@ -48,4 +49,4 @@ class Simulated:
             sources[2].seeds = (SeedCall("torch.manual_seed", "train.py, line 1", str(value)),)
         if OWN_GENERATOR.key in used:
             sources.append(OWN_GENERATOR)
-        return TracedRun(entries, sources, "")
+        return TracedRun(entries, sources, self._problem)

@@ -9,6 +9,7 @@ import torch
 from tests.core.watch.loops import batch, start
 from tui_lab.core.watch.process.recorded_script import ScriptToRun
 from tui_lab.core.watch.process.script_process import Target
+from tui_lab.core.watch.randomness import traced_script
 from tui_lab.core.watch.randomness.fingerprints import fingerprint
 from tui_lab.core.watch.randomness.sources import HASHES, NUMPY, OWN, PYTHON, TORCH
 from tui_lab.core.watch.randomness.trace import Entry, first_difference
@@ -31,8 +32,9 @@ def traced(folder: Path, *, seed: int = 0, noise: float = 0.0) -> tuple[list[Ent
         raise Complete
 
     entries: list[Entry] = []
+    problems: list[str] = []
     losses: list[float] = []
-    script = TracedScript(N, folder, entries.append, complete)
+    script = TracedScript(N, folder, entries.append, problems.append, complete)
     try:
         model = start()
         torch.manual_seed(seed)
@@ -51,6 +53,7 @@ def traced(folder: Path, *, seed: int = 0, noise: float = 0.0) -> tuple[list[Ent
         pass
     finally:
         script.finish()
+    assert problems == []
     return entries, losses
 
 
@@ -76,6 +79,18 @@ def test_the_first_thing_that_differs_is_found(tmp_path: Path) -> None:
     assert noisy is not None and (noisy.step, noisy.kind, noisy.name) == (2, "gradient", "head.bias")
     dropout = first_difference(plain, traced(tmp_path, seed=1)[0])
     assert dropout is not None and (dropout.step, dropout.kind) == (1, "loss")
+
+
+def test_what_cannot_be_traced_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(tensor: torch.Tensor) -> str:
+        raise RuntimeError("unreadable")
+
+    monkeypatch.setattr(traced_script, "fingerprint", fail)
+    problems: list[str] = []
+    script = TracedScript(N, tmp_path, lambda entry: None, problems.append, lambda: None)
+    start()(*batch(0))
+    script.finish()
+    assert "unreadable" in problems[0]
 
 
 SCRIPT = """
@@ -107,7 +122,7 @@ def tracer(folder: Path, *arguments: str) -> ScriptTracer:
 def test_a_run_of_a_script_ends_after_its_steps_and_changes_no_file(tmp_path: Path) -> None:
     (tmp_path / "log.txt").write_text("mine", "utf-8")
     run = tracer(tmp_path, "9").run()
-    assert run.n_steps == N and run.error == ""
+    assert run.n_steps == N and run.problem == ""
     kinds = ("weights", "batch", "loss", "gradient", "update")
     assert tuple(dict.fromkeys(entry.kind for entry in run.entries)) == kinds
     assert {source.kind: source.is_free for source in run.sources} == {
@@ -131,7 +146,7 @@ def test_a_tracer_that_is_stopped_leaves_no_process(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_script_that_ends_before_its_steps_is_judged_and_one_without_a_step_is_an_error(tmp_path: Path) -> None:
     run = tracer(tmp_path, "2").run()
-    assert run.n_steps == 2 and "ZeroDivisionError" in run.error
+    assert run.n_steps == 2
     with pytest.raises(ConfigError) as raised:
         tracer(tmp_path, "0").run()
     assert "ZeroDivisionError" in str(raised.value)

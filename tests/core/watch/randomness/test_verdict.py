@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.core.watch.randomness.simulated import OWN_GENERATOR, TIME, Simulated
+from tests.core.watch.randomness.simulated import KINDS, OWN_GENERATOR, TIME, Simulated
 from tui_lab.core.watch.randomness.sources import HASHES, NUMPY, PYTHON, TORCH
 from tui_lab.core.watch.randomness.verdict import KERNELS, judge
 
@@ -48,6 +48,13 @@ def test_a_script_whose_runs_are_the_same_runs_twice() -> None:
     script = Simulated(fixed=[TORCH], weights=[TORCH])
     judge(script)  # type: ignore[arg-type]
     assert script.pins == [frozenset(), frozenset()]
+
+
+def test_runs_that_are_not_compared_in_full_are_not_called_the_same() -> None:
+    same = judge(Simulated(problem="loss: RuntimeError"))  # type: ignore[arg-type]
+    different = judge(Simulated(problem="loss: RuntimeError", batch=[PYTHON]))  # type: ignore[arg-type]
+    assert (same.is_reproducible, different.is_reproducible) == (None, False)
+    assert tuple(same.compared) == KINDS
 
 
 def test_a_hash_seed_of_the_user_is_no_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
