@@ -64,12 +64,13 @@ def test_each_cause_is_named_and_is_exit_1(
 
 
 @pytest.mark.parametrize(
-    ("reads", "n_causes"), [({"loss": ["clock"]}, 0), ({"weights": [TORCH], "update": ["clock"]}, 1)]
+    ("simulated", "n_causes"),
+    [(Simulated(loss=["clock"]), 0), (Simulated(weights=[TORCH], update=["clock"]), 1)],
 )
 def test_what_no_seed_changes_is_said(
-    reads: dict[str, list[str]], n_causes: int, script: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+    simulated: Simulated, n_causes: int, script: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    simulate(monkeypatch, Simulated(**reads))
+    simulate(monkeypatch, simulated)
     done = run_cli("randomness", script)
     assert done.code == 1 and done.out.count("cause: ") == n_causes and "tested" not in done.out
 
