@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tui_lab.app.session.curves import CURVES, LOGGED, RARE_EXTRAS
 from tui_lab.app.session.series import Series
-from tui_lab.app.session.state import CURVES, LOGGED, RARE_EXTRAS, LabState
+from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.sparklines import Row
 from tui_lab.util.escape import printable
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tui_lab.app.curve_colors import OVERLAY_STYLES
+from tui_lab.app.session.curves import CURVES, LOGGED, RARE_EXTRAS
 from tui_lab.app.session.progress import Progress
 from tui_lab.app.session.series import Points, Series
-from tui_lab.app.session.state import CURVES, LOGGED, RARE_EXTRAS
 from tui_lab.core import events as ev
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import ImportedConfig, RunConfig

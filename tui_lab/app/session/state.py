@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from tui_lab.app.session.curves import RARE_EXTRAS, Curves
 from tui_lab.app.session.layer_curves import LayerCurves
 from tui_lab.app.session.messages import (
     Interrupted,
@@ -20,7 +21,6 @@ from tui_lab.app.session.noticed import Noticed, noticed_after
 from tui_lab.app.session.progress import Progress
 from tui_lab.app.session.requested import Requested
 from tui_lab.app.session.requested_pause import RequestedPause
-from tui_lab.app.session.series import Series
 from tui_lab.app.session.spikes import Spikes
 from tui_lab.app.session.system_history import SystemHistory
 from tui_lab.core import events as ev
@@ -37,13 +37,6 @@ Phase = Literal["loading", "waiting", "running", "paused", "ended", "failed"]
 """waiting: a script runs, and has not made an optimizer step yet."""
 NO_RUN = "no run yet"
 """What a lab without a run does while it is "loading"."""
-CURVES = ("loss", "val_loss", "grad_norm", "lr", "update_ratio", "tokens_per_s")
-RARE_EXTRAS = ("memory_mib", "gpu_memory_mib")
-"""Further measurements that are not made at every step; the latest values are kept. They have curves too."""
-LOGGED = "logged/"
-"""What the name of a curve begins with if a script logged its values."""
-MAX_LOGGED_CURVES = 64
-"""Of further names, only the latest value is kept."""
 
 
 @dataclass
@@ -78,7 +71,7 @@ class LabState:
     """The latest values that a script has logged, by name."""
     ending: str = ""
     """Why the run ended, or the error it failed with."""
-    curves: dict[str, Series] = field(default_factory=lambda: {name: Series() for name in (*CURVES, *RARE_EXTRAS)})
+    curves: Curves = field(default_factory=Curves)
     layers: LayerCurves = field(default_factory=LayerCurves)
     """Not copied by `frozen`: no pane draws them."""
     changes: list[ev.Changed] = field(default_factory=list)
@@ -101,7 +94,7 @@ class LabState:
             self,
             step_time=replace(self.step_time),
             progress=self.progress.copy(),
-            curves={name: series.copy() for name, series in self.curves.items()},
+            curves=self.curves.copy(),
             changes=list(self.changes),
             loaders=list(self.loaders),
             requested=self.requested.copy(),
@@ -153,10 +146,15 @@ class LabState:
             if not isinstance(event, ev.Paused | ev.Resumed):  # Those of the recording.
                 self.apply(event)
 
-    def _apply_end(self, message: Interrupted | SessionFailed) -> None:
-        if isinstance(message, SessionFailed):
+    def _apply_end(self, message: Interrupted | SessionFailed | ev.Stopped | ev.Failed) -> None:
+        if isinstance(message, SessionFailed | ev.Failed):
             self.phase = "failed"
             self.ending = message.message
+        elif isinstance(message, ev.Stopped):
+            self.phase = "ended"
+            is_without_steps = ev.is_without_steps(message.reason, has_steps=self.last is not None)
+            self.ending = "no-steps" if is_without_steps else message.reason
+            self.restored = message.restored
         elif not self.over:
             self.phase = "ended"
             self.ending = "interrupted"
@@ -205,15 +203,10 @@ class LabState:
             case ev.Resumed():
                 self.phase = "running" if self.waiting is None else "waiting"
             case ev.Logged():
-                self._apply_logged(event)
-            case ev.Stopped():
-                self.phase = "ended"
-                is_without_steps = ev.is_without_steps(event.reason, has_steps=self.last is not None)
-                self.ending = "no-steps" if is_without_steps else event.reason
-                self.restored = event.restored
-            case ev.Failed():
-                self.phase = "failed"
-                self.ending = event.message
+                self.logged = self.logged | event.values
+                self.curves.add_logged(event)
+            case ev.Stopped() | ev.Failed():
+                self._apply_end(event)
 
     def _apply_steps(self, event: ev.Started) -> None:
         """Take over the number of steps, which may be another one in a resumed run."""
@@ -222,28 +215,14 @@ class LabState:
 
     def _apply_step(self, event: ev.StepDone) -> None:
         self.last = event
-        compiled = self.step_time.is_compiling
+        self.curves.add_step(event, is_compiling=self.step_time.is_compiling)
         self.step_time.add(event)
-        if event.seconds > 0 and not compiled:
-            self.curves["tokens_per_s"].add(event.step, event.tokens_per_s)
-        for name in CURVES:
-            if name not in ("val_loss", "tokens_per_s"):
-                self.curves[name].add(event.step, getattr(event, name))
         self.progress.add(event)
         self.layers.add(event)
         if event.data_seconds is not None and event.seconds > 0:
             self.data_share = event.data_seconds / event.seconds
         rare = {name: value for name, value in self.extra.items() if name in RARE_EXTRAS}
         self.extra = rare | (event.extra or {})
-        for name in RARE_EXTRAS:
-            self.curves[name].add(event.step, (event.extra or {}).get(name))
-
-    def _apply_logged(self, event: ev.Logged) -> None:
-        self.logged = self.logged | event.values
-        for name, value in event.values.items():
-            key = LOGGED + name
-            if key in self.curves or len(self.curves) < len(CURVES) + len(RARE_EXTRAS) + MAX_LOGGED_CURVES:
-                self.curves.setdefault(key, Series()).add(event.step, value)
 
     def _apply_evaluation(self, event: ev.Evaluated) -> None:
         self.evaluated = event
