@@ -116,15 +116,16 @@ def _not_one_line(name: str, option: str, matches: Sequence[_Match]) -> ConfigEr
     places = [
         f"{file.name(key)} ({file.path.name}:{line})" for file, key in matches for line in file.assigned.lines[key]
     ]
+    other_way = f"--{name}=… if that is an option of the script"
     lines = ", ".join(places[:MOST_LISTED]) + (", …" if len(places) > MOST_LISTED else "")
     if len(places) > 1:
         is_clear = len({file.name(key) for file, key in matches}) == len(matches) > 1
         message = f"several lines assign it: {lines}{'; use a longer name' if is_clear else ''}"
-        return ConfigError.of("conflict", message, key=option, value=name)
+        return ConfigError.of("conflict", message, key=option, value=name, allowed=other_way)
     [(file, whole)] = matches
     parts = [file.name(key) for key in file.assigned.values if key.startswith(f"{whole}.")]
     if parts:
         message = f"it has several values: {lines}; name one of them"
         return ConfigError.of("invalid", message, key=option, value=name, allowed=", ".join(parts[:MOST_LISTED]))
     message = f"it is not a constant there: {lines}; only a constant can be replaced"
-    return ConfigError.of("invalid", message, key=option, value=name)
+    return ConfigError.of("invalid", message, key=option, value=name, allowed=other_way)
