@@ -10,7 +10,7 @@ from rich.text import Text
 from tui_lab.app.learn.chart import LessonChart
 from tui_lab.app.learn.glossary_links import GlossaryLinks
 from tui_lab.app.learn.guide import Guide
-from tui_lab.app.learn.measure import measurements
+from tui_lab.app.learn.measure import CurrentMeasurements
 from tui_lab.app.learn.script_runs import ScriptRuns, begin_terminal
 from tui_lab.app.learn.shown_run import ShownRun
 from tui_lab.app.learn.sources import PreparedSession
@@ -21,13 +21,11 @@ from tui_lab.app.learn.trials import Trial, Trials
 from tui_lab.app.session.messages import Diagnosed
 from tui_lab.core import commands as cmd
 from tui_lab.core.config.schema import Config
-from tui_lab.core.lessons.facts import Measurements
 from tui_lab.core.lessons.progress import Progress
 from tui_lab.util.errors import RunError
 
 if TYPE_CHECKING:
     from tui_lab.app.learn.screen import LessonScreen
-    from tui_lab.app.session.state import LabState
 
 ATTENTION = "attention"
 LINES_ABOVE_ATTENTION = 7
@@ -51,7 +49,7 @@ class LessonController:
         self._lab: LessonScreen | None = None
         self._starting: Literal["", "paused", "new"] = ""
         """Which run is to start: the one that was opened paused, or a new one in another lab."""
-        self._measured: tuple[object, Measurements] | None = None
+        self._measurements = CurrentMeasurements()
         self._skipped = ""
         """The id of the stage whose question the next `n` skips."""
         self._script_runs: ScriptRuns | None = None
@@ -74,7 +72,7 @@ class LessonController:
         is_new = self._starting == "new"
         self._shown_run.attach(lab, self.guide.done.run if is_new else "" if lab.prepared else self._shown_run.wanted)
         self._starting = ""
-        self._measured = None
+        self._measurements = CurrentMeasurements()
         self._chart.attach(lab.loss_pane)
         self.show_stage(self._page if self.guide.need == "wait" else 0)
 
@@ -115,22 +113,13 @@ class LessonController:
             self._script_run_found(path)
         shown = self.lab.frames.shown  # What the chart shows, so that the strip says nothing that is not seen yet.
         self._chart.follow(shown, self._trials.live, grown=grown)
-        if self._starting != "new" and self.guide.update(self._measure(shown), self._trials.measured):
-            self._stage_changed()
+        if self._starting != "new":
+            measured = self._measurements.of(shown, self._chart.current_run_name)
+            if self.guide.update(measured, self._trials.measured):
+                self._stage_changed()
         if not self._starting:
             self._shown_run.follow()
         self.draw_strip()
-
-    def _measure(self, state: "LabState") -> Measurements | None:
-        """Return what is measured of the current run, which the lab shows; None before it has started."""
-        if state.ready is None or state.started is None:
-            return None
-        if Path(state.ready.path).name != self._chart.current_run_name:
-            return None
-        key = (state.step, state.over, state.evaluated, state.ready.path)
-        if self._measured is None or self._measured[0] != key:
-            self._measured = key, measurements(state)
-        return self._measured[1]
 
     def receive(self, message: Diagnosed) -> None:
         """The doctor has looked at the current run's settings."""
