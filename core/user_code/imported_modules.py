@@ -18,10 +18,10 @@ def imported_modules(script: Path, folders: Sequence[Path], package: str = "") -
     while waiting:
         path, its_package = waiting.pop(0)
         for name in _imported_names(path, its_package):
-            if name in modules or (found := _find(name, folders)) is None or found == script.resolve():
+            if name in modules or (module := _find(name, folders)) is None or module == script.resolve():
                 continue
-            modules[name] = found
-            waiting.append((found, name if found.name == "__init__.py" else name.rpartition(".")[0]))
+            modules[name] = module
+            waiting.append((module, name if module.name == "__init__.py" else name.rpartition(".")[0]))
     return modules
 
 

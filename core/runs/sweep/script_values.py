@@ -46,11 +46,11 @@ class ScriptValues:
     def axis(self, text: str) -> Axis:
         """Parse KEY=V1,V2,… or KEY=LOW..HIGH[:log]. Raises ConfigError."""
         key, parts = search_space.key_and_values(text, example="--lr=0.01,0.001")
-        found = self._find(key, "--over")
+        named = self._find(key, "--over")
         return (
             search_space.script_axis(key, parts)
-            if found is None
-            else _assigned_axis(found.name, parts, found.own.value)
+            if named is None
+            else _assigned_axis(named.name, parts, named.own.value)
         )
 
     def fixed(self, text: str) -> tuple[str, Any]:
@@ -58,8 +58,8 @@ class ScriptValues:
         key, equals, value = (part.strip() for part in text.partition("="))
         if not equals or not key:
             raise ConfigError.of("invalid", "must be KEY=VALUE, as in --lr=0.01", key="--set", value=text)
-        found = self._find(key, "--set")
-        return (key, value) if found is None else (found.name, _like(found.own.value, found.name, value))
+        named = self._find(key, "--set")
+        return (key, value) if named is None else (named.name, _like(named.own.value, named.name, value))
 
     def is_assigned(self, key: str) -> bool:
         """Return whether a key stands for what the script assigns."""
@@ -72,10 +72,10 @@ class ScriptValues:
 
     def replacements(self, values: Mapping[str, str]) -> list[dict[str, str]]:
         """Return what replaces these values, as `tui_lab.cli.watch_trial` takes it. values: as Python writes them."""
-        found = {key: self._still_assigned(key) for key in values}
+        named = {key: self._still_assigned(key) for key in values}
         return [
             {"name": key, "file": str(one.file or ""), "key": one.key, "value": values[key]}
-            for key, one in found.items()
+            for key, one in named.items()
             if one is not None
         ]
 
@@ -109,10 +109,10 @@ class ScriptValues:
             raise ConfigError.of("invalid", "this name has another meaning; use another one", key=option, value=key)
         if not self.is_assigned(key):
             return None
-        found = None if self._own is None else self._own.find(key, option)
-        if found is None:
+        named = None if self._own is None else self._own.find(key, option)
+        if named is None:
             raise self._unknown(key, option)
-        return found
+        return named
 
     def _unknown(self, key: str, option: str) -> ConfigError:
         names = [] if self._own is None else self._own.names
