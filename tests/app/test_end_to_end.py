@@ -7,10 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyte
+import pytest
 
+from tests.core.tiny import trainer_and_run
 from tui_lab.bench.pseudo_terminal import Terminal
+from tui_lab.core import commands as cmd
 from tui_lab.core.config import settings
 from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.summary import Summarizer
 from tui_lab.util.exit_codes import of_signal
 
 PATIENCE = 60.0
@@ -79,7 +83,7 @@ def assert_restored(output: bytes, text: str) -> None:
     assert text in output[output.rindex(b"\x1b[?1049l") :].decode()
 
 
-def test_start_pause_change_generate_end_by_a_signal_and_replay(tmp_path: Path) -> None:
+def test_start_pause_change_generate_and_end_by_a_signal(tmp_path: Path) -> None:
     person = Person(tmp_path)
     person.wait_for("Presets")
     person.press("\x1b[B" * list(settings.presets()).index("reverse") + "\r")
@@ -103,10 +107,19 @@ def test_start_pause_change_generate_end_by_a_signal_and_replay(tmp_path: Path) 
     assert json.loads((folder / "summary.json").read_text("utf-8"))["reason"] == "stopped"
     assert Run(folder).latest().is_dir()
 
-    replayed = Person(tmp_path, "app", str(folder))
-    replayed.wait_for("( ) seek")
-    replayed.press("2>>>>>>>>>")
-    replayed.wait_for("■ stopped")
-    replayed.wait_for("optim.lr 0.002 → 0.004")
-    replayed.press("q")
-    assert replayed.leave() == 0
+
+@pytest.mark.slow
+def test_finished_run_is_replayed(tmp_path: Path) -> None:
+    training, run = trainer_and_run(tmp_path / "run", "train.steps=30", "optim.lr=0.002")
+    training.commands.put(cmd.Set("optim.lr", 0.004))
+    summarizer = Summarizer()
+    for event in run.record(training.events()):
+        summarizer.update(event)
+    run.write_summary(summarizer.summary(str(run.path)))
+    person = Person(tmp_path, "app", str(run.path))
+    person.wait_for("( ) seek")
+    person.press("2>>>>>>>>>")
+    person.wait_for("■ done")
+    person.wait_for("optim.lr 0.002 → 0.004")
+    person.press("q")
+    assert person.leave() == 0
