@@ -71,25 +71,18 @@ async def test_before_the_first_step_the_lab_shows_output_and_can_be_left(tmp_pa
 
 async def test_pause_before_the_first_step_is_shown_and_can_be_withdrawn(tmp_path: Path) -> None:
     async with script_lab(tmp_path, steps=-1) as it:
-        await it.tell(Waiting("train-1", str(tmp_path), 75.0))
-        await it.press("space")
-        await it.tell(Waiting("train-1", str(tmp_path), 75.5))
-        assert "pauses after the first step" in it.text("#status") and "Cancel pause" in it.painted()
-        await it.press("space")
-        await it.tell(Waiting("train-1", str(tmp_path), 76.0))
-        assert "pauses" not in it.text("#status") and "Cancel pause" not in it.painted()
-        assert it.source.sent == [cmd.Pause(), cmd.Resume()]
-
-
-async def test_pause_while_the_run_is_opened_is_kept_and_can_be_withdrawn(tmp_path: Path) -> None:
-    async with script_lab(tmp_path, steps=-1) as it:
-        await it.press("space")
+        await it.press("space")  # While the run is opened.
         await it.tell()
         assert "pauses" in it.text("#status") and it.source.sent == [cmd.Pause()]
         await it.tell(Waiting("train-1", str(tmp_path), 0.5))
         assert "pauses after the first step" in it.text("#status") and "Cancel pause" in it.painted()
         await it.press("space")
+        await it.tell(Waiting("train-1", str(tmp_path), 76.0))
+        assert "pauses" not in it.text("#status") and "Cancel pause" not in it.painted()
         assert it.source.sent == [cmd.Pause(), cmd.Resume()]
+        await it.press("space")  # While it waits for the first step.
+        await it.tell(Waiting("train-1", str(tmp_path), 76.5))
+        assert "pauses after the first step" in it.text("#status") and "Cancel pause" in it.painted()
 
 
 @pytest.mark.parametrize(("steps", "key"), [(-1, "space"), (2, "s")])
@@ -113,28 +106,21 @@ async def test_leaving_a_script_that_will_pause_keeps_it_running_unless_the_user
         assert line is not None and ("resume it" in line) == leaves_paused
 
 
-async def test_script_without_a_step_shows_what_it_printed_last(tmp_path: Path) -> None:
-    async with script_lab(tmp_path, steps=-1) as it:
-        failed = SessionFailed("the script ended before it made an optimizer step\nusage: train.py", is_script=True)
-        await it.tell(Waiting("train-1", str(tmp_path), 1.0), failed)
-        assert it.screen.state.phase == "failed" and "usage: train.py" in notices(it)[-1]
-        assert "usage: train.py" in log_of(it) and it.screen.query_one("#events").display
-
-
-async def test_steering_keys_appear_once_the_script_takes_commands(tmp_path: Path) -> None:
+async def test_script_that_waits_for_its_first_step_offers_what_it_takes_and_shows_what_it_printed_last(
+    tmp_path: Path,
+) -> None:
     async with script_lab(tmp_path, steps=-1, role="watching") as it:
         await it.tell(Waiting("train-1", str(tmp_path), 1.0))
         assert "Pause" not in it.painted()
         it.source.role = "steering"
         await it.tell()
         assert "Pause" in it.painted()
-
-
-async def test_model_is_not_known_before_the_first_step(tmp_path: Path) -> None:
-    async with script_lab(tmp_path, steps=-1) as it:
-        await it.tell(Waiting("train-1", str(tmp_path), 1.0))
         await it.press("g", "A")
-        assert len(notices(it)) == 2 and it.source.sent == []
+        assert len(notices(it)) == 2 and it.source.sent == [], "its model is not known yet"
+        failed = SessionFailed("the script ended before it made an optimizer step\nusage: train.py", is_script=True)
+        await it.tell(failed)
+        assert it.screen.state.phase == "failed" and "usage: train.py" in notices(it)[-1]
+        assert "usage: train.py" in log_of(it) and it.screen.query_one("#events").display
 
 
 async def test_unknown_number_of_steps_is_not_shown(tmp_path: Path) -> None:

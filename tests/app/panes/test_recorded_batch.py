@@ -56,15 +56,6 @@ async def test_recorded_batch_is_shown_decoded_with_its_losses(tmp_path: Path) -
         assert "row 3/12" in it.text("#recorded-cell") and "loss" not in it.text("#recorded-cell")
 
 
-async def test_ignored_target_is_that_of_the_script(tmp_path: Path) -> None:
-    async with script_lab(tmp_path, steps=30) as it:
-        await it.press("3")
-        recorded = batch(29)
-        assert recorded.y is not None
-        await show(it, tmp_path, replace(recorded, y=np.full_like(recorded.y, IGNORED), ignore_index=-100))
-        assert "y -100:" in it.text("#recorded-cell")
-
-
 async def test_pause_at_the_first_step_says_why_there_is_no_batch(tmp_path: Path) -> None:
     async with script_lab(tmp_path, steps=1) as it:
         await it.press("3")
@@ -89,46 +80,37 @@ async def test_newer_batch_replaces_the_older_one(tmp_path: Path) -> None:
         assert "same rows as the step before" in it.text("#returned") and "█·" in it.text("#returned")
 
 
-async def test_batch_without_tokens_has_shapes_and_a_sentence(tmp_path: Path) -> None:
-    nothing: dict[str, Any] = dict.fromkeys(("x", "y", "losses", "top", "probabilities", "history"))
-    async with script_lab(tmp_path) as it:
+async def test_targets_are_shown_by_their_kind(tmp_path: Path) -> None:
+    no_tokens: dict[str, Any] = dict.fromkeys(("y", "losses", "top", "probabilities"))
+    async with script_lab(tmp_path, steps=30) as it:
         await it.press("3")
-        await show(it, tmp_path, batch(x_shape="float32 [64, 1, 28, 28]", y_shape="int64 [64]", **nothing))
-        assert "float32 [64, 1, 28, 28]" in it.text("#recorded") and NO_TOKENS in it.text("#alignment")
-        await it.press("n", "A")
-        assert it.screen.is_current and it.pilot.app._notifications
+        ignored = np.full_like(batch(29).y, IGNORED)
+        await show(it, tmp_path, replace(batch(29), y=ignored, ignore_index=-100))
+        assert "y -100:" in it.text("#recorded-cell")
 
-
-async def test_classes_of_tokens_are_shown_as_numbers(tmp_path: Path) -> None:
-    async with script_lab(tmp_path) as it:
-        await it.press("3")
         classes = np.full((12, 16), 2)
-        await show(it, tmp_path, batch(y=classes, n_classes=3))
+        await show(it, tmp_path, batch(30, y=classes, n_classes=3))
         x, y = (set(line) for line in it.text("#recorded-cells").splitlines()[1:3])
         assert x <= set(f"{string.ascii_lowercase} ") and y - {"y", " ", *LOSS_MARKS} == {"2"}
         assert "id 2" in it.text("#recorded-cell") and "y[t]" not in it.text("#alignment")
 
-
-async def test_classes_of_tokens_are_shown_with_their_names(tmp_path: Path) -> None:
-    async with script_lab(tmp_path) as it:
-        await it.press("3")
         names = ("O", "B-PER", "I-PER")
-        await show(
-            it, tmp_path, batch(y=np.full((12, 16), 2), n_classes=3, class_names=names, row_classes=np.arange(12))
-        )
+        named = batch(31, y=classes, n_classes=3, class_names=names, row_classes=np.arange(12))
+        await show(it, tmp_path, named)
         assert it.text("#recorded-cells").splitlines()[2].split()[1].startswith("I-PER")
         assert "top 3: O (0.50)  B-PER (0.30)" in it.text("#recorded-cell")
         await it.press("n")
         assert "class 1, B-PER" in it.text("#recorded-cell")
 
-
-async def test_class_of_a_row_is_in_its_name(tmp_path: Path) -> None:
-    nothing: dict[str, Any] = dict.fromkeys(("y", "losses", "top", "probabilities"))
-    async with script_lab(tmp_path) as it:
-        await it.press("3")
-        await show(it, tmp_path, batch(row_classes=np.arange(12), **nothing))
-        await it.press("n", "n")
+        await show(it, tmp_path, batch(32, row_classes=np.arange(12), **no_tokens))
+        await it.press("n")
         assert "row 3/12; class 2" in it.text("#recorded-cell")
+
+        no_tokens |= {"x": None, "history": None}
+        await show(it, tmp_path, batch(33, x_shape="float32 [64, 1, 28, 28]", y_shape="int64 [64]", **no_tokens))
+        assert "float32 [64, 1, 28, 28]" in it.text("#recorded") and NO_TOKENS in it.text("#alignment")
+        await it.press("n", "A")
+        assert it.screen.is_current and it.pilot.app._notifications
 
 
 async def test_damaged_batch_is_named(tmp_path: Path) -> None:
