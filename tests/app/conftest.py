@@ -132,7 +132,8 @@ def handlers_are_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
     search = MessagePump._get_dispatch_methods
 
     def find(pump: MessagePump, name: str, message: Message) -> Iterator[tuple[type, Callable[..., Any]]]:
-        handlers = plain_handlers(type(pump), name, type(message))
+        kind: Any = type(message)
+        handlers = plain_handlers(type(pump), name, kind)
         if handlers is None:
             yield from search(pump, name, message)
             return

@@ -30,7 +30,7 @@ def assert_header_and_cells_are_of_one_step(it: Lab) -> None:
     assert first.split()[2] == f"{batch.ids[0]:,}"
 
 
-async def test_batch_shows_the_latest_step_or_any_other() -> None:
+async def test_batch_shows_the_latest_step_or_any_other_and_the_selected_example_always() -> None:
     async with lab(size=(200, 50)) as it:
         loader = it.screen.state.loaders[0]
         lines = it.text("#cells").splitlines()
@@ -39,7 +39,15 @@ async def test_batch_shows_the_latest_step_or_any_other() -> None:
         assert "1,920 of 235,648" in it.text("#drawn")
         assert header_step(it) == 29
 
-        await it.press("3", "comma")
+        await it.press("3")
+        cells = it.screen.query_one(Cells)
+        assert len(cells.visible_rows) >= 3
+        for _ in range(7):
+            await it.press("n")
+            assert cells.example is not None and cells.example.row in cells.visible_rows
+        await it.press(*"N" * 7)
+
+        await it.press("comma")
         assert "step 29  1 step ago" in it.text("#order")
         await it.press("slash", *"5000", "enter")
         assert "step 5,000  after the last step, 2,500" in it.text(
@@ -61,10 +69,20 @@ def test_position_in_the_epoch_is_whole_or_left_out(width: int, end: str) -> Non
     assert len(shown) <= width and shown.endswith(end), shown
 
 
-async def test_another_example_and_another_batch_size() -> None:
+async def test_keys_walk_through_cells_and_examples_also_after_another_batch_size() -> None:
     async with lab() as it:
         await it.tell(ev.Paused(step=30))
-        await it.press("3", "n")
+        await it.press("3")
+        cells = it.screen.query_one(Cells)
+        await it.press("l", "l", "right", "h")
+        assert (cells.index, cells.selected) == (0, 2)
+        await it.press("j")
+        assert (cells.index, cells.selected) == (1, 2)
+        await it.press("down", "k", "k", "up")
+        assert (cells.index, cells.selected) == (0, 2)
+        assert not it.source.sent, "letters in the cells change no setting"
+
+        await it.press("n")
         assert "2/64" in it.text("#cell")
         await it.press("N", "N")
         assert "64/64" in it.text("#cell") and "64/64" in it.text("#cells")
@@ -83,31 +101,6 @@ async def test_pane_opens_on_a_batch_that_became_smaller_while_it_was_hidden() -
         await it.tell(ev.Changed(step=30, key="train.batch_size", old=64, new=1), update(31))
         await it.press("3")
         assert len(it.screen.query_one(Cells).visible_rows) == 1
-
-
-async def test_arrows_and_vim_keys_walk_through_cells_and_examples() -> None:
-    async with lab() as it:
-        await it.tell(ev.Paused(step=30))
-        await it.press("3")
-        cells = it.screen.query_one(Cells)
-        await it.press("l", "l", "right", "h")
-        assert (cells.index, cells.selected) == (0, 2)
-        await it.press("j")
-        assert (cells.index, cells.selected) == (1, 2)
-        await it.press("down", "k", "k", "up")
-        assert (cells.index, cells.selected) == (0, 2)
-        assert not it.source.sent, "letters in the cells change no setting"
-
-
-async def test_many_examples_are_shown_and_the_selected_one_always() -> None:
-    async with lab(size=(200, 50)) as it:
-        await it.tell(ev.Paused(step=30))
-        await it.press("3")
-        cells = it.screen.query_one(Cells)
-        assert len(cells.visible_rows) >= 3
-        for _ in range(7):
-            await it.press("n")
-            assert cells.example is not None and cells.example.row in cells.visible_rows
 
 
 async def test_overfitting_shows_a_single_example_in_the_strip() -> None:

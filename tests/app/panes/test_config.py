@@ -36,7 +36,7 @@ async def test_edit_sends_a_live_setting_and_keeps_another_for_a_restart() -> No
         assert "restart" in it.text("#about")
 
 
-async def test_invalid_value_is_shown_while_typing_and_not_taken() -> None:
+async def test_invalid_value_is_shown_while_typing_and_not_taken_and_the_parameters_follow_a_valid_one() -> None:
     async with lab(size=(200, 50)) as it:
         await it.pilot.press("1")
         await edit(it, "optim.name", "adma")
@@ -47,10 +47,6 @@ async def test_invalid_value_is_shown_while_typing_and_not_taken() -> None:
         await it.press("escape")
         assert pane.edited == it.config and not it.text("#problem").strip()
 
-
-async def test_parameter_count_follows_the_typed_value() -> None:
-    async with lab() as it:
-        await it.pilot.press("1")
         assert "101,450" in it.text("#parameters")
         await edit(it, "model.n_layers", "4")
         assert "101,450" not in it.text("#parameters")
@@ -157,34 +153,27 @@ async def test_plus_and_minus_change_the_selected_setting() -> None:
         assert it.text("#problem").strip()
 
 
-async def test_letters_in_the_list_move_and_change_nothing() -> None:
-    async with lab(size=(200, 50)) as it:
-        await it.pilot.press("1")
-        await it.press("j", "j", "k", "h", "l")
-        assert it.screen.query_one("#settings", DataTable).cursor_row == 1
-        assert it.source.sent == [] and it.screen.config_pane.edited == it.config
-
-
-async def test_search_lists_the_settings_whose_names_contain_it() -> None:
+async def test_list_shows_whole_names_moves_by_letters_and_is_searched() -> None:
     async with lab(size=(120, 40)) as it:
         await it.pilot.press("1")
         table = it.screen.query_one("#settings", DataTable)
-        await it.press("slash", *"LR")
-        listed = [row.value for row in table.rows]
-        assert "optim.lr" in listed and all("lr" in str(key) for key in listed)
-        await it.press("enter", "j", "escape")
-        assert len(table.rows) == len(settings.fields())
-
-
-async def test_no_name_of_a_setting_is_cut() -> None:
-    async with lab(size=(120, 40)) as it:
-        await it.pilot.press("1")
         shown = ""
         for _ in range(3):
             shown += it.text("#settings")
             await it.press("pagedown")
         assert all(key.partition(".")[2] in shown for key in settings.fields() if "." in key)
         assert "●" in shown
+
+        table.move_cursor(row=0)
+        await it.press("j", "j", "k", "h", "l")
+        assert table.cursor_row == 1
+        assert it.source.sent == [] and it.screen.config_pane.edited == it.config
+
+        await it.press("slash", *"LR")
+        listed = [row.value for row in table.rows]
+        assert "optim.lr" in listed and all("lr" in str(key) for key in listed)
+        await it.press("enter", "j", "escape")
+        assert len(table.rows) == len(settings.fields())
 
 
 async def test_requested_value_is_shown_until_the_trainer_confirms_it() -> None:

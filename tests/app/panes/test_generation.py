@@ -69,12 +69,6 @@ async def test_followed_run_answers_from_its_checkpoint_and_names_the_key_that_s
         assert [reply.error for reply in pane.replies].count(NO_CHECKPOINT) == 1
 
 
-async def test_editing_the_prompt_keeps_its_text() -> None:
-    async with lab("socrates", size=(200, 50)) as it:
-        await it.press("4", "i", "x", "q")
-        assert it.screen.query_one("#prompt", Input).value == "SOCRATES: xq"
-
-
 async def test_prompt_is_repeated_every_n_steps_and_bad_fields_are_shown() -> None:
     async with lab() as it:
         pane = it.screen.query_one(GenerationPane)
@@ -117,9 +111,11 @@ def test_fields_out_of_bounds_are_refused(name: str, text: str) -> None:
     assert name in str(caught.value.problems[0])
 
 
-async def test_every_sampling_value_is_shown_whole() -> None:
+async def test_every_sampling_value_is_shown_whole_and_editing_the_prompt_keeps_its_text() -> None:
     async with lab("socrates", size=(200, 50)) as it:
-        await it.press("4")
+        await it.press("4", "i", "x", "q")
+        assert it.screen.query_one("#prompt", Input).value == "SOCRATES: xq"
+        await it.press("escape")
         for size in ((200, 50), (120, 40), (80, 24)):
             await it.pilot.resize_terminal(*size)
             await it.tell()
