@@ -197,7 +197,8 @@ check: $(STAMP)
 	$(MAKE) --jobs 2 types device-dry-run
 	$(BIN)/python -m pytest -q -n auto
 
-# `make check` runs these two side by side: the dry run waits for many imports.
+# `make check` runs these two side by side: mypy uses one core, and the dry run waits for many imports. With two workers
+# (`mypy -n 2`) mypy gives up if one has not started within 3 s, which a busy machine takes.
 types: $(STAMP)
 	$(BIN)/mypy
 
