@@ -7,7 +7,10 @@ import pytest
 
 from tests.command_line import RunCli
 from tests.core.tiny import tiny
+from tui_lab.cli import memory_script
 from tui_lab.core.config import settings
+from tui_lab.core.watch.memory.script_memory import ScriptMemory
+from tui_lab.core.watch.memory.step_memory import StepMemory
 
 
 def test_estimate_is_a_table_of_parts(run_cli: RunCli) -> None:
@@ -16,6 +19,56 @@ def test_estimate_is_a_table_of_parts(run_cli: RunCli) -> None:
     assert all(part in result.out for part in ("weights", "optimizer state", "activations", "batch"))
     parts = json.loads(run_cli("memory", "reverse", "--json").out)
     assert parts["measured"] is None and parts["estimated"]["weights"] == 4 * 101_450
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key"),
+    [
+        (["train.py", "--set", "train.steps=3"], "--set"),
+        (["reverse", "--steps", "4"], "--steps"),
+        ([], "memory"),
+        (["reverse", "--", "--x"], "memory"),
+    ],
+)
+def test_options_of_a_script_and_of_a_config_are_not_mixed(
+    arguments: list[str], key: str, run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").write_text("raise ValueError\n", "utf-8")
+    result = run_cli("memory", *arguments)
+    assert result.code == 2 and key in result.err
+
+
+def test_what_is_not_known_is_never_0(run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = StepMemory(
+        n=1,
+        device="mps",
+        weights=None,
+        frozen=None,
+        buffers=None,
+        gradients=None,
+        early_gradients=0,
+        early_fate="",
+        optimizer=None,
+        optimizers=(),
+        kept=None,
+        logits=None,
+        batch=None,
+        rows=None,
+        micro_batches=1,
+        others=None,
+        held=None,
+        most=None,
+        reserved=None,
+    )
+    memory = ScriptMemory(unknown, 1, None, None, None, None, "", ())
+    monkeypatch.setattr(memory_script, "measure_script", lambda script, n_steps: memory)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").write_text("", "utf-8")
+    rows = [line for line in run_cli("memory", "train.py").out.splitlines() if line.startswith("│")]
+    assert len(rows) == 10 and all(memory_script.UNKNOWN in row for row in rows)
+    parts = json.loads(run_cli("memory", "train.py", "--json").out)
+    assert parts["measured"]["step"]["weights"] is None and parts["batch"] is None and parts["advice"] == []
 
 
 @pytest.mark.slow

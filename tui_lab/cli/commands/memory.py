@@ -4,28 +4,60 @@ from typing import Annotated
 
 import typer
 
-from tui_lab.cli.options import AllowCode, Json, Sets, complete_any, trust_code
+from tui_lab.cli.options import AllowCode, Json, ScriptArguments, ScriptModule, Sets, complete_any, trust_code
 from tui_lab.cli.output import user_prints_to_stderr
+from tui_lab.util.errors import ConfigError
 
 commands = typer.Typer()
+
+Looked = Annotated[
+    str | None,
+    typer.Argument(metavar="PRESET|CONFIG|RUN|SCRIPT.py", help="Whose steps to look at.", autocompletion=complete_any),
+]
+Measure = Annotated[
+    bool,
+    typer.Option(
+        "--measure", metavar="", help="Also train three steps in a new process, and measure them; a script always is."
+    ),
+]
+ScriptSteps = Annotated[
+    int | None, typer.Option(metavar="N", min=4, max=1000, help="Of a script: end it after N updates; default: 6.")
+]
 
 
 @commands.command("memory")
 @user_prints_to_stderr()
 def memory(
-    source: Annotated[
-        str,
-        typer.Argument(metavar="PRESET|CONFIG|RUN", help="Whose steps to look at.", autocompletion=complete_any),
-    ],
+    source: Looked = None,
+    arguments: ScriptArguments = None,
+    module: ScriptModule = None,
     sets: Sets = None,
-    measure: Annotated[
-        bool, typer.Option("--measure", metavar="", help="Also train three steps in a new process, and measure them.")
-    ] = False,
+    measure: Measure = False,
+    steps: ScriptSteps = None,
     allow_code: AllowCode = False,
     json: Json = False,
 ) -> None:
-    """Show what holds the memory of a training step: weights, gradients, optimizer, activations, logits, batch."""
-    from tui_lab.cli.memory import show_memory
+    """Show what holds the memory of a training step: weights, gradients, optimizer, activations, logits, batch.
+
+    A SCRIPT.py runs unchanged for a few updates. It writes no checkpoint and changes no existing file.
+    """
+    from tui_lab.cli.script_argument import script_of, script_of_run
+    from tui_lab.core.watch.process.recorded_script import ScriptToRun
 
     trust_code(sets, allow_code, source=source)
-    raise typer.Exit(show_memory(source, sets or [], measure=measure, as_json=json))
+    target = script_of("memory", source, arguments or [], module)
+    if target is None and source is None:
+        raise ConfigError.of("missing", "name a PRESET, CONFIG, RUN or SCRIPT.py", key="memory")
+    script = script_of_run(source or "") if target is None else ScriptToRun(target)
+    if script is not None:
+        from tui_lab.cli.memory_script import show_script_memory
+
+        if sets:
+            message = "needs a preset or config: a script has no settings"
+            raise ConfigError.of("conflict", message, key="--set")
+        raise typer.Exit(show_script_memory(script, steps, as_json=json))
+    from tui_lab.cli.memory import show_memory
+
+    if steps is not None:
+        raise ConfigError.of("conflict", "only a SCRIPT.py is ended after some updates", key="--steps", value=steps)
+    raise typer.Exit(show_memory(source or "", sets or [], measure=measure, as_json=json))

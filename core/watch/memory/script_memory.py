@@ -1,0 +1,174 @@
+"""What holds the memory of a script's steps: the script runs in a child process, and is ended after a few of them."""
+
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tui_lab.core.watch.memory.step_memory import (
+    Growth,
+    Kept,
+    KeptPart,
+    LossInput,
+    OtherPart,
+    Phase,
+    StepMemory,
+)
+from tui_lab.core.watch.process.recorded_script import ScriptToRun
+from tui_lab.core.watch.process.script_end import why_no_update
+from tui_lab.core.watch.process.tried_script import tried_environment
+from tui_lab.util.child import kill_group
+from tui_lab.util.errors import ConfigError
+from tui_lab.util.json_lines import lines_of
+
+_BEGIN = "tui_lab.core.watch.memory.child"
+N_STEPS = 6
+"""By default: three to warm up, then as many as show what becomes more from step to step."""
+MIN_STEPS = 4
+SHOWN_LINES = 20
+"""Of the output of a script that failed."""
+
+
+@dataclass(frozen=True)
+class ScriptMemory:
+    """step: the one that needs most. n_steps: made. most: bytes at once in any measured step, None if it is not known.
+
+    process: resident when torch was imported. peak: resident, of the process, until its third backward pass.
+    capacity: of the device, or of the machine. out_of_memory:
+    the error with which the script ended, or "".
+    """
+
+    step: StepMemory
+    n_steps: int
+    process: int | None
+    peak: int | None
+    capacity: int | None
+    growth: Growth | None
+    out_of_memory: str
+    errors: tuple[str, ...]
+
+    @property
+    def most(self) -> int | None:
+        return most_of(self.step)
+
+    @property
+    def phase(self) -> Phase | None:
+        """Where the most at once is."""
+        most = self.step.most or {}
+        return max(most.items(), key=lambda each: each[1])[0] if most else None
+
+
+def most_of(step: StepMemory) -> int | None:
+    """Return the most at once in a step, None if it is not known."""
+    return max(step.most.values()) if step.most else None
+
+
+@dataclass
+class _Lines:
+    """What the script's process has written so far."""
+
+    steps: list[StepMemory] = field(default_factory=list)
+    begun: StepMemory | None = None
+    process: int | None = None
+    whole: Mapping[str, Any] = field(default_factory=dict)
+    ended: Mapping[str, Any] | None = None
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        match record:
+            case {"step": step}:
+                self.steps.append(_step(step))
+            case {"begun": step}:
+                self.begun = _step(step)
+            case {"process": process}:
+                self.process = process
+            case {"whole": whole}:
+                self.whole = whole
+            case {"ended": ended}:
+                self.ended = ended
+
+
+def measure_script(script: ScriptToRun, n_steps: int = N_STEPS, seed: int = 0) -> ScriptMemory:
+    """Run a script until it has made `n_steps` updates. It writes no checkpoint and changes no existing file.
+
+    seed: of all generators, for a script that sets none. Raises ConfigError if the script makes no update.
+    """
+    written = _Lines()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        lines = folder / "memory.jsonl"
+        lines.touch()
+        with (folder / "output.log").open("wb") as output:
+            child = _start(script, lines, output, n_steps, seed)
+        try:
+            for record in lines_of(child, lines):
+                written.add(record)
+        finally:
+            kill_group(child)
+            child.wait()
+        out = folder / "output.log"
+        last = "\n".join(out.read_text("utf-8", "replace").rstrip().splitlines()[-SHOWN_LINES:])
+    steps = written.steps if written.begun is None else [written.begun]
+    if not steps:
+        raise _no_step(script, child.returncode, written.ended, last)
+    return _result(written, steps)
+
+
+def _start(script: ScriptToRun, lines: Path, output: Any, n_steps: int, seed: int) -> "subprocess.Popen[bytes]":
+    settings = {
+        "script": script.target.script,
+        "folder": script.target.first_folder(script.folder),
+        "out": str(lines),
+        "seed": seed,
+        "n_steps": n_steps,
+    }
+    return subprocess.Popen(
+        script.target.command_line,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # So that the processes it starts are killed with it.
+        cwd=script.folder,
+        env=tried_environment(settings, _BEGIN) | dict(script.variables),
+    )
+
+
+def _result(written: _Lines, steps: Sequence[StepMemory]) -> ScriptMemory:
+    largest = max(steps, key=lambda step: (most_of(step) or 0, step.n))
+    growth = written.whole.get("growth")
+    ended = written.ended or {}
+    return ScriptMemory(
+        step=largest,
+        n_steps=len(written.steps),
+        process=written.process,
+        peak=written.whole.get("peak"),
+        capacity=written.whole.get("capacity"),
+        growth=None if growth is None else Growth(**growth),
+        out_of_memory=str(ended.get("error", "")) if written.begun is not None else "",
+        errors=tuple(written.whole.get("errors", ())),
+    )
+
+
+def _no_step(script: ScriptToRun, code: int, ended: Mapping[str, Any] | None, last: str) -> ConfigError:
+    """Return why there is no step. last: what the script printed last."""
+    why = why_no_update(script.target, "memory", code, ended)
+    has_error = ended is not None and ended["error"]
+    message = f"{why}; it printed last:\n{last}" if last and not has_error else why
+    return ConfigError.of("user_code", message, value=script.target.script)
+
+
+def _step(record: Mapping[str, Any]) -> StepMemory:
+    """Return the step that a line describes."""
+    kept = record["kept"]
+    logits = record["logits"]
+    others = record["others"]
+    if kept is not None:
+        kept = Kept(**kept | {"parts": tuple(KeptPart(**part) for part in kept["parts"])})
+    parts = {
+        "kept": kept,
+        "logits": None if logits is None else LossInput(**logits | {"shape": tuple(logits["shape"])}),
+        "others": None if others is None else tuple(OtherPart(**other) for other in others),
+        "optimizers": tuple(record["optimizers"]),
+    }
+    return StepMemory(**dict(record) | parts)
