@@ -4,6 +4,7 @@ import time
 from typing import Any, Protocol
 
 import torch
+from torch.autograd.profiler import profile
 
 from tui_lab.core.watch.memory.step_memory import Phase
 
@@ -98,34 +99,31 @@ class CpuMeter:
         self._held = 0
         self._began: list[tuple[int, Phase]] = []
         """When each phase has begun, in nanoseconds since 1970, as the profiler counts."""
-        self._profile: torch.profiler.profile | None = None
+        self._profile: profile | None = None
 
     def begin(self, held: int) -> None:
         self._held = held
         self._began = []
         if torch.autograd.profiler._is_profiler_enabled:  # The script's own; there can be only one.
             return
-        activities = [torch.profiler.ProfilerActivity.CPU]
-        self._profile = torch.profiler.profile(activities=activities, profile_memory=True)
-        self._profile.start()
+        # torch.profiler would import torch._inductor, which takes seconds.
+        self._profile = profile(profile_memory=True)
+        self._profile.__enter__()  # type: ignore[no-untyped-call]
 
     def enter(self, phase: Phase) -> None:
         self._began.append((time.time_ns(), phase))
 
     def end(self) -> dict[Phase, int] | None:
-        profile = self._profile
+        followed = self._profile
         self._profile = None
-        if profile is None:
+        if followed is None:
             return None
-        profile.stop()
-        if profile.profiler is None or profile.profiler.kineto_results is None:
-            return None
-        events: list[Any] = list(profile.profiler.kineto_results.events())
+        followed.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        events: list[Any] = [] if followed.kineto_results is None else list(followed.kineto_results.events())
         changes = [(event.start_ns(), event.nbytes()) for event in events if event.name() == _MEMORY]
         # Torch 2.13 crashes if a result is freed after the next profile has begun.
         events.clear()
-        profile.profiler.kineto_results = None
-        profile.profiler = None
+        followed.kineto_results = None
         return most_by_phase(self._held, changes, self._began)
 
 

@@ -41,7 +41,7 @@ def memory(
 
     A SCRIPT.py runs unchanged for a few updates. It writes no checkpoint and changes no existing file.
     """
-    from tui_lab.cli.script_argument import script_of, script_of_run
+    from tui_lab.cli.script_argument import script_of, script_of_run, script_suggested
     from tui_lab.core.watch.process.recorded_script import ScriptToRun
 
     trust_code(sets, allow_code, source=source)
@@ -60,4 +60,5 @@ def memory(
 
     if steps is not None:
         raise ConfigError.of("conflict", "only a SCRIPT.py is ended after some updates", key="--steps", value=steps)
-    raise typer.Exit(show_memory(source or "", sets or [], measure=measure, as_json=json))
+    with script_suggested(source or ""):
+        raise typer.Exit(show_memory(source or "", sets or [], measure=measure, as_json=json))

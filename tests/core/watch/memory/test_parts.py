@@ -146,11 +146,12 @@ def test_advice_is_on_what_was_measured(measured: ScriptMemory, codes: list[str]
 def test_rows_add_what_is_kept_of_them() -> None:
     estimate = batch_estimate(memory())
     assert estimate is not None
-    assert (estimate.rows, estimate.per_row, estimate.twice) == (8, MIB, 88 * MIB)
-    assert estimate.fits == 8 + 900 - 80
-    in_update = replace(STEP, most={"between": 0, "forward": 70 * MIB, "backward": 80 * MIB, "update": 100 * MIB})
+    assert (estimate.rows, estimate.per_row) == (8, MIB)
+    assert estimate.twice == 30 * MIB + 2 * 50 * MIB  # Weights and optimizer state stay.
+    assert estimate.fits == 8 * (900 - 30) // 50
+    in_update = replace(STEP, most={"between": 0, "forward": 70 * MIB, "backward": 80 * MIB, "update": 200 * MIB})
     twice = batch_estimate(memory(in_update))
-    assert twice is not None and twice.twice == 100 * MIB
+    assert twice is not None and twice.twice == 200 * MIB
 
 
 @pytest.mark.parametrize(
