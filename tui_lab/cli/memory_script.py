@@ -164,6 +164,8 @@ def _notes(memory: ScriptMemory) -> Iterator[str]:
         yield f"torch.compile's code keeps {size(kept.compiled)} of the activations; which modules do is not seen"
     if kept is not None and kept.unseen:
         yield f"{kept.unseen} tensors that are kept have no size of their own, and are not in the sum"
+    if memory.killed is not None:
+        yield f"the process ended with code {memory.killed} after step {memory.n_steps}; -9 may mean no memory left"
     for error in memory.errors:
         yield f"a part was not measured, which is a defect of tui-lab: {error}"
 

@@ -3,7 +3,7 @@
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,8 @@ class ScriptMemory:
     growth: Growth | None
     out_of_memory: str
     errors: tuple[str, ...]
+    killed: int | None = None
+    """The exit code of a process that ended before it could write all, negative for a signal."""
 
     @property
     def most(self) -> int | None:
@@ -112,7 +114,7 @@ def measure_script(script: ScriptToRun, n_steps: int = N_STEPS, seed: int = 0) -
     steps = written.steps if written.begun is None else [written.begun]
     if not steps:
         raise _no_step(script, child.returncode, written.ended, last)
-    return _result(written, steps)
+    return replace(_result(written, steps), killed=None if written.whole else child.returncode)
 
 
 def _start(script: ScriptToRun, lines: Path, output: Any, n_steps: int, seed: int) -> "subprocess.Popen[bytes]":

@@ -47,7 +47,7 @@ def memory_of(folder: Path, text: str, *arguments: str) -> ScriptMemory:
 def test_memory_of_a_script_that_is_ended_after_its_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     memory = memory_of(tmp_path, SCRIPT, "1000")
-    assert memory.n_steps == 6 and memory.errors == () and memory.out_of_memory == ""
+    assert memory.n_steps == 6 and memory.errors == () and memory.out_of_memory == "" and memory.killed is None
     step = memory.step
     weights = 4 * (64 * 256 + 256 + 256 * 64 + 64)
     assert step.weights == step.gradients == step.optimizer == weights
