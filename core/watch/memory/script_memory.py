@@ -1,10 +1,8 @@
 """What holds the memory of a script's steps: the script runs in a child process, and is ended after a few of them."""
 
-import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from tui_lab.core.watch.memory.step_memory import (
@@ -17,18 +15,12 @@ from tui_lab.core.watch.memory.step_memory import (
     StepMemory,
 )
 from tui_lab.core.watch.process.recorded_script import ScriptToRun
-from tui_lab.core.watch.process.script_end import why_no_update
-from tui_lab.core.watch.process.tried_script import tried_environment
-from tui_lab.util.child import kill_group
-from tui_lab.util.errors import ConfigError
-from tui_lab.util.json_lines import lines_of
+from tui_lab.core.watch.process.tried_run import TriedRun
 
 _BEGIN = "tui_lab.core.watch.memory.child"
 N_STEPS = 6
 """By default: three to warm up, then as many as show what becomes more from step to step."""
 MIN_STEPS = 4
-SHOWN_LINES = 20
-"""Of the output of a script that failed."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +28,7 @@ class ScriptMemory:
     """step: the one that needs most. n_steps: made. most: bytes at once in any measured step, None if it is not known.
 
     process: resident when torch was imported. peak: resident, of the process, until its third backward pass.
-    capacity: of the device, or of the machine. out_of_memory:
-    the error with which the script ended, or "".
+    capacity: of the device, or of the machine. out_of_memory: the error with which the script ended, or "".
     """
 
     step: StepMemory
@@ -97,43 +88,14 @@ def measure_script(script: ScriptToRun, n_steps: int = N_STEPS, seed: int = 0) -
     seed: of all generators, for a script that sets none. Raises ConfigError if the script makes no update.
     """
     written = _Lines()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        lines = folder / "memory.jsonl"
-        lines.touch()
-        with (folder / "output.log").open("wb") as output:
-            child = _start(script, lines, output, n_steps, seed)
-        try:
-            for record in lines_of(child, lines):
-                written.add(record)
-        finally:
-            kill_group(child)
-            child.wait()
-        out = folder / "output.log"
-        last = "\n".join(out.read_text("utf-8", "replace").rstrip().splitlines()[-SHOWN_LINES:])
+    run = TriedRun(script, _BEGIN, {"seed": seed, "n_steps": n_steps})
+    with closing(run.records()) as records:
+        for record in records:
+            written.add(record)
     steps = written.steps if written.begun is None else [written.begun]
     if not steps:
-        raise _no_step(script, child.returncode, written.ended, last)
-    return replace(_result(written, steps), killed=None if written.whole else child.returncode)
-
-
-def _start(script: ScriptToRun, lines: Path, output: Any, n_steps: int, seed: int) -> "subprocess.Popen[bytes]":
-    settings = {
-        "script": script.target.script,
-        "folder": script.target.first_folder(script.folder),
-        "out": str(lines),
-        "seed": seed,
-        "n_steps": n_steps,
-    }
-    return subprocess.Popen(
-        script.target.command_line,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,  # So that the processes it starts are killed with it.
-        cwd=script.folder,
-        env=tried_environment(settings, _BEGIN) | dict(script.variables),
-    )
+        raise run.no_step("memory")
+    return replace(_result(written, steps), killed=None if written.whole else run.code)
 
 
 def _result(written: _Lines, steps: Sequence[StepMemory]) -> ScriptMemory:
@@ -150,14 +112,6 @@ def _result(written: _Lines, steps: Sequence[StepMemory]) -> ScriptMemory:
         out_of_memory=str(ended.get("error", "")) if written.begun is not None else "",
         errors=tuple(written.whole.get("errors", ())),
     )
-
-
-def _no_step(script: ScriptToRun, code: int, ended: Mapping[str, Any] | None, last: str) -> ConfigError:
-    """Return why there is no step. last: what the script printed last."""
-    why = why_no_update(script.target, "memory", code, ended)
-    has_error = ended is not None and ended["error"]
-    message = f"{why}; it printed last:\n{last}" if last and not has_error else why
-    return ConfigError.of("user_code", message, value=script.target.script)
 
 
 def _step(record: Mapping[str, Any]) -> StepMemory:

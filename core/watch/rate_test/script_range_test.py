@@ -1,24 +1,17 @@
 """The learning-rate range test of a script, which runs in a child process and is ended after the last rate."""
 
-import subprocess
-import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from tui_lab.core.training.range_points import RangePoints, RatePoint, RateRange
 from tui_lab.core.watch.process.recorded_script import ScriptToRun
-from tui_lab.core.watch.process.script_end import why_no_update
-from tui_lab.core.watch.process.tried_script import tried_environment
+from tui_lab.core.watch.process.tried_run import TriedRun
 from tui_lab.core.watch.rate_test.rated_group import RatedGroup
-from tui_lab.util.child import kill_group
 from tui_lab.util.errors import ConfigError
-from tui_lab.util.json_lines import lines_of
 
 _BEGIN = "tui_lab.core.watch.rate_test.child"
-SHOWN_LINES = 20
-"""Of the output of a script that failed."""
 
 
 class ScriptRangeTest(RangePoints):
@@ -38,62 +31,25 @@ class ScriptRangeTest(RangePoints):
         self.groups: tuple[RatedGroup, ...] = ()
         """The parameter groups of its optimizers. The rates are those of the first one."""
         self._script = script
-        self._rates = rates
-        self._seed = seed
-        self._child: subprocess.Popen[bytes] | None = None
-        self._is_stopped = False
-        self._ended: dict[str, Any] | None = None
-        """What the script's process wrote at its end."""
+        self._run = TriedRun(script, _BEGIN, {"seed": seed, "rates": asdict(rates)})
 
     def run(self) -> Generator[RatePoint]:
         """Run the script, and yield each point as it is measured.
 
         Raises ConfigError if the script makes no step, or if its rate cannot be set.
         """
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
-            folder = Path(name)
-            lines = folder / "steps.jsonl"
-            lines.touch()
-            with (folder / "output.log").open("wb") as output:
-                child = self._child = self._start(lines, output)
-            try:
-                if self._is_stopped:
-                    return
-                yield from self._points(child, lines)
-            finally:
-                kill_group(child)
-                child.wait()
-            if not self.optimizer and not self._is_stopped:
-                raise self._no_step(child.returncode, folder / "output.log")
+        with closing(self._run.records()) as records:
+            yield from self._points(records)
+        if not self.optimizer and not self._run.is_stopped:
+            raise self._run.no_step("lr-find")
 
     def stop(self) -> None:
         """End the test, from another thread than that of `run`."""
-        self._is_stopped = True
-        if self._child is not None and self._child.poll() is None:
-            kill_group(self._child)
+        self._run.stop()
 
-    def _start(self, lines: Path, output: Any) -> "subprocess.Popen[bytes]":
-        script = self._script
-        settings = {
-            "script": script.target.script,
-            "folder": script.target.first_folder(script.folder),
-            "out": str(lines),
-            "seed": self._seed,
-            "rates": asdict(self._rates),
-        }
-        return subprocess.Popen(
-            script.target.command_line,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # So that the processes it starts are killed with it.
-            cwd=script.folder,
-            env=tried_environment(settings, _BEGIN) | dict(script.variables),
-        )
-
-    def _points(self, child: "subprocess.Popen[bytes]", lines: Path) -> Iterator[RatePoint]:
+    def _points(self, records: Iterable[dict[str, Any]]) -> Iterator[RatePoint]:
         """Yield the points until the test ends or the script does."""
-        for record in lines_of(child, lines):
+        for record in records:
             match record:
                 case {"script": {"optimizer": optimizer, "low": low, "high": high}}:
                     self.optimizer = optimizer
@@ -103,8 +59,6 @@ class ScriptRangeTest(RangePoints):
                     self.groups = tuple(RatedGroup(**group) for group in groups)
                 case {"failed": why}:
                     raise ConfigError.of("user_code", str(why), value=self._script.target.script)
-                case {"ended": ended}:
-                    self._ended = ended
                 case {"step": {"lr": lr, "loss": loss, "script_lr": script_lr}}:
                     self.script_lrs.append(script_lr)
                     point = self.add(lr, float("nan") if loss is None else loss)
@@ -114,16 +68,7 @@ class ScriptRangeTest(RangePoints):
                         return
         n = len(self.points)
         if n < self.n_rates:
-            error = "" if self._ended is None else self._ended["error"]
+            error = "" if self._run.ended is None else self._run.ended["error"]
             how = f": {error}" if error else ""
             self.n_possible = 0 if error else n
             self.diverged = f"the script ended{how}; --rates {n} tests the whole range in as many updates"
-
-    def _no_step(self, code: int, output: Path) -> ConfigError:
-        """Return why there is no point."""
-        target = self._script.target
-        why = why_no_update(target, "lr-find", code, self._ended)
-        last = "\n".join(output.read_text("utf-8", "replace").rstrip().splitlines()[-SHOWN_LINES:])
-        has_error = self._ended is not None and self._ended["error"]
-        message = f"{why}; it printed last:\n{last}" if last and not has_error else why
-        return ConfigError.of("user_code", message, value=target.script)
