@@ -4,16 +4,11 @@ Textual's own pace and a paint of every frame took more than half of their time.
 """
 
 import asyncio
-import functools
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from textual.app import App
 from textual.geometry import Region
-from textual.message import Message
-from textual.message_pump import MessagePump
 from textual.notifications import Notification
 from textual.pilot import Pilot, WaitForScreenTimeout
 from textual.screen import Screen
@@ -114,33 +109,3 @@ def paint_what_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Screen, "_compositor_refresh", collect)
     monkeypatch.setattr(App, "_shutdown", paint_and_close)
-
-
-@functools.cache
-def plain_handlers(receiver: type, name: str, message: type) -> tuple[tuple[type, Callable[..., Any]], ...] | None:
-    """Return a class's methods that Textual calls for a message by name; None if others are declared with `on`."""
-    kinds = set(message.__mro__)
-    if any(kinds & base.__dict__.get("_decorated_handlers", {}).keys() for base in receiver.__mro__):
-        return None
-    methods = ((base, base.__dict__.get(f"_{name}") or base.__dict__.get(name)) for base in receiver.__mro__)
-    return tuple((base, method) for base, method in methods if method and not getattr(method, "_textual_on", None))
-
-
-@pytest.fixture(autouse=True)
-def handlers_are_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Search a class for its handlers of a message once in a test: each of 1,500 messages of an opening lab did."""
-    search = MessagePump._get_dispatch_methods
-
-    def find(pump: MessagePump, name: str, message: Message) -> Iterator[tuple[type, Callable[..., Any]]]:
-        kind: Any = type(message)
-        handlers = plain_handlers(type(pump), name, kind)
-        if handlers is None:
-            yield from search(pump, name, message)
-            return
-        for base, method in handlers:
-            if message._no_default_action:
-                return
-            yield base, method.__get__(pump, base)
-
-    plain_handlers.cache_clear()  # A test may replace methods.
-    monkeypatch.setattr(MessagePump, "_get_dispatch_methods", find)

@@ -12,37 +12,70 @@ from tui_lab.core.watch.randomness.verdict import KERNELS, Verdict
 _SAME = {
     "weights": "initial weights",
     "batch": "batches",
-    "loss": "losses",
+    "loss": "training losses",
     "gradient": "gradients",
     "update": "updated weights",
 }
-_STYLES = {"pinned": "green", "free": "bold yellow", "cause": "bold red", "no effect": "dim", "not used": "dim"}
+_STYLES = {
+    "pinned": "green",
+    "free": "bold yellow",
+    "changes": "bold yellow",
+    "cause": "bold red",
+    "no effect": "dim",
+    "not used": "dim",
+}
+MOST_FILES = 3
 _SEEDED_BY = {PYTHON: "random.seed(0)", NUMPY: "np.random.seed(0)", TORCH: "torch.manual_seed(0)"}
 
 
 def verdict_lines(name: str, verdict: Verdict) -> Iterator[str]:
     """Yield whether the runs are the same; and if not, what differs first, and why."""
-    updates = f"{verdict.n_steps:,} update" + ("" if verdict.n_steps == 1 else "s")
     difference = verdict.difference
     if difference is None:
         compared = ", ".join(_SAME[kind] for kind in verdict.compared)
-        yield f"{name}: two runs of {updates} are the same to the last bit: {compared}"
+        yield f"{name}: two runs of {_updates(verdict.n_steps)} are the same to the last bit: {compared}"
         if verdict.problem:
             yield f"but not everything could be compared: {verdict.problem}"
-        return
-    yield f"{name}: two runs differ, first in {_place(difference)}"
-    if difference.before:
-        yield f"the same before: {', '.join(_SAME[kind] for kind in difference.before)}"
-    yield from (cause_line(key, verdict) for key in verdict.causes)
-    if verdict.remaining is None:
-        yield "tested: without that, the runs are the same"
-    elif verdict.causes:
-        yield f"without that they still differ, first in {_place(verdict.remaining)}: {_UNKNOWN}"
     else:
-        yield f"seeds do not change that: {_UNKNOWN}"
+        yield f"{name}: two runs differ, first in {_place(difference)}"
+        if difference.before:
+            yield f"the same before: {', '.join(_before(kind, difference) for kind in difference.before)}"
+        yield from _cause_lines(verdict)
+    if verdict.first.error:
+        yield f"the script failed after {_updates(verdict.n_steps)}: {verdict.first.error}"
+    if written := verdict.first.written:
+        more = f" and {len(written) - MOST_FILES} more" if len(written) > MOST_FILES else ""
+        yield (
+            f"each run began without what it writes before its first update: {', '.join(written[:MOST_FILES])}{more}; "
+            "a run that reads that may differ"
+        )
 
 
-_UNKNOWN = "something else decides, such as the time, threads, or a generator of a library"
+def _cause_lines(verdict: Verdict) -> Iterator[str]:
+    yield from (cause_line(key, verdict) for key in verdict.causes)
+    if verdict.remaining is not None and verdict.causes:
+        yield f"with that fixed they still differ, first in {_place(verdict.remaining)}: {_UNKNOWN}"
+    elif verdict.remaining is not None:
+        yield f"the seeds that are seen here do not decide that: {_UNKNOWN}"
+    elif verdict.causes:
+        yield "tested: with that fixed, the runs are the same"
+    else:
+        yield "with a seed for everything they are the same, and with one for all but one, too: run it again"
+
+
+def _updates(n: int) -> str:
+    return f"{n:,} update" + ("" if n == 1 else "s")
+
+
+def _before(kind: str, difference: Difference) -> str:
+    """Return what was the same before a difference."""
+    return f"earlier {_SAME[kind]}" if kind == difference.kind else _SAME[kind]
+
+
+_UNKNOWN = (
+    "something else does, such as the time, threads, numbers of the system (secrets, os.urandom, uuid), or a "
+    "generator of a library"
+)
 
 
 def _place(difference: Difference) -> str:
@@ -65,26 +98,29 @@ def _place(difference: Difference) -> str:
 
 
 def state_of(source: Source, verdict: Verdict) -> str:
-    """Return what a source of randomness does: cause, pinned, no effect, free or not used.
+    """Return what a source of randomness does: cause, changes, pinned, no effect, free or not used.
 
-    A free one has no effect if the runs are the same with its numbers, whatever they were.
+    changes: its seed is another number in each run. A free one, which has no seed, has no effect if the runs are the
+    same with its numbers, whatever they were.
     """
-    if not {source.key, *(call.key for call in source.seeds)}.isdisjoint(verdict.causes):
+    seeds = {call.key for call in source.seeds}
+    if not {source.key, *seeds}.isdisjoint(verdict.causes):
         return "cause"
     if not source.is_drawn:
         return "not used"
     if not source.is_free:
-        return "pinned"
+        return "pinned" if seeds.isdisjoint(call.key for call, _ in verdict.changing_seeds) else "changes"
     return "free" if verdict.remaining is not None else "no effect"
 
 
-def seed_text(source: Source) -> str:
-    """Return how a source is seeded."""
+def seed_text(source: Source, verdict: Verdict) -> str:
+    """Return how a source is seeded: by the call that changes, if there is one."""
     if source.kind == HASHES:
-        return "none: PYTHONHASHSEED is not set" if source.is_free else "PYTHONHASHSEED"
+        return "none: not PYTHONHASHSEED" if source.is_free else "PYTHONHASHSEED"
     if not source.seeds:
         return "none"
-    first = source.seeds[0]
+    changing = {call.key for call, _ in verdict.changing_seeds}
+    first = next((call for call in source.seeds if call.key in changing), source.seeds[0])
     place = f", {first.place}" if first.place else ""
     more = f" and {len(source.seeds) - 1} more" if len(source.seeds) > 1 else ""
     return f"{first.call}({first.value}){place}{more}"
@@ -98,20 +134,22 @@ def cause_line(key: str, verdict: Verdict) -> str:
             "which may be slower"
         )
     if key == HASHES:
-        return "cause: the order of a set of strings, another one in each process; sort it, as in sorted(set(text))"
+        return (
+            "cause: the hashes of strings, others in each process: sort a set, as in sorted(set(text)), and use no "
+            "hash() of a string"
+        )
     changing = next((calls for calls in verdict.changing_seeds if calls[0].key == key), None)
     if changing is not None:
         one, other = changing
-        return (
-            f"cause: {label_of(key)} gets another seed in each run, {one.value} and {other.value}; give it a constant"
-        )
+        constant = "call torch.manual_seed(0) instead" if one.call == "torch.seed" else "give it a constant"
+        return f"cause: {label_of(key)} has another seed in each run, {one.value} and {other.value}; {constant}"
     source = next(source for source in verdict.sources if source.key == key)
     if source.kind == OWN:
         return f"cause: {label_of(key)} has no seed; give it one, as in {source.call[:-1]}0)"
     if source.seeds:
         first = source.seeds[0]
         late = f"gets its seed in {first.place}, after numbers were drawn from it"
-        return f"cause: {label_of(key)} {late}; call {_SEEDED_BY[key]} at the start of the script"
+        return f"cause: {label_of(key)} {late}; move that call to the start of the script"
     return f"cause: {label_of(key)} has no seed; call {_SEEDED_BY[key]} at the start of the script"
 
 
@@ -123,5 +161,5 @@ def sources_table(verdict: Verdict) -> Table:
     for source in verdict.sources:
         if source.is_drawn or source.seeds:
             state = state_of(source, verdict)
-            table.add_row(Text(label_of(source.key)), Text(seed_text(source)), Text(state, _STYLES[state]))
+            table.add_row(Text(label_of(source.key)), Text(seed_text(source, verdict)), Text(state, _STYLES[state]))
     return table

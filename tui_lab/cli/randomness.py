@@ -18,6 +18,8 @@ from tui_lab.core.watch.randomness.verdict import Verdict, judge
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.exit_codes import DONE, NOT_JUDGED, NOT_MET
 
+FIRST_OF_SEARCH = 3
+"""The number of the first run after the two that are compared."""
 _ONLY_FOR_SCRIPTS = ("--steps",)
 
 
@@ -67,7 +69,13 @@ def examine_script(script: ScriptToRun, n_steps: int, *, as_json: bool) -> int:
     if not as_json:
         say(f"randomness: running {name} twice for {n_steps:,} updates; it changes no existing file")
     with interrupt_on_signals(), CheckProgress(is_shown=not as_json) as progress:
-        verdict = judge(ScriptTracer(script, n_steps), lambda n, purpose: progress.show(f"run {n}, {purpose}"))
+
+        def begin_run(number: int, purpose: str) -> None:
+            if number == FIRST_OF_SEARCH and not as_json:
+                say("randomness: the runs differ; looking for the causes, in four to ten further runs")
+            progress.show(f"run {number}, {purpose}")
+
+        verdict = judge(ScriptTracer(script, n_steps), begin_run)
     if as_json:
         write_json({"source": name, **verdict.to_json()})
     else:

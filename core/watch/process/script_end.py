@@ -39,7 +39,8 @@ def why_no_update(target: Target, command: str, code: int, ended: Mapping[str, A
     if code == 0:
         return "makes no optimizer step"
     text = f"the script ended with exit code {code} before its first optimizer step"
-    return f"{text}; {target.arguments_hint(command)}" if code == ARGPARSE_ERROR else text
+    lacks_arguments = code == ARGPARSE_ERROR and not target.arguments
+    return f"{text}; {target.arguments_hint(command)}" if lacks_arguments else text
 
 
 def error_place(error: BaseException, script: str) -> str:

@@ -1,5 +1,6 @@
 """A run of a script that is only tried out, as its parent process sees it: the lines that it writes, and its end."""
 
+import os
 import subprocess
 import tempfile
 from collections.abc import Generator, Mapping
@@ -9,6 +10,7 @@ from typing import Any
 from tui_lab.core.watch.process.recorded_script import ScriptToRun
 from tui_lab.core.watch.process.script_end import why_no_update
 from tui_lab.core.watch.process.tried_script import tried_environment
+from tui_lab.core.watch.unwritten.made_files import move_made_files
 from tui_lab.util.child import kill_group
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.json_lines import lines_of
@@ -17,6 +19,8 @@ SHOWN_LINES = 20
 """Of the output of a script that failed."""
 SHOWN_BYTES = 2**16
 """In which these lines are, at most."""
+LIST_OF_MADE = "made.jsonl"
+"""Beside the file of the lines; a process that lists there what it makes leaves nothing in the folder of the script."""
 
 
 class TriedRun:
@@ -51,6 +55,7 @@ class TriedRun:
     def records(self) -> Generator[dict[str, Any]]:
         """Run the script, and yield what its process writes, as it comes."""
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+            script_folder = self._script.folder or os.getcwd()
             lines = Path(name) / "lines.jsonl"
             lines.touch()
             output = Path(name) / "output.log"
@@ -64,6 +69,7 @@ class TriedRun:
             finally:
                 kill_group(child)
                 self.code = child.wait()
+                move_made_files(Path(name) / LIST_OF_MADE, Path(script_folder), Path(name) / "made")
                 self._last_output = _last_lines(output)
 
     def stop(self) -> None:

@@ -14,9 +14,9 @@ from tui_lab.core.watch.unwritten.unwritten_files import UnwrittenFiles
 from tui_lab.util.json_lines import JsonLines
 
 
-def files_beside(lines: JsonLines) -> UnwrittenFiles:
-    """Return what keeps the user's files; copies are beside the file of the lines."""
-    return UnwrittenFiles(os.path.join(os.path.dirname(lines.path), "copies"))
+def files_beside(lines: JsonLines, made: Callable[[str], None] = lambda path: None) -> UnwrittenFiles:
+    """Return what keeps the user's files; copies are beside the file of the lines. made: as for `UnwrittenFiles`."""
+    return UnwrittenFiles(os.path.join(os.path.dirname(lines.path), "copies"), made)
 
 
 def tried_environment(settings: dict[str, Any], begin: str, *, is_seeded: bool = True) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The process of a script that is traced: what happens before its first line and at its end."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,7 +8,10 @@ from typing import TYPE_CHECKING
 from tui_lab.core.watch.process import tried_script
 from tui_lab.core.watch.process.script_end import ended_record
 from tui_lab.core.watch.process.script_process import end_now, forget_own_modules
+from tui_lab.core.watch.process.tried_run import LIST_OF_MADE
 from tui_lab.core.watch.randomness.generators import Generators
+from tui_lab.core.watch.randomness.trace import Entry
+from tui_lab.core.watch.unwritten.made_files import MadeFiles
 from tui_lab.util.json_lines import JsonLines
 
 if TYPE_CHECKING:
@@ -24,12 +28,23 @@ class Child:
         self._n_steps = n_steps
         self._kernels = kernels
         self._generators = Generators(pins, lambda source: lines.write(source=source.to_json()))
+        self._files = tried_script.files_beside(lines, self._made)
+        self._made_names: list[str] = []
+        folder = os.path.dirname(lines.path)
+        self._made_files = MadeFiles(os.path.join(folder, LIST_OF_MADE), lambda: True, folder)
+        self._has_updated = False
         self._traced: TracedScript | None = None
 
     def prepare(self) -> None:
         """Do what comes before the first line of the script."""
         self._generators.install()
-        tried_script.prepare(tried_script.files_beside(self._lines), None, self._begin, self._end)
+        tried_script.prepare(self._files, None, self._begin, self._end)
+
+    def _made(self, path: str) -> None:
+        """Take the path of a file or folder that the script makes."""
+        if os.path.dirname(path) != os.path.dirname(self._lines.path):  # Our own list is there.
+            self._made_files.made(path)
+            self._made_names.append(path)
 
     def _begin(self) -> None:
         """Trace from now on: torch has been imported."""
@@ -42,10 +57,17 @@ class Child:
         self._traced = TracedScript(
             self._n_steps,
             Path(self._lines.path).parent,
-            lambda entry: self._lines.write(entry=entry.to_json()),
+            self._add,
             lambda problem: self._lines.write(problem=problem),
             self._complete,
         )
+
+    def _add(self, entry: Entry) -> None:
+        if entry.kind == "update" and not self._has_updated:
+            self._has_updated = True
+            files = [path for path in self._made_names if os.path.isfile(path)]
+            self._lines.write(written=[os.path.relpath(path) for path in (*self._files.names, *files)])
+        self._lines.write(entry=entry.to_json())
 
     def _complete(self) -> None:
         """End the process at once: no cleanup of the script may write anything."""

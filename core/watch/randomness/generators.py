@@ -15,6 +15,7 @@ from tui_lab.core.watch.randomness.sources import NUMPY, OWN, PYTHON, TORCH, See
 from tui_lab.core.watch.variables.frames import user_frames
 
 PINNED_SEED = 0
+_NUMPY_CLASSES = ("RandomState", "PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64", "SeedSequence")
 
 
 class Generators:
@@ -57,6 +58,8 @@ class Generators:
         self._add(NUMPY, np.random.seed, state)
         self._replace_seed(np.random, "seed", "np.random.seed", NUMPY)
         self._replace_own(np.random, "default_rng", "np.random.default_rng()")
+        for name in _NUMPY_CLASSES:
+            self._replace_class(np.random, name)
 
     def _install_torch(self) -> None:
         import torch
@@ -65,6 +68,7 @@ class Generators:
         self._add(TORCH, manual_seed, lambda: torch.get_rng_state().numpy().tobytes())
         self._replace_seed(torch, "manual_seed", "torch.manual_seed", TORCH)
         self._replace_seed(torch, "seed", "torch.seed", TORCH, lambda seed: manual_seed(seed).initial_seed())
+        self._replace_torch_generator(torch)
 
     def _add(self, kind: str, seed: Callable[[int], Any], state: Callable[[], Any]) -> None:
         if kind in self._pins:
@@ -140,6 +144,52 @@ class Generators:
 
         setattr(random.Random, "seed", seed)  # noqa: B010 - mypy refuses to assign a method.
 
+    def _replace_class(self, place: Any, name: str) -> None:
+        """Replace a class of generators whose first argument is a seed; other objects of it stay its instances."""
+        original: Any = getattr(place, name)
+        watched = self
+
+        class Made(original, metaclass=_kind_of(original)):  # type: ignore[misc, metaclass]
+            def __init__(self, *args: Any, **kwargs: Any) -> None:
+                is_seeded = any(value is not None for value in (*args, *kwargs.values()))
+                if not is_seeded and watched._made_without_seed(f"np.random.{name}()"):
+                    args = (PINNED_SEED,)
+                super().__init__(*args, **kwargs)
+
+        setattr(place, name, _named_as(Made, name, place))
+
+    def _replace_torch_generator(self, torch: Any) -> None:
+        """Replace torch.Generator, whose objects have a constant seed until they get another one."""
+        original: Any = torch.Generator
+        watched = self
+
+        class Made(original, metaclass=_kind_of(original)):  # type: ignore[misc, metaclass]
+            def __init__(self, *args: Any, **kwargs: Any) -> None:
+                super().__init__()
+                self.source: Source | None = None
+                if is_user_code(sys._getframe(1).f_code.co_filename):  # A DataLoader makes some from torch's own.
+                    self.source = Source(OWN, watched._place(), "torch.Generator()", is_drawn=True)
+
+            def manual_seed(self, seed: Any) -> Any:
+                return super().manual_seed(watched._seed_of(self.source, "torch.Generator.manual_seed", seed))
+
+            def seed(self) -> int:
+                drawn = int.from_bytes(os.urandom(7))
+                super().manual_seed(watched._seed_of(self.source, "torch.Generator.seed", drawn))
+                return int(self.initial_seed())
+
+        torch.Generator = _named_as(Made, "Generator", torch)
+
+    def _seed_of(self, source: Source | None, call: str, seed: Any) -> Any:
+        """Note a seed of a generator of the script's own; return the one that it gets. source: None for another one."""
+        if source is None:
+            return seed
+        source = self._sources.setdefault(source.key, source)
+        noted = SeedCall(call, self._place(), str(seed))
+        if noted not in source.seeds:
+            source.seeds = (*source.seeds, noted)
+        return PINNED_SEED if noted.key in self._pins else seed
+
     def _made_without_seed(self, call: str) -> bool:
         """Note a generator that is made without a seed; return whether it is to have one."""
         source = Source(OWN, self._place(), call, is_free=True, is_drawn=True)
@@ -154,3 +204,21 @@ class Generators:
         if own is None:
             return str(frame.f_globals.get("__name__", ""))
         return f"{shown_file(own.f_code.co_filename)}, line {own.f_lineno}"
+
+
+def _kind_of(original: Any) -> type:
+    """Return the type of a class that takes the place of `original`, so that isinstance() is as before."""
+
+    class Kind(type(original)):  # type: ignore[misc]
+        def __instancecheck__(cls, instance: Any) -> bool:
+            return isinstance(instance, original)
+
+    return Kind
+
+
+def _named_as(made: Any, name: str, place: Any) -> Any:
+    """Give a class the name under which it is found, also by pickle."""
+    made.__name__ = name
+    made.__qualname__ = name
+    made.__module__ = place.__name__
+    return made

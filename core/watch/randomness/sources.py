@@ -8,12 +8,12 @@ PYTHON = "python"
 NUMPY = "numpy"
 TORCH = "torch"
 HASHES = "hashes"
-"""The order of sets of strings, which Python draws for each process."""
+"""Those of strings, which decide the order of a set. Python draws them for each process."""
 OWN = "own"
 """The kind of a generator that the script makes itself."""
 SEED_CALL = "seed"
 """The kind of a call that seeds a generator with another number in each run."""
-NAMES = {PYTHON: "Python's random", NUMPY: "numpy", TORCH: "torch", HASHES: "order of sets of strings"}
+NAMES = {PYTHON: "Python's random", NUMPY: "numpy", TORCH: "torch", HASHES: "hashes of strings"}
 
 
 def label_of(key: str) -> str:

@@ -1,6 +1,6 @@
 """Run a script for some steps in a child process, and read the trace that it writes."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +16,16 @@ _FOR_CUBLAS = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 
 @dataclass(frozen=True)
 class TracedRun:
-    """entries: in their order. sources: of random numbers, each once. problem: what could not be traced, or ""."""
+    """entries: in their order. sources: of random numbers, each once. problem: what could not be traced, or "".
+
+    error: that ended the script, or "". written: files that it wrote before its first update, which are not kept.
+    """
 
     entries: Sequence[Entry]
     sources: Sequence[Source]
     problem: str = ""
+    error: str = ""
+    written: Sequence[str] = ()
 
     @property
     def n_steps(self) -> int:
@@ -58,14 +63,21 @@ class ScriptTracer:
         records = [] if self._is_stopped else list(run.records())
         if self._is_stopped:
             raise TracingStopped
-        traced = _run_of(records)
+        traced = _run_of(records, run.ended)
         if not traced.n_steps:
             raise run.no_step("randomness")
         return traced
 
 
-def _run_of(records: Sequence[dict[str, Any]]) -> TracedRun:
+def _run_of(records: Sequence[dict[str, Any]], ended: Mapping[str, Any] | None) -> TracedRun:
     entries = [Entry.of(record["entry"]) for record in records if "entry" in record]
     sources = [Source.of(record["source"]) for record in records if "source" in record]
     problems = [record["problem"] for record in records if "problem" in record]
-    return TracedRun(entries, list({source.key: source for source in sources}.values()), "; ".join(problems))
+    written = [name for record in records for name in record.get("written", ())]
+    return TracedRun(
+        entries,
+        list({source.key: source for source in sources}.values()),
+        "; ".join(problems),
+        "" if ended is None else str(ended["error"]),
+        list(dict.fromkeys(written)),
+    )

@@ -22,23 +22,27 @@ OnRun = Callable[[int, str], None]
 
 @dataclass(frozen=True)
 class Verdict:
-    """n_steps: those of the first two runs that were compared. difference: theirs; None: they are the same.
+    """first: the first run. n_steps: those that were compared with the second one. difference: from that one; None:
+    they are the same. problem: what could not be compared, or "".
 
-    compared: the kinds of entries in the first run. problem: what could not be compared, or "".
-
-    sources: of the first run. changing_seeds: calls that seed a generator with another number in each run, with both
-    numbers. causes: keys of sources, of such calls, or KERNELS. remaining: the first difference of two runs in which
-    all sources have seeds; None: they are the same, or nothing had to be tested.
+    sources: of both. changing_seeds: calls that seed a generator with another number in the second run, with both
+    numbers. causes: keys of sources, of such calls, or KERNELS. remaining: what differs first in runs in which all
+    sources have seeds; None: nothing, or nothing had to be tested.
     """
 
+    first: TracedRun
     n_steps: int
     difference: Difference | None
     sources: Sequence[Source]
-    compared: Sequence[str]
     problem: str = ""
     changing_seeds: Sequence[tuple[SeedCall, SeedCall]] = ()
     causes: Sequence[str] = ()
     remaining: Difference | None = None
+
+    @property
+    def compared(self) -> Sequence[str]:
+        """The kinds of entries, in their order."""
+        return kinds_of(self.first.entries)
 
     @property
     def is_reproducible(self) -> bool | None:
@@ -51,6 +55,8 @@ class Verdict:
             "steps": self.n_steps,
             "compared": list(self.compared),
             "not_compared": self.problem,
+            "error": self.first.error,
+            "written_before_first_update": list(self.first.written),
             "first_difference": None if self.difference is None else self.difference.to_json(),
             "sources": [source.to_json() | {"key": source.key} for source in self.sources],
             "causes": list(self.causes),
@@ -89,7 +95,7 @@ class _Trial:
         sources = _sources(first, second)
         n_steps = min(first.n_steps, second.n_steps)
         difference = first_difference(first.entries, second.entries)
-        about = (n_steps, difference, sources, kinds_of(first.entries), first.problem or second.problem)
+        about = (first, n_steps, difference, sources, first.problem or second.problem)
         if difference is None:
             return Verdict(*about)
         pair = self._with_seeds([source.key for source in sources if source.is_free], (first, second))
@@ -97,12 +103,11 @@ class _Trial:
         changing = list(_changing_seeds(*pair.runs))
         if changing:
             pair = self._with_seeds([*pair.pins, *(call.key for call, _ in changing)], pair.runs)
-        causes = self._causes(pair)
-        remaining = pair.difference
+        causes, remaining = self._causes(pair)
         if remaining is not None and self._differs_by_kernels(pair.pins):
             causes = [*causes, KERNELS]
             remaining = None
-        return Verdict(*about, changing, causes, remaining)
+        return Verdict(*about, list(_changing_seeds(first, second)), causes, remaining)
 
     def _with_seeds(self, pins: Sequence[str], without: tuple[TracedRun, TracedRun]) -> "_Pair":
         """Return two runs in which the sources `pins` have seeds. without: two runs, in case there are none."""
@@ -110,18 +115,26 @@ class _Trial:
             return _Pair(pins, without)
         return _Pair(pins, (self._run("with seeds", pins), self._run("with seeds, again", pins)))
 
-    def _causes(self, pair: "_Pair") -> list[str]:
-        """Return those of the pinned sources that matter: without a seed for one of them, something else differs."""
-        if len(pair.pins) == 1 and pair.difference is None:
-            return list(pair.pins)
+    def _causes(self, pair: "_Pair") -> tuple[list[str], Difference | None]:
+        """Return those of the pinned sources that matter, and what still differs if all of them have a seed.
+
+        A source matters if something else differs without a seed for it. What differs by chance, such as by the time,
+        may look like that: so the runs with all seeds must be the same once more.
+        """
+        remaining = pair.difference
         causes = []
         for key in pair.pins:
             others = [other for other in pair.pins if other != key]
             run = self._run(f"with seeds but for {label_of(key)}", others)
             difference = first_difference(pair.runs[0].entries, run.entries)
-            if difference is not None and (pair.difference is None or difference.position < pair.difference.position):
+            if difference is not None and (remaining is None or difference.position < remaining.position):
                 causes.append(key)
-        return causes
+        if remaining is None and pair.pins:
+            once_more = self._run("with seeds, once more", pair.pins)
+            remaining = first_difference(pair.runs[0].entries, once_more.entries)
+            if remaining is not None:
+                return [], remaining
+        return causes, remaining
 
     def _differs_by_kernels(self, pins: Collection[str]) -> bool:
         """Return whether two runs with torch's deterministic kernels are the same."""

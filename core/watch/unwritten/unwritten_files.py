@@ -17,13 +17,14 @@ MAX_BYTES = 256 * 2**20
 class UnwrittenFiles:
     """Replaces the functions that write checkpoints by ones that write nothing, and protects existing files.
 
-    names: what would have been written, in order. folder: for copies.
+    names: what would have been written, in order. folder: for copies. made: gets the path of each file or folder that
+    the script makes.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, made: Callable[[str], None] = lambda path: None) -> None:
         self.names: list[str] = []
         self._folder = folder
-        self._redirected = RedirectedFiles(folder, self.note)
+        self._redirected = RedirectedFiles(folder, self.note, made=made)
 
     def install(self) -> None:
         """Take effect: now for existing files, and as soon as the script imports a library for its functions."""

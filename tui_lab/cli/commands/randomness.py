@@ -53,10 +53,10 @@ def randomness(
     allow_code: AllowCode = False,
     json: Json = False,
 ) -> None:
-    """List the sources of randomness: seed, pinned or free, and a fingerprint of what each draws at a step.
+    """Say whether two runs of a script are the same, and why not; list the sources of randomness of a config.
 
     A SCRIPT.py runs twice, unchanged, for some updates. If the runs differ, more runs find out why. Exit 1 if they do,
-    4 if they could not be compared in full. It writes no checkpoint and changes no existing file.
+    4 if they could not be compared in full. No file stays changed.
     """
     from tui_lab.cli import randomness as implementation
     from tui_lab.core.watch.randomness.verdict import STEPS

@@ -1,6 +1,7 @@
 """Why a script made no update has the same words for every command that tries it."""
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,10 @@ def test_error_is_named_with_its_line_whatever_the_exit_code() -> None:
 
 @pytest.mark.parametrize("command", ["doctor", "lr-find"])
 def test_arguments_that_are_refused_and_a_missing_gpu_are_answered_with_the_same_command(command: str) -> None:
-    refused = why_no_update(TARGET, command, ARGPARSE_ERROR, SILENT)
-    assert refused.endswith(TARGET.arguments_hint(command))
+    without = replace(TARGET, arguments=())
+    refused = why_no_update(without, command, ARGPARSE_ERROR, SILENT)
+    assert refused.endswith(without.arguments_hint(command))
+    assert TARGET.arguments_hint(command) not in why_no_update(TARGET, command, ARGPARSE_ERROR, SILENT)
     lacking = {**record_of(RuntimeError("Found no NVIDIA driver")), "file": "none.py"}
     assert lacking["lacks"] == "gpu" and "no GPU here" in why_no_update(TARGET, command, 1, lacking)
 

@@ -1,5 +1,6 @@
 """Seeds are noted where they are set, draws without one are seen, and pinned generators draw the same each time."""
 
+import copy
 import random
 import time
 from collections.abc import Collection
@@ -22,6 +23,8 @@ def restored(monkeypatch: pytest.MonkeyPatch) -> None:
         (random.Random, "seed"),
         (np.random, "seed"),
         (np.random, "default_rng"),
+        *((np.random, name) for name in generators._NUMPY_CLASSES),
+        (torch, "Generator"),
         (torch, "seed"),
         (torch, "manual_seed"),
     ):
@@ -118,3 +121,24 @@ def test_generators_that_the_script_makes_without_a_seed_are_named_and_can_be_pi
     assert drawn()[1:] != tuple(first)
     keys = [source.key for source in own]
     assert drawn(keys)[1:] == drawn(keys)[1:]
+
+
+def test_objects_that_generate_numbers_are_seen_and_stay_what_they_are() -> None:
+    def drawn(pins: Collection[str] = ()) -> tuple[dict[str, Source], tuple[float, ...]]:
+        watched, own = installed(pins)
+        state = np.random.RandomState()
+        bits = np.random.Generator(np.random.PCG64())
+        torch_generator = torch.Generator()
+        torch_generator.seed()
+        numbers = (state.random(), bits.random(), torch.rand(1, generator=torch_generator).item())
+        assert np.random.RandomState(3).random() == copy.deepcopy(np.random.RandomState(3)).random()
+        assert isinstance(torch.default_generator, torch.Generator) and isinstance(state, np.random.RandomState)
+        return {source.key: source for source in [*own, *watched.sources()] if source.kind == OWN}, numbers
+
+    sources, numbers = drawn()
+    assert [source.call for source in sources.values()][:2] == ["np.random.RandomState()", "np.random.PCG64()"]
+    (seeded,) = [source for source in sources.values() if source.call == "torch.Generator()"]
+    assert [call.call for call in seeded.seeds] == ["torch.Generator.seed"] and not seeded.is_free
+    assert all(a != b for a, b in zip(numbers, drawn()[1], strict=True))
+    keys = [*sources, *(call.key for call in seeded.seeds)]
+    assert drawn(keys)[1] == drawn(keys)[1]

@@ -95,6 +95,7 @@ def test_what_cannot_be_traced_is_a_problem(tmp_path: Path, monkeypatch: pytest.
 
 SCRIPT = """
     import random, sys
+    from pathlib import Path
     import torch
     from torch import nn
     from tui_lab.core.training.optim_without_dynamo import SGD
@@ -103,6 +104,8 @@ SCRIPT = """
     own = random.Random()
     model = nn.Linear(4, 3)
     optimizer = SGD(model.parameters(), lr=0.5)
+    Path("cache").mkdir()
+    Path("cache", "text.txt").write_text("made")
     for step in range(int(sys.argv[1])):
         loss = nn.functional.mse_loss(model(torch.full((8, 4), random.random() + own.random())), torch.zeros(8, 3))
         loss.backward()
@@ -116,7 +119,7 @@ SCRIPT = """
 def tracer(folder: Path, *arguments: str) -> ScriptTracer:
     script = folder / "train.py"
     script.write_text(textwrap.dedent(SCRIPT), "utf-8")
-    return ScriptTracer(ScriptToRun(Target(str(script), arguments)), N)
+    return ScriptTracer(ScriptToRun(Target(str(script), arguments), str(folder)), N)
 
 
 def test_a_run_of_a_script_ends_after_its_steps_and_changes_no_file(tmp_path: Path) -> None:
@@ -131,6 +134,7 @@ def test_a_run_of_a_script_ends_after_its_steps_and_changes_no_file(tmp_path: Pa
         NUMPY: False,
         TORCH: False,
     }
+    assert run.written == [str(Path("cache", "text.txt"))]
     assert (tmp_path / "log.txt").read_text("utf-8") == "mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.txt", "train.py"]
 
@@ -146,7 +150,7 @@ def test_a_tracer_that_is_stopped_leaves_no_process(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_script_that_ends_before_its_steps_is_judged_and_one_without_a_step_is_an_error(tmp_path: Path) -> None:
     run = tracer(tmp_path, "2").run()
-    assert run.n_steps == 2
+    assert run.n_steps == 2 and "ZeroDivisionError" in run.error
     with pytest.raises(ConfigError) as raised:
         tracer(tmp_path, "0").run()
     assert "ZeroDivisionError" in str(raised.value)

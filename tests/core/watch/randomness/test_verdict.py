@@ -1,11 +1,14 @@
 """Which sources make two runs differ: judged on simulated scripts, whose draws and seeds are known."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 
 import pytest
 
 from tests.core.watch.randomness.simulated import KINDS, OWN_GENERATOR, TIME, Simulated
 from tui_lab.core.watch.randomness.sources import HASHES, NUMPY, PYTHON, TORCH
+from tui_lab.core.watch.randomness.trace import Entry
+from tui_lab.core.watch.randomness.traced_runs import TracedRun
 from tui_lab.core.watch.randomness.verdict import KERNELS, judge
 
 
@@ -42,6 +45,23 @@ def test_causes_are_exactly_the_sources_that_decide_something(
     script: Callable[[], Simulated], expected: tuple[str | None, list[str], str | None]
 ) -> None:
     assert judged(script()) == expected
+
+
+class Coin(Simulated):
+    """Draws one of two numbers from the system, which are given for all runs in their order."""
+
+    def __init__(self, *sides: int) -> None:
+        super().__init__()
+        self._sides = list(sides)
+
+    def run(self, pins: Collection[str] = (), *, deterministic_kernels: bool = False) -> TracedRun:
+        run = super().run(pins)
+        return replace(run, entries=[*run.entries, Entry(1, "loss", "coin", str(self._sides.pop(0)))])
+
+
+def test_what_differs_by_chance_is_not_called_a_cause() -> None:
+    verdict = judge(Coin(0, 1, 0, 0, 1, 1, 1, 0))  # type: ignore[arg-type]
+    assert verdict.difference is not None and verdict.remaining is not None and verdict.causes == []
 
 
 def test_a_script_whose_runs_are_the_same_runs_twice() -> None:
