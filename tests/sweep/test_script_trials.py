@@ -176,3 +176,13 @@ def test_key_whose_values_change_no_loss_is_named(
     points = [(lr, width) for lr in (0.1, 0.2) for width in (1, 2)]
     sweep = sweep_with(dict(zip(points, losses, strict=True)), tmp_path)
     assert results.without_effect(sweep.plan, sweep.rows()) == expected
+
+
+@pytest.mark.parametrize(("loss", "expected"), [(1.0, ["lr", "width"]), (2.0, [])])
+def test_draws_that_differ_in_all_keys_and_give_one_loss_name_all_keys(
+    loss: float, expected: list[str], tmp_path: Path
+) -> None:
+    losses = {(lr, width): loss if lr == 0.2 else 1.0 for lr in (0.1, 0.2) for width in (1, 2)}
+    sweep = sweep_with(losses, tmp_path)
+    first, _, _, last = sweep.rows()
+    assert results.without_effect(sweep.plan, [first, last]) == expected

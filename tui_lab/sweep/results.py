@@ -13,6 +13,7 @@ from tui_lab.core.runs.sweep.search_space import Values, label, short_names, wri
 from tui_lab.runs.figures import figure_text
 from tui_lab.runs.plotting import Curve, save_overlay
 from tui_lab.util.errors import RunError
+from tui_lab.util.strict_json import dumps
 
 MAX_POINTS = 400
 """Points of a drawn curve."""
@@ -131,11 +132,15 @@ def save_pictures(sweep: Sweep, drawn: Mapping[str, Curve], kind: str) -> list[P
 def without_effect(plan: Plan, rows: Sequence[TrialRow]) -> list[str]:
     """Return the keys of a script whose values all gave exactly the same losses: they probably do not arrive.
 
-    Of a key, trials are compared that differ in nothing else.
+    Of a key, trials are compared that differ in nothing else. Draws differ in all keys at once: if their losses are the
+    same all the same, no key has an effect.
     """
     if plan.script is None:
         return []
     done = [row for row in rows if row.state == "done" and row.summary]
+    losses = {row.summary.train_loss for row in done if row.summary}
+    if len(done) > 1 and len(losses) == 1:
+        return [key for key in plan.over if len({dumps(row.values.get(key)) for row in done}) > 1]
     return [key for key in plan.over if _has_no_effect(key, done)]
 
 

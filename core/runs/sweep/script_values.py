@@ -152,6 +152,8 @@ def _assigned_axis(key: str, parts: str | list[str], own: Any) -> Axis:
         if isinstance(own, bool) or not isinstance(own, int | float):
             raise ConfigError.of("wrong_type", "only a number has a range; list its values", key=key, value=parts)
         if _may_be_a_rate(own):
+            if parts.strip() == "0..1":  # Both whole numbers would be listed, as 0,1.
+                return search_space.range_axis(key, parts, is_whole=False)
             return search_space.script_axis(key, parts)
         return search_space.range_axis(key, parts, is_whole=isinstance(own, int))
     return search_space.choice_axis(key, [_like(own, key, part) for part in parts])

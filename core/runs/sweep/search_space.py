@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tui_lab.core.config import renamed, settings
 from tui_lab.util.errors import ConfigError, Problem
 from tui_lab.util.strict_json import dumps
 
-# Optuna takes half a second to import and torch two, so only the functions that need them import them.
+# Optuna takes half a second to import, so only the functions that need it import it.
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
@@ -223,19 +225,16 @@ def grid(axes: Sequence[Axis]) -> list[Values]:
 
 
 def draw(axes: Sequence[Axis], n: int, seed: int) -> list[Values]:
-    """Draw `n` different points that cover each range evenly, and all of them together; fewer if there are not so many.
+    """Draw `n` different points; fewer where there are not so many.
 
-    They come from a scrambled Sobol sequence, of which the first 2^k points have one in each of 2^k equal parts of
-    every range (Owen, 1998). A larger `n` begins with the same points.
+    They are a Latin hypercube (McKay, Beckman and Conover, 1979): each of the `n` equal parts of every range has one.
+    Where values repeat, points of further ones follow.
     """
-    import torch
-
-    if not axes:
-        return [{}]
+    numbers = np.random.default_rng(seed)
     points: dict[str, Values] = {}
-    engine: Any = torch.quasirandom.SobolEngine(len(axes), scramble=True, seed=seed)  # type: ignore[no-untyped-call]
     for _ in range(DRAWS_PER_POINT):
-        for shares in engine.draw(n, dtype=torch.float64).tolist():
+        parts = np.stack([numbers.permutation(n) for _ in axes], axis=1) if axes else np.zeros((n, 0))
+        for shares in ((parts + numbers.random(parts.shape)) / n).tolist():
             point = {axis.key: axis.at(share) for axis, share in zip(axes, shares, strict=True)}
             points.setdefault(dumps(point), point)
         if len(points) >= n:
