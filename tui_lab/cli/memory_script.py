@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tui_lab.cli.output import console, say, write_json
+from tui_lab.cli.signals import interrupt_on_signals
 from tui_lab.core.kernels.memory_estimate import size
 from tui_lab.core.watch.memory.advice import Advice, advice
 from tui_lab.core.watch.memory.batch_estimate import BatchEstimate, batch_estimate
@@ -42,9 +43,10 @@ def show_script_memory(script: ScriptToRun, n_steps: int | None, *, as_json: boo
     n_steps = n_steps or N_STEPS
     if not as_json:
         say(f"memory: running {name} for {n_steps} steps; it writes no checkpoint and changes no existing file")
-    memory = measure_script(script, n_steps)
+    with interrupt_on_signals():  # So that the process of the script ends with this one.
+        memory = measure_script(script, n_steps)
     estimate = batch_estimate(memory)
-    found = advice(memory)
+    all_advice = advice(memory)
     if as_json:
         write_json(
             {
@@ -52,12 +54,12 @@ def show_script_memory(script: ScriptToRun, n_steps: int | None, *, as_json: boo
                 "estimated": None,
                 "measured": asdict(memory) | {"most": memory.most, "phase": memory.phase},
                 "batch": None if estimate is None else asdict(estimate),
-                "advice": [asdict(each) for each in found],
+                "advice": [asdict(each) for each in all_advice],
             }
         )
     else:
         console().print(table_of(memory))
-        for line in (*_of_batch(memory, estimate), *_of_advice(found), *_notes(memory)):
+        for line in (*_of_batch(memory, estimate), *_of_advice(all_advice), *_notes(memory)):
             console().print(Text(printable(line)))
     return FAILED if memory.out_of_memory else DONE
 
@@ -145,8 +147,8 @@ def _of_batch(memory: ScriptMemory, estimate: BatchEstimate | None) -> Iterator[
         yield f"about {estimate.fits} rows fit into the {size(memory.capacity)} of memory here"
 
 
-def _of_advice(found: list[Advice]) -> Iterator[str]:
-    for each in found:
+def _of_advice(all_advice: list[Advice]) -> Iterator[str]:
+    for each in all_advice:
         yield f"- {each.text}"
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -163,8 +164,12 @@ def _like(own: Any, key: str, text: str) -> Any:
     """Return the value of `text`. Raises ConfigError if the script's own is of another kind."""
     value = _parsed(text)
     if type(own) is int and type(value) is float and not _may_be_a_rate(own):
-        message = f"must be a whole number (int), as {own!r} in the script; this is a float"
+        message = (
+            f"must be a whole number (int), as {own!r} in the script; with {float(own)!r} there it takes a fraction"
+        )
         raise ConfigError.of("wrong_type", message, key=key, value=text.strip())
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError.of("invalid", "must be finite", key=key, value=text.strip())
     if own is None or value is None or _kind(own) == _kind(value):
         return value
     if isinstance(own, str):

@@ -41,15 +41,15 @@ class Advice:
 
 def advice(memory: ScriptMemory) -> list[Advice]:
     """Return what is worth a change, the most important first. Nothing is said of what was not measured."""
-    found = [] if memory.growth is None else [_of_growth(memory.growth)]
+    pieces = [] if memory.growth is None else [_of_growth(memory.growth)]
     total = memory.most
     if total is None:
-        return found
-    found += _of_gradients(memory, total)
-    found += _of_largest(memory, total)
-    found += _of_attention(memory, total)
-    found += _of_others(memory, total)
-    return found
+        return pieces
+    pieces += _of_gradients(memory, total)
+    pieces += _of_largest(memory, total)
+    pieces += _of_attention(memory, total)
+    pieces += _of_others(memory, total)
+    return pieces
 
 
 def _of_growth(growth: Growth) -> Advice:

@@ -37,7 +37,7 @@ def variables_with_tensors(frame: FrameType | None) -> dict[Variable, list[Tenso
 
     So do attributes of the user's objects; modules and optimizers are left out.
     """
-    found: dict[Variable, list[Tensor]] = {}
+    by_variable: dict[Variable, list[Tensor]] = {}
     for each in user_frames(frame):
         code = each.f_code
         for name, value in locals_of(each).items():
@@ -46,8 +46,8 @@ def variables_with_tensors(frame: FrameType | None) -> dict[Variable, list[Tenso
             for full_name, part in _with_attributes(name, value):
                 if tensors := list(islice(_tensors_in(part), MAX_ENTRIES)):
                     where = Variable(full_name, shown_file(code.co_filename), code.co_name, code.co_firstlineno)
-                    found[where] = tensors
-    return found
+                    by_variable[where] = tensors
+    return by_variable
 
 
 def _with_attributes(name: str, value: object) -> Iterator[tuple[str, object]]:

@@ -30,10 +30,10 @@ def sizes_of(tensors: Iterable[object]) -> Sizes:
 
 def weights_of(modules: Iterable[nn.Module], optimizers: Iterable[Optimizer]) -> list[Tensor]:
     """Return the parameters of modules and of optimizers, each once."""
-    found: dict[int, Tensor] = {id(p): p for module in modules for p in module.parameters()}
+    by_id: dict[int, Tensor] = {id(p): p for module in modules for p in module.parameters()}
     for optimizer in optimizers:
-        found |= {id(p): p for group in optimizer.param_groups for p in group["params"]}
-    return list(found.values())
+        by_id |= {id(p): p for group in optimizer.param_groups for p in group["params"]}
+    return list(by_id.values())
 
 
 def state_of(optimizers: Iterable[Optimizer]) -> Iterator[object]:
@@ -48,15 +48,15 @@ def all_tensors(device: str) -> list[Tensor]:
 
     They are found by type, so that no object is asked with code of its own.
     """
-    found = []
+    tensors = []
     for thing in gc.get_objects():
         if issubclass(type(thing), Tensor):
             try:
                 if thing.device.type == device and thing.untyped_storage().resizable():
-                    found.append(thing)
+                    tensors.append(thing)
             except (RuntimeError, NotImplementedError, AttributeError):
                 continue
-    return found
+    return tensors
 
 
 def device_of(tensors: Sequence[Tensor]) -> str:

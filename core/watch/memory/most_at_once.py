@@ -90,7 +90,7 @@ class CudaMeter:
 class CpuMeter:
     """Follows the allocations of a step with torch's profiler, since the allocator for CPUs keeps no count.
 
-    Phases are told by the time.
+    The time tells the phases apart.
     """
 
     reserved = None

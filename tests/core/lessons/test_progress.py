@@ -29,11 +29,11 @@ def test_new_progress_begins_at_the_first_stage(lesson: Lesson) -> None:
 
 
 def test_command_is_short_below_the_working_directory_and_absolute_elsewhere(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     progress = load_progress(load_lesson(find_lesson("6-your-script")))
     stage = progress.lesson.stages[progress.lesson.index("watch")]
-    monkeypatch.chdir(progress.folder.parents[1].parent)
+    monkeypatch.chdir(tmp_path)
     start = f"cd {progress.folder.relative_to(Path.cwd())} && "
     assert progress.short_command(stage).startswith(start)
     assert progress.command(stage).startswith(f"cd {progress.folder.absolute()} && ")

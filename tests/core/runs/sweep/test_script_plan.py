@@ -86,8 +86,9 @@ def test_draws_have_the_type_of_what_the_script_assigns(script: ScriptTrials) ->
 
 
 def test_zero_and_one_stand_for_numbers_with_a_fraction(script: ScriptTrials, tmp_path: Path) -> None:
-    (tmp_path / "train.py").write_text("dropout = 0\nclip = 1\n", "utf-8")
-    planned = plan(script, "depth=1", "dropout=0.1,0", "clip=0.5..2.5", random=4)
+    (tmp_path / "train.py").write_text("dropout = 0\nclip = 1\nmomentum = 0\n", "utf-8")
+    planned = plan(script, "depth=1", "dropout=0.1,0", "clip=0.5..2.5", "momentum=0..1", random=4)
+    assert len({point["momentum"] for point in planned.points}) == 4
     assert {type(point["clip"]) for point in planned.points} == {float}
     assert {point["dropout"] for point in planned.points} == {0.1, 0}
 
@@ -171,6 +172,8 @@ def test_seeds_repeat_each_point(script: ScriptTrials) -> None:
         ("widths=1", {}, "unknown_name", "width"),
         ("width=a", {}, "wrong_type", ""),
         ("width=8.5", {}, "wrong_type", ""),
+        ("rate=nan", {}, "invalid", ""),
+        ("rate=1e999", {}, "invalid", ""),
         ("fast=1", {}, "wrong_type", ""),
         ("name=1..2", {"random": 1}, "wrong_type", ""),
         ("width=1.5..2.5", {"random": 1}, "wrong_type", ""),
