@@ -149,7 +149,7 @@ def cause_line(key: str, verdict: Verdict) -> str:
     if source.seeds:
         first = source.seeds[0]
         late = f"gets its seed in {first.place}, after numbers were drawn from it"
-        return f"cause: {label_of(key)} {late}; move that call to the start of the script"
+        return f"cause: {label_of(key)} {late}; call {first.call}({first.value}) at the start of the script"
     return f"cause: {label_of(key)} has no seed; call {_SEEDED_BY[key]} at the start of the script"
 
 
