@@ -1,4 +1,4 @@
-"""How two runs of a script are compared in words: whether they are the same, what decides it, and what to do."""
+"""The text of a comparison of two runs: whether they are the same, what decides it, and what to do."""
 
 from collections.abc import Iterator
 

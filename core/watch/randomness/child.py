@@ -12,7 +12,7 @@ from tui_lab.core.watch.process.tried_run import LIST_OF_MADE
 from tui_lab.core.watch.randomness.generators import Generators
 from tui_lab.core.watch.randomness.trace import Entry
 from tui_lab.core.watch.unwritten.made_files import MadeFiles
-from tui_lab.util.json_lines import JsonLines
+from tui_lab.util.json_lines import JsonLines, read_lines
 
 if TYPE_CHECKING:
     from tui_lab.core.watch.randomness.traced_script import TracedScript
@@ -28,10 +28,11 @@ class Child:
         self._n_steps = n_steps
         self._kernels = kernels
         self._generators = Generators(pins, lambda source: lines.write(source=source.to_json()))
-        self._files = tried_script.files_beside(lines, self._made)
-        self._made_names: list[str] = []
+        self._folder = os.getcwd()  # The script may change it.
         folder = os.path.dirname(lines.path)
-        self._made_files = MadeFiles(os.path.join(folder, LIST_OF_MADE), lambda: True, folder)
+        self._list_of_made = os.path.join(folder, LIST_OF_MADE)
+        made = MadeFiles(self._list_of_made, lambda: True, folder)
+        self._files = tried_script.files_beside(lines, made.made)
         self._has_updated = False
         self._traced: TracedScript | None = None
 
@@ -39,12 +40,6 @@ class Child:
         """Do what comes before the first line of the script."""
         self._generators.install()
         tried_script.prepare(self._files, None, self._begin, self._end)
-
-    def _made(self, path: str) -> None:
-        """Take the path of a file or folder that the script makes."""
-        if os.path.dirname(path) != os.path.dirname(self._lines.path):  # Our own list is there.
-            self._made_files.made(path)
-            self._made_names.append(path)
 
     def _begin(self) -> None:
         """Trace from now on: torch has been imported."""
@@ -65,9 +60,15 @@ class Child:
     def _add(self, entry: Entry) -> None:
         if entry.kind == "update" and not self._has_updated:
             self._has_updated = True
-            files = [path for path in self._made_names if os.path.isfile(path)]
-            self._lines.write(written=[os.path.relpath(path) for path in (*self._files.names, *files)])
+            self._lines.write(written=[*map(os.path.relpath, self._files.names), *self._made_files()])
         self._lines.write(entry=entry.to_json())
+
+    def _made_files(self) -> list[str]:
+        """Return the files that the script has made in its folder."""
+        if not os.path.exists(self._list_of_made):
+            return []
+        made = [str(record["path"]) for record in read_lines(Path(self._list_of_made))]
+        return [path for path in made if os.path.isfile(os.path.join(self._folder, path))]
 
     def _complete(self) -> None:
         """End the process at once: no cleanup of the script may write anything."""

@@ -29,6 +29,8 @@ class Generators:
         self._on_source = on_source
         self._pid = os.getpid()
         self._sources: dict[str, Source] = {}
+        self._passed_on: set[str] = set()
+        """The keys of the sources that `on_source` has got."""
         self._states: dict[str, Callable[[], Any]] = {}
         """Return the present state of each generator."""
         self._first: dict[str, Any] = {}
@@ -98,7 +100,8 @@ class Generators:
             given = next(iter((*args, *kwargs.values())), None)
             value = int.from_bytes(os.urandom(4)) if given is None else given
             noted = SeedCall(call, self._place(), str(value))
-            self._note(kind, noted)
+            self._look(kind)
+            self._sources[kind].seeded(noted)
             if noted.key in self._pins:
                 result = set_seed(PINNED_SEED)
             else:
@@ -107,13 +110,6 @@ class Generators:
             return result
 
         setattr(place, name, seed)
-
-    def _note(self, kind: str, call: SeedCall) -> None:
-        """Note a seed before it takes effect."""
-        self._look(kind)
-        source = self._sources[kind]
-        if call not in source.seeds:
-            source.seeds = (*source.seeds, call)
 
     def _replace_own(self, place: Any, name: str, call: str) -> None:
         """Replace a function that makes a generator, with a seed as its only argument."""
@@ -186,14 +182,14 @@ class Generators:
             return seed
         source = self._sources.setdefault(source.key, source)
         noted = SeedCall(call, self._place(), str(seed))
-        if noted not in source.seeds:
-            source.seeds = (*source.seeds, noted)
+        source.seeded(noted)
         return PINNED_SEED if noted.key in self._pins else seed
 
     def _made_without_seed(self, call: str) -> bool:
         """Note a generator that is made without a seed; return whether it is to have one."""
         source = Source(OWN, self._place(), call, is_free=True, is_drawn=True)
-        if source.key not in self._sources:
+        if source.key not in self._passed_on:  # An item of a data set may make one each time.
+            self._passed_on.add(source.key)
             self._on_source(source)
         return source.key in self._pins
 

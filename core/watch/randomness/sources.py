@@ -58,6 +58,11 @@ class Source:
         """What names the source in all runs, and pins it."""
         return f"{OWN}:{self.call}:{self.place}" if self.kind == OWN else self.kind
 
+    def seeded(self, call: SeedCall) -> None:
+        """Add a call that seeds it, unless it is there."""
+        if call not in self.seeds:
+            self.seeds = (*self.seeds, call)
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

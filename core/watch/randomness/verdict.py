@@ -104,7 +104,7 @@ class _Trial:
         if changing:
             pair = self._with_seeds([*pair.pins, *(call.key for call, _ in changing)], pair.runs)
         causes, remaining = self._causes(pair)
-        if remaining is not None and self._differs_by_kernels(pair.pins):
+        if remaining is not None and self._are_same_with_deterministic_kernels(pair.pins):
             causes = [*causes, KERNELS]
             remaining = None
         return Verdict(*about, list(_changing_seeds(first, second)), causes, remaining)
@@ -136,7 +136,7 @@ class _Trial:
                 return [], remaining
         return causes, remaining
 
-    def _differs_by_kernels(self, pins: Collection[str]) -> bool:
+    def _are_same_with_deterministic_kernels(self, pins: Collection[str]) -> bool:
         """Return whether two runs with torch's deterministic kernels are the same."""
         runs = [self._run("deterministic kernels", pins, deterministic_kernels=True) for _ in range(2)]
         return first_difference(runs[0].entries, runs[1].entries) is None
@@ -148,7 +148,7 @@ class _Trial:
 
 
 def _sources(first: TracedRun, second: TracedRun) -> list[Source]:
-    """Return the sources of both runs: the script's own first, and last the order of sets of strings."""
+    """Return the sources of both runs: the script's own first, and last the hashes of strings."""
     every = {source.key: source for source in (*second.sources, *first.sources)}
     ordered = sorted(every.values(), key=lambda source: source.kind != OWN)
     seed = os.environ.get("PYTHONHASHSEED", "random")

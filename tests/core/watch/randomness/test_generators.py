@@ -123,6 +123,13 @@ def test_generators_that_the_script_makes_without_a_seed_are_named_and_can_be_pi
     assert drawn(keys)[1:] == drawn(keys)[1:]
 
 
+def test_a_generator_that_a_line_makes_again_and_again_is_passed_on_once() -> None:
+    _, own = installed()
+    for _ in range(3):
+        np.random.default_rng()
+    assert len(own) == 1
+
+
 def test_objects_that_generate_numbers_are_seen_and_stay_what_they_are() -> None:
     def drawn(pins: Collection[str] = ()) -> tuple[dict[str, Source], tuple[float, ...]]:
         watched, own = installed(pins)
