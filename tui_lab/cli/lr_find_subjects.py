@@ -1,16 +1,15 @@
 """What `tui-lab lr-find` tests: a preset, config or run, or a script."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from tui_lab.app.rate_text import rate_number
 from tui_lab.cli.output import say
-from tui_lab.cli.script_argument import script_of_run, script_suggested
+from tui_lab.cli.script_argument import refuse_for_script, script_suggested
 from tui_lab.core.training.range_points import RangePoints, RateRange
 from tui_lab.core.watch.process.recorded_script import ScriptToRun
-from tui_lab.core.watch.process.script_process import Target
 from tui_lab.core.watch.rate_test.rated_group import RatedGroup
 from tui_lab.core.watch.rate_test.script_range_test import ScriptRangeTest
 from tui_lab.util.errors import ConfigError
@@ -118,23 +117,20 @@ class ScriptSubject(Subject):
 
 def subject_of(
     source: str,
-    target: Target | None,
+    script: ScriptToRun | None,
     rates: RateRange,
     overrides: Sequence[str],
     *,
     initial_weights: bool,
-    only_for_configs: Sequence[str],
+    only_for_configs: Mapping[str, bool],
 ) -> Subject:
-    """Return what the command line names. target: a script, instead of `source`.
+    """Return what the command line names. script: instead of `source`.
 
-    only_for_configs: the options that were given and that a script does not have. Raises a LabError.
+    only_for_configs: the options that a script does not have, and whether each is given. Raises a LabError.
     """
-    script = script_of_run(source) if target is None else ScriptToRun(target)
     if script is None:
         return _config_subject(source, overrides, rates, initial_weights=initial_weights)
-    if only_for_configs:
-        message = "needs a preset or config: a script has no settings"
-        raise ConfigError.of("conflict", message, key=only_for_configs[0])
+    refuse_for_script(only_for_configs)
     return ScriptSubject(script, rates)
 
 

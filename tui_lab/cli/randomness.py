@@ -8,38 +8,17 @@ from rich.text import Text
 from tui_lab.app.randomness_text import sources_table, verdict_lines
 from tui_lab.cli.check_progress import CheckProgress
 from tui_lab.cli.output import console, say, stdout, write, write_json
-from tui_lab.cli.script_argument import script_of, script_of_run, script_suggested
+from tui_lab.cli.script_argument import script_suggested
 from tui_lab.cli.show import open_data
 from tui_lab.cli.signals import interrupt_on_signals
 from tui_lab.core.config import settings
 from tui_lab.core.watch.process.recorded_script import ScriptToRun
 from tui_lab.core.watch.randomness.traced_runs import ScriptTracer
 from tui_lab.core.watch.randomness.verdict import Verdict, judge
-from tui_lab.util.errors import ConfigError
 from tui_lab.util.exit_codes import DONE, NOT_JUDGED, NOT_MET
 
 FIRST_OF_SEARCH = 3
 """The number of the first run after the two that are compared."""
-_ONLY_FOR_SCRIPTS = ("--steps",)
-
-
-def script_to_run(source: str | None, arguments: Sequence[str], module: str | None) -> ScriptToRun | None:
-    """Return the script that the command line names; None if it names a preset or config. Raises ConfigError."""
-    target = script_of("randomness", source, arguments, module)
-    if target is not None:
-        return ScriptToRun(target)
-    if source is None:
-        raise ConfigError.of("missing", "name a PRESET, CONFIG, RUN or SCRIPT.py", key="randomness")
-    return script_of_run(source)
-
-
-def refuse_options(given: Sequence[str], *, is_script: bool) -> None:
-    """Raise ConfigError for an option of the other kind of source."""
-    for option in given:
-        if is_script and option not in _ONLY_FOR_SCRIPTS:
-            raise ConfigError.of("conflict", "needs a preset or config: a script has no settings", key=option)
-        if not is_script and option in _ONLY_FOR_SCRIPTS:
-            raise ConfigError.of("conflict", "needs a script: the numbers of a config are computed", key=option)
 
 
 def show_sources(source: str, overrides: Sequence[str], step: int, *, as_json: bool, pin: bool) -> None:

@@ -1,6 +1,6 @@
 """A script, or a module, with its arguments on the command line of a command that takes other things as well."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,6 +36,26 @@ def script_of(command: str, source: str | None, arguments: Sequence[str], module
         return None
     check(target)
     return target
+
+
+def script_to_run(command: str, source: str | None, arguments: Sequence[str], module: str | None) -> ScriptToRun | None:
+    """Return the script that the command line names, or that of a run; None if it names a preset, config or other run.
+
+    command: of tui-lab, for the error. Raises ConfigError.
+    """
+    target = script_of(command, source, arguments, module)
+    if target is not None:
+        return ScriptToRun(target)
+    if source is None:
+        raise ConfigError.of("missing", "name a PRESET, CONFIG, RUN or SCRIPT.py", key=command)
+    return script_of_run(source)
+
+
+def refuse_for_script(options: Mapping[str, bool]) -> None:
+    """Raise ConfigError for the first option that a script does not have. options: whether each is given."""
+    for option, is_given in options.items():
+        if is_given:
+            raise ConfigError.of("conflict", "needs a preset or config: a script has no settings", key=option)
 
 
 def script_named(source: str | None) -> str:

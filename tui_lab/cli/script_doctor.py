@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tui_lab.cli.check_progress import CheckProgress
 from tui_lab.cli.output import say
-from tui_lab.cli.script_argument import script_of, script_suggested
+from tui_lab.cli.script_argument import refuse_for_script, script_of, script_suggested
 from tui_lab.cli.signals import interrupt_on_signals
 from tui_lab.core.config import settings
 from tui_lab.core.doctor.diagnose import NAME_SECONDS, OnCheck, examine_source
@@ -41,8 +41,7 @@ def examine_any(
 
 def examine(target: Target, overrides: Sequence[str], limits: Limits, on_check: OnCheck) -> Report:
     """Examine a script; say on stderr what is being done. Raises ConfigError, and Interrupted."""
-    if overrides:
-        raise ConfigError.of("conflict", "needs a preset or config: a script has no settings", key="--set")
+    refuse_for_script({"--set": bool(overrides)})
     return examine_script(target, limits, _Progress(target, limits, on_check))
 
 

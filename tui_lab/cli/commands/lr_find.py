@@ -7,7 +7,6 @@ import typer
 
 from tui_lab.cli.options import AllowCode, Json, Quiet, ScriptArguments, ScriptModule, Sets, complete_any, trust_code
 from tui_lab.cli.output import user_prints_to_stderr
-from tui_lab.util.errors import ConfigError
 
 commands = typer.Typer()
 
@@ -58,20 +57,18 @@ def lr_find(
     """
     from tui_lab.cli import lr_find as implementation
     from tui_lab.cli.lr_find_subjects import subject_of
-    from tui_lab.cli.script_argument import script_of
+    from tui_lab.cli.script_argument import script_to_run
     from tui_lab.core.training.range_points import RateRange
 
     trust_code(sets, allow_code, source=source)
-    target = script_of("lr-find", source, arguments or [], module)
-    if target is None and source is None:
-        raise ConfigError.of("missing", "name a PRESET, CONFIG, RUN or SCRIPT.py", key="lr-find")
+    script = script_to_run("lr-find", source, arguments or [], module)
     only_for_configs = {"--set": bool(sets), "--initial": initial, "--save": save is not None}
     subject = subject_of(
         source or "",
-        target,
+        script,
         RateRange(rates, low, high),
         sets or [],
         initial_weights=initial,
-        only_for_configs=[name for name, is_given in only_for_configs.items() if is_given],
+        only_for_configs=only_for_configs,
     )
     raise typer.Exit(implementation.find(subject, rates, seeds, save, as_json=json, quiet=quiet))

@@ -41,20 +41,14 @@ def memory(
 
     A SCRIPT.py runs unchanged for a few updates. It writes no checkpoint and changes no existing file.
     """
-    from tui_lab.cli.script_argument import script_of, script_of_run, script_suggested
-    from tui_lab.core.watch.process.recorded_script import ScriptToRun
+    from tui_lab.cli.script_argument import refuse_for_script, script_suggested, script_to_run
 
     trust_code(sets, allow_code, source=source)
-    target = script_of("memory", source, arguments or [], module)
-    if target is None and source is None:
-        raise ConfigError.of("missing", "name a PRESET, CONFIG, RUN or SCRIPT.py", key="memory")
-    script = script_of_run(source or "") if target is None else ScriptToRun(target)
+    script = script_to_run("memory", source, arguments or [], module)
     if script is not None:
         from tui_lab.cli.memory_script import show_script_memory
 
-        if sets:
-            message = "needs a preset or config: a script has no settings"
-            raise ConfigError.of("conflict", message, key="--set")
+        refuse_for_script({"--set": bool(sets)})
         raise typer.Exit(show_script_memory(script, steps, as_json=json))
     from tui_lab.cli.memory import show_memory
 

@@ -15,6 +15,7 @@ from tui_lab.cli.options import (
     trust_code,
 )
 from tui_lab.cli.output import user_prints_to_stderr
+from tui_lab.util.errors import ConfigError
 
 commands = typer.Typer()
 
@@ -59,14 +60,14 @@ def randomness(
     4 if they could not be compared in full. No file stays changed.
     """
     from tui_lab.cli import randomness as implementation
+    from tui_lab.cli.script_argument import refuse_for_script, script_to_run
     from tui_lab.core.watch.randomness.verdict import STEPS
 
     trust_code(sets, allow_code, source=source)
-    script = implementation.script_to_run(source, arguments or [], module)
-    options = {"--step": step is not None, "--pin": pin, "--set": bool(sets), "--steps": steps is not None}
-    implementation.refuse_options(
-        [name for name, is_given in options.items() if is_given], is_script=script is not None
-    )
+    script = script_to_run("randomness", source, arguments or [], module)
     if script is not None:
+        refuse_for_script({"--step": step is not None, "--pin": pin, "--set": bool(sets)})
         raise typer.Exit(implementation.examine_script(script, steps or STEPS, as_json=json))
+    if steps is not None:
+        raise ConfigError.of("conflict", "needs a script: the numbers of a config are computed", key="--steps")
     implementation.show_sources(source or "", sets or [], step or 1, as_json=json, pin=pin)
