@@ -1,7 +1,6 @@
 """The recorder: turns what the hooks see of a script into steps and evaluations of a run."""
 
 import time
-import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -181,10 +180,8 @@ class Recorder:
             return
         self._training()
         self._n_skipped_in_a_row = 0
-        if self._open is not None and (
-            self._open.has_stepped(optimizer) or self._open.is_ended(self.script.optimizers)
-        ):
-            self._end_cycle(self._open.stepped[-1], wait=False)
+        if self._open is not None and (optimizer in self._open.stepped or self._open.is_ended(self.script.optimizers)):
+            self._end_cycle(self._open, wait=False)
         step = self._open = self._open or self.steps.begin(optimizer)
         is_first = not step.stepped
         if self.script.optimizers.add(optimizer) and is_first and not is_by_hand:
@@ -284,10 +281,10 @@ class Recorder:
         self.script.find_model_of(optimizer)
         self.clock.exclude(self._now() - began)
 
-    def _end_cycle(self, last: weakref.ref[Optimizer], *, wait: bool) -> None:
-        """The open step is complete: `last` was the last optimizer in it."""
+    def _end_cycle(self, step: OpenStep, *, wait: bool) -> None:
+        """The open step is complete: its latest optimizer is the one that ends a step."""
         is_first = not self.script.optimizers.has_last
-        self.script.optimizers.set_last(last)
+        self.script.optimizers.set_last(step.stepped.latest)
         self.close_step(wait=wait)
         if is_first:  # Commands have waited until it was known where a step ends.
             self._boundary()
@@ -298,7 +295,7 @@ class Recorder:
         self._pending = Pending()
         self.non_finite.watch.end_step()
         is_first = not step.stepped
-        step.stepped.append(weakref.ref(optimizer))
+        step.stepped.add(optimizer)
         step.take(pending)
         if is_first:
             self._measurements.after_step(step, has_norm=bool(pending.norms))
@@ -318,7 +315,7 @@ class Recorder:
         if step is None or not step.stepped or self.is_stepping:
             return
         if not self.script.optimizers.has_last or step.is_ended(self.script.optimizers):
-            self._end_cycle(step.stepped[-1], wait=True)
+            self._end_cycle(step, wait=True)
 
     def close_step(self, *, wait: bool) -> None:
         """End the open step, and record the steps whose values are there; with `wait` all of them."""

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch.optim import Optimizer
 
+from tui_lab.core.watch.optimizer.weak_optimizers import WeakOptimizers
+
 MAX_STEPS_BEFORE = 10**12
 """What is larger in the state of an optimizer is no number of steps."""
 
@@ -16,13 +18,13 @@ class ScriptOptimizers:
     """Keeps none of them alive."""
 
     def __init__(self) -> None:
-        self._stepped: list[weakref.ref[Optimizer]] = []
+        self._stepped = WeakOptimizers()
         self._last: weakref.ref[Optimizer] | None = None
 
     @property
     def present(self) -> list[Optimizer]:
         """Those that have stepped, in that order, and that the script still has."""
-        return [optimizer for ref in self._stepped if (optimizer := ref()) is not None]
+        return self._stepped.present
 
     @property
     def has_last(self) -> bool:
@@ -31,19 +33,15 @@ class ScriptOptimizers:
 
     def add(self, optimizer: Optimizer) -> bool:
         """Note that an optimizer steps; return whether it is new."""
-        for ref in self._stepped:
-            if ref() is optimizer:
-                return False
-        self._stepped = [weakref.ref(other) for other in [*self.present, optimizer]]
-        return True
+        return self._stepped.add(optimizer)
 
-    def set_last(self, optimizer: weakref.ref[Optimizer]) -> None:
+    def set_last(self, optimizer: weakref.ref[Optimizer] | None) -> None:
         """Note that this one has ended a step."""
         self._last = optimizer
 
-    def is_last(self, optimizer: weakref.ref[Optimizer]) -> bool:
+    def is_last(self, optimizer: weakref.ref[Optimizer] | None) -> bool:
         """Return whether this is the one that ends a step."""
-        return self._last == optimizer
+        return optimizer is not None and self._last == optimizer
 
 
 def steps_before(optimizer: Optimizer) -> int | None:

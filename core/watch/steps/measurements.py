@@ -90,7 +90,7 @@ class Measurements:
             self._read_dead_units(watched, step)
         for layer, layer_norm in self._layer_norms.items():
             step.to_read[f"{BY_LAYER}/grad_norm/{layer}"] = layer_norm
-        if not has_norm and (norm := self.gradient_norm(step.optimizers)) is not None:
+        if not has_norm and (norm := self.gradient_norm(step.stepped.present)) is not None:
             step.to_read["norm/0"] = norm
         step.extra |= self.memory()
 

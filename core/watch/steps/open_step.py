@@ -1,16 +1,15 @@
 """The step that a script is making: what the hooks have seen of it so far."""
 
 import math
-import weakref
 from dataclasses import dataclass, field
 
 from torch import Tensor
-from torch.optim import Optimizer
 
 from tui_lab.core.training.layer_metrics import ByLayer, rounded
 from tui_lab.core.watch.batch.recorded_batch import RecordedBatch
 from tui_lab.core.watch.batch.row_memory import RowCopy
 from tui_lab.core.watch.optimizer.optimizers import ScriptOptimizers
+from tui_lab.core.watch.optimizer.weak_optimizers import WeakOptimizers
 from tui_lab.core.watch.steps.values import LossSum, Scalar
 
 
@@ -43,8 +42,8 @@ class OpenStep:
 
     number: int
     epoch: int = 0
-    stepped: list[weakref.ref[Optimizer]] = field(default_factory=list)
-    """The optimizers that have stepped. None is kept alive, since the last step stays open until another one begins."""
+    stepped: WeakOptimizers = field(default_factory=WeakOptimizers)
+    """The optimizers that have stepped. The last step stays open until another one begins."""
     losses: list[LossSum] = field(default_factory=list)
     lrs: list[float] = field(default_factory=list)
     script_lr: float = math.nan
@@ -59,17 +58,9 @@ class OpenStep:
     """Scalars by name: "norm/0", "norm/1", "update_ratio", "dead_units", "loss_scale", "by_layer/grad_norm/h.0"."""
     row_hashes: Tensor | RowCopy | None = None
 
-    def has_stepped(self, optimizer: Optimizer) -> bool:
-        return any(optimizer is ref() for ref in self.stepped)
-
     def is_ended(self, optimizers: ScriptOptimizers) -> bool:
         """Return whether the optimizer that stepped last is the one that ends a step."""
-        return bool(self.stepped) and optimizers.is_last(self.stepped[-1])
-
-    @property
-    def optimizers(self) -> list[Optimizer]:
-        """Those of `stepped` that the script still has."""
-        return [optimizer for ref in self.stepped if (optimizer := ref()) is not None]
+        return optimizers.is_last(self.stepped.latest)
 
     def take(self, pending: Pending) -> None:
         """Add what has happened before the step of an optimizer."""

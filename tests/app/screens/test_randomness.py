@@ -92,7 +92,13 @@ class Tracer:
 
 
 @pytest.mark.parametrize(
-    ("raised", "errors"), [(None, [""]), (TracingStopped(), []), (OSError("no process"), ["no process"])]
+    ("raised", "errors"),
+    [
+        (None, [""]),
+        (TracingStopped(), []),
+        (OSError("no process"), ["no process"]),
+        (KeyError("entry"), ["the comparison failed: KeyError('entry')"]),
+    ],
 )
 def test_a_comparison_ends_with_one_message_unless_it_is_closed(
     raised: Exception | None, errors: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

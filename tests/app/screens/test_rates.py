@@ -1,5 +1,7 @@
 """The screen that finds a learning rate, over a test whose losses the test delivers."""
 
+import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -185,8 +187,7 @@ def test_script_of_a_run_is_measured_or_its_error_is_shown(tmp_path: Path) -> No
     for command, is_error in ((("train.py",), False), (("none.py",), True)):
         search = ScriptRateSearch(ScriptConfig(command=command, folder=str(tmp_path)), one_thread=True)
         search.start(0)
-        if search._thread is not None:
-            search._thread.join()
+        search._work.join()
         *points, end = search.drain()
         assert isinstance(end, Ended) and bool(end.error) is is_error
         assert bool(points) is not is_error
@@ -206,8 +207,38 @@ def test_child_process_measures_and_an_invalid_config_is_an_error() -> None:
     for config, is_error in ((tiny("optim.lr=0.01"), False), (tiny("train.device=mps"), True)):
         search = ChildRateSearch(config, one_thread=True)
         search.start(0)
-        assert search._thread is not None
-        search._thread.join()
+        search._work.join()
         *points, end = search.drain()
         assert isinstance(end, Ended) and bool(end.error) is is_error
         assert bool(points) is not is_error
+
+
+def test_a_test_that_is_closed_before_its_process_exists_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing waits for the thread, so it would hang if the process were not killed."""
+    closing = threading.Event()
+
+    def process(*arguments: object) -> list[str]:
+        closing.wait()
+        return [sys.executable, "-c", "import time; time.sleep(3600)"]
+
+    monkeypatch.setattr(rate_search, "python_module", process)
+    search = ChildRateSearch(tiny(), one_thread=True)
+    search.start(0)
+    set_stopped = search._stopped.set
+
+    def stopped() -> None:
+        set_stopped()
+        closing.set()
+
+    monkeypatch.setattr(search._stopped, "set", stopped)
+    search.close()
+    assert [type(message) for message in search.drain()] == [Ended]
+
+
+def test_an_unexpected_error_is_the_end_of_a_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate_search, "python_module", lambda *arguments: ["/does/not/exist"])
+    search = ChildRateSearch(tiny(), one_thread=True)
+    search.start(0)
+    search._work.join()
+    (end,) = search.drain()
+    assert isinstance(end, Ended) and end.error

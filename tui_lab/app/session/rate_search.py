@@ -14,14 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from tui_lab.app.session.buffer import Buffer
+from tui_lab.app.session.background_work import BackgroundWork, Put
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.watch.process.recorded_script import recorded_script
 from tui_lab.core.watch.rate_test.rated_group import RatedGroup
 from tui_lab.core.watch.rate_test.script_range_test import ScriptRangeTest
-from tui_lab.util.child import ONE_THREAD, child_environment, python_module
+from tui_lab.util.child import ONE_THREAD, child_environment, kill_group, python_module
 from tui_lab.util.errors import ConfigError, LabError
 
 LONGEST_ERROR = 500
@@ -73,26 +73,21 @@ class _ThreadSearch(ABC):
 
     def __init__(self, *, one_thread: bool) -> None:
         self._variables = ONE_THREAD if one_thread else {}
-        self._buffer = Buffer[RateMessage]()
-        self._thread: threading.Thread | None = None
+        self._work = BackgroundWork[RateMessage]("rates")
 
     def start(self, seed: int) -> None:
         self.close()
-        self._buffer = Buffer[RateMessage]()
-        work = self._begin(seed)
-        self._thread = threading.Thread(target=work, args=(self._buffer,), name="rates", daemon=True)
-        self._thread.start()
+        self._work.start(self._begin(seed))
 
     def drain(self) -> Sequence[RateMessage]:
-        return self._buffer.drain()
+        return self._work.drain()
 
     def close(self) -> None:
         self._stop()
-        if self._thread is not None:
-            self._thread.join()
+        self._work.join()
 
     @abstractmethod
-    def _begin(self, seed: int) -> Callable[[Buffer[RateMessage]], None]:
+    def _begin(self, seed: int) -> Callable[[Put[RateMessage]], None]:
         """Return what the thread calls; it puts one Ended at its end."""
 
     @abstractmethod
@@ -107,16 +102,27 @@ class ChildRateSearch(_ThreadSearch):
         super().__init__(one_thread=one_thread)
         self._config = config
         self._child: subprocess.Popen[str] | None = None
+        self._stopped = threading.Event()
 
-    def _begin(self, seed: int) -> Callable[[Buffer[RateMessage]], None]:
-        return partial(self._work, settings.changed(self._config, "train.seed", seed))
+    def _begin(self, seed: int) -> Callable[[Put[RateMessage]], None]:
+        self._child = None
+        self._stopped = threading.Event()
+        return partial(self._work_on, settings.changed(self._config, "train.seed", seed))
 
     def _stop(self) -> None:
+        self._stopped.set()
         child = self._child
         if child is not None and child.poll() is None:
-            child.kill()
+            kill_group(child)
 
-    def _work(self, config: Config, buffer: Buffer[RateMessage]) -> None:
+    def _work_on(self, config: Config, put: Put[RateMessage]) -> None:
+        try:
+            ended = self._run_test(config, put)
+        except Exception as error:
+            ended = Ended(error=f"the test failed: {error!r}")
+        put(ended)
+
+    def _run_test(self, config: Config, put: Put[RateMessage]) -> Ended:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "config.toml"
             file.write_text(settings.to_toml(config), "utf-8")
@@ -130,14 +136,16 @@ class ChildRateSearch(_ThreadSearch):
                     text=True,
                     env=child_environment(**self._variables),
                 )
+                if self._stopped.is_set():  # Before there was a process that could be ended.
+                    kill_group(child)
                 assert child.stdout is not None
                 ended = None
                 with child:  # Closes its pipe and waits for it.
                     for line in child.stdout:
-                        ended = _pass_on(line, buffer) or ended
+                        ended = _pass_on(line, put) or ended
                 errors.seek(0)
                 message = errors.read()[-LONGEST_ERROR:].strip().removeprefix("tui-lab: ")
-        buffer.put(ended or Ended(error=message or f"its process ended with code {child.returncode}"))
+        return ended or Ended(error=message or f"its process ended with code {child.returncode}")
 
 
 class ScriptRateSearch(_ThreadSearch):
@@ -148,7 +156,7 @@ class ScriptRateSearch(_ThreadSearch):
         self._config = config
         self._test: ScriptRangeTest | None = None
 
-    def _begin(self, seed: int) -> Callable[[Buffer[RateMessage]], None]:
+    def _begin(self, seed: int) -> Callable[[Put[RateMessage]], None]:
         try:
             script = recorded_script(self._config)
         except ConfigError as error:
@@ -162,27 +170,29 @@ class ScriptRateSearch(_ThreadSearch):
             self._test.stop()
 
 
-def _refuse(why: str, buffer: Buffer[RateMessage]) -> None:
-    buffer.put(Ended(error=why))
+def _refuse(why: str, put: Put[RateMessage]) -> None:
+    put(Ended(error=why))
 
 
-def _test_script(test: ScriptRangeTest, seed: int, buffer: Buffer[RateMessage]) -> None:
+def _test_script(test: ScriptRangeTest, seed: int, put: Put[RateMessage]) -> None:
     try:
         for point in test.run():
-            buffer.put(Measured(seed, point.lr, point.loss))
+            put(Measured(seed, point.lr, point.loss))
     except (LabError, OSError) as error:
-        buffer.put(Ended(error=str(error)))
-        return
-    buffer.put(Ended(diverged=test.diverged, groups=test.groups))
+        put(Ended(error=str(error)))
+    except Exception as error:
+        put(Ended(error=f"the test failed: {error!r}"))
+    else:
+        put(Ended(diverged=test.diverged, groups=test.groups))
 
 
-def _pass_on(line: str, buffer: Buffer[RateMessage]) -> Ended | None:
-    """Put the point of a line into the buffer, or return the end."""
+def _pass_on(line: str, put: Put[RateMessage]) -> Ended | None:
+    """Give the app the point of a line, or return the end."""
     try:
         record = json.loads(line)
     except ValueError:  # The process was killed while it wrote this line.
         return None
     if record["event"] == "rate":
-        buffer.put(Measured(record["seed"], float(record["lr"]), float(record["loss"])))
+        put(Measured(record["seed"], float(record["lr"]), float(record["loss"])))
         return None
     return Ended(diverged=record["tests"][-1]["diverged"])

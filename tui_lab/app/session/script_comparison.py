@@ -1,10 +1,10 @@
 """Runs of a recorded script that are compared in a thread, each in a process of its own."""
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
-from tui_lab.app.session.buffer import Buffer
+from tui_lab.app.session.background_work import BackgroundWork, Put
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.watch.process.recorded_script import recorded_script
 from tui_lab.core.watch.randomness.traced_runs import ScriptTracer, TracingStopped
@@ -38,8 +38,7 @@ class ScriptComparison:
     def __init__(self, config: ScriptConfig, *, one_thread: bool) -> None:
         self._config = config
         self._variables = ONE_THREAD if one_thread else {}
-        self._buffer = Buffer[ComparisonMessage]()
-        self._thread: threading.Thread | None = None
+        self._work = BackgroundWork[ComparisonMessage]("comparison")
         self._tracer: ScriptTracer | None = None
 
     def start(self) -> None:
@@ -47,29 +46,31 @@ class ScriptComparison:
         try:
             script = recorded_script(self._config)
         except LabError as error:
-            self._buffer.put(Compared(error=str(error)))
+            refusal = Compared(error=str(error))
+            self._work.start(lambda put: put(refusal))
             return
         self._tracer = ScriptTracer(replace(script, variables={**script.variables, **self._variables}), STEPS)
-        self._thread = threading.Thread(target=self._work, args=(self._tracer,), name="comparison", daemon=True)
-        self._thread.start()
+        self._work.start(partial(_compare, self._tracer))
 
     def drain(self) -> Sequence[ComparisonMessage]:
         """Return the messages since the last call, in order."""
-        return self._buffer.drain()
+        return self._work.drain()
 
     def close(self) -> None:
         """End the run under way and wait for its process."""
         if self._tracer is not None:
             self._tracer.stop()
-        if self._thread is not None:
-            self._thread.join()
+        self._work.join()
 
-    def _work(self, tracer: ScriptTracer) -> None:
-        try:
-            verdict = judge(tracer, lambda number, purpose: self._buffer.put(RunBegins(number, purpose)))
-        except TracingStopped:
-            return
-        except (LabError, OSError) as error:
-            self._buffer.put(Compared(error=str(error)))
-            return
-        self._buffer.put(Compared(verdict))
+
+def _compare(tracer: ScriptTracer, put: Put[ComparisonMessage]) -> None:
+    try:
+        verdict = judge(tracer, lambda number, purpose: put(RunBegins(number, purpose)))
+    except TracingStopped:
+        return
+    except (LabError, OSError) as error:
+        put(Compared(error=str(error)))
+    except Exception as error:
+        put(Compared(error=f"the comparison failed: {error!r}"))
+    else:
+        put(Compared(verdict))
