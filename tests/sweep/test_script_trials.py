@@ -1,8 +1,10 @@
 """Trials of a script: each in a process of its own, recorded, with its values, and no file of the user is changed."""
 
+import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
@@ -11,6 +13,7 @@ from tui_lab.cli.sweep import Display, Reporter
 from tui_lab.core import events as ev
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.follow import LogFollower
 from tui_lab.core.runs.summary import Summary
 from tui_lab.core.runs.sweep import folder as sweeps
 from tui_lab.core.runs.sweep.folder import Result, Sweep
@@ -21,6 +24,7 @@ from tui_lab.sweep import results
 from tui_lab.sweep.progress import Silent
 from tui_lab.sweep.script_trial import LIST_OF_VALUES, ScriptTrial
 from tui_lab.sweep.stopper import Stopper
+from tui_lab.util.errors import RunError
 
 TRAIN = """
 import config, sys, torch
@@ -103,6 +107,27 @@ def test_pruned_trial_is_stopped_and_keeps_its_figures(tmp_path: Path) -> None:
     result = trial_of(slow, tmp_path, report).train(Stopper())
     assert result is not None and result.state == "pruned" and result.summary is not None
     assert reported and result.summary.steps > 0
+
+
+def test_process_of_a_trial_ends_with_an_error_of_what_watches_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    children: list[subprocess.Popen[bytes]] = []
+
+    class Child(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            children.append(self)
+
+    def poll(follower: LogFollower) -> NoReturn:
+        raise RunError("damaged")
+
+    monkeypatch.setattr(subprocess, "Popen", Child)
+    monkeypatch.setattr(LogFollower, "poll", poll)
+    result = trial_of("import time\ntime.sleep(1000)\n", tmp_path).train(Stopper())
+    assert result is not None and result.state == "failed" and "damaged" in result.message
+    [child] = children
+    assert child.returncode is not None
 
 
 def test_script_that_fails_says_what_it_printed_last(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tui_lab.util.child import child_environment, python_module, shell_command
+from tui_lab.util.child import child_environment, kill_tree, python_module, shell_command
 
 
 @pytest.fixture
@@ -35,3 +35,14 @@ def test_child_keeps_other_folders_of_pythonpath(planted: Path, monkeypatch: pyt
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(planted), str(other), "", "lib"]))
     assert child_environment(A="b")["PYTHONPATH"] == os.pathsep.join([str(other), "lib"])
     assert child_environment(A="b")["A"] == "b"
+
+
+def test_killed_tree_has_no_process_left() -> None:
+    child = subprocess.Popen(["sh", "-c", "sleep 1000 & echo started; wait"], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    with child.stdout as output:
+        assert output.readline() == b"started\n"
+        kill_tree(child)
+        assert output.read() == b"", "which ends when no process has it open"
+    kill_tree(child)
+    assert child.returncode < 0

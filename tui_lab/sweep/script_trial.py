@@ -19,6 +19,7 @@ from tui_lab.core.watch.process.unreplaced import read_unreplaced
 from tui_lab.core.watch.unwritten.made_files import move_made_files
 from tui_lab.sweep.stopper import Stopper
 from tui_lab.sweep.trial_result import ReportMetric, failure_of, metric_at, result_of, summary_if_ended
+from tui_lab.util.child import kill_tree
 
 POLL_SECONDS = 0.2
 SECONDS_TO_STOP = 60.0
@@ -70,7 +71,7 @@ class ScriptTrial:
             return failure_of(error)
 
     def _run(self, replacements: list[dict[str, str]], stopper: Stopper) -> int:
-        """Run the process to its end and return its exit code."""
+        """Run the process to its end and return its exit code. It has ended after an error, too."""
         with (self._folder / OUTPUT).open("ab") as output:
             child = subprocess.Popen(
                 self._target().command_line,
@@ -80,20 +81,27 @@ class ScriptTrial:
                 cwd=self._script.folder,
                 env=environment(self._settings(replacements), _BEGIN, self._variables()),
             )
+        try:
+            with stopper.attached(child.terminate):
+                self._wait(child, stopper)
+        finally:
+            kill_tree(child)
+        return child.returncode
+
+    def _wait(self, child: "subprocess.Popen[bytes]", stopper: Stopper) -> None:
+        """Return when the process has ended, or has not ended in time after it was asked to."""
         follower = LogFollower(Run(self._folder).log.path)
-        with stopper.attached(child.terminate):
-            deadline = float("inf")
-            while True:
-                try:
-                    return child.wait(POLL_SECONDS)
-                except subprocess.TimeoutExpired:
-                    pass
-                if self._is_to_be_pruned(follower):
-                    child.terminate()
-                if (stopper.requested or self._is_pruned) and deadline == float("inf"):
-                    deadline = time.monotonic() + SECONDS_TO_STOP
-                if time.monotonic() > deadline:
-                    child.kill()
+        deadline = float("inf")
+        while time.monotonic() <= deadline:
+            try:
+                child.wait(POLL_SECONDS)
+                return
+            except subprocess.TimeoutExpired:
+                pass
+            if self._is_to_be_pruned(follower):
+                child.terminate()
+            if (stopper.requested or self._is_pruned) and deadline == float("inf"):
+                deadline = time.monotonic() + SECONDS_TO_STOP
 
     def _move_files(self) -> None:
         """Move the files that the script has made while it trained out of the way of the next trial."""

@@ -4,6 +4,7 @@
 of the library that a child imports. `-P` prevents this, and PYTHONPATH must not bring the folder back.
 """
 
+import contextlib
 import os
 import shlex
 import signal
@@ -31,6 +32,22 @@ def kill_group(child: "subprocess.Popen[bytes] | subprocess.Popen[str]") -> None
         os.killpg(child.pid, signal.SIGKILL)
     except (OSError, AttributeError):  # It has just ended; a system without process groups.
         child.kill()
+
+
+def kill_tree(child: "subprocess.Popen[bytes]") -> None:
+    """Kill a child of our own session, with all processes that it has started, and wait for it.
+
+    Of a child that has ended, what it has started is left alone.
+    """
+    if child.poll() is None:
+        import psutil  # Most processes that start others never come here.
+
+        with contextlib.suppress(psutil.Error):
+            for process in psutil.Process(child.pid).children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+        child.kill()
+    child.wait()
 
 
 def shell_command(module: str, *arguments: str) -> str:
