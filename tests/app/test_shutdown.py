@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from rich.segment import Segment
@@ -222,6 +222,34 @@ def test_script_trains_on_without_its_app_unless_it_has_paused(
     [line] = shutdown.save_all([lab])  # After a signal it is called by two threads.
     assert source.closed and source.sent == ([cmd.Resume()] if is_canceled else [])
     assert ("stays paused" if phase == "paused" else "continues") in line
+
+
+def test_each_run_is_saved_whatever_goes_wrong_with_another(tmp_path: Path) -> None:
+    class Broken(FakeSource):
+        def close(self) -> None:
+            raise RuntimeError("broken")
+
+    copy = tmp_path / "run" / "checkpoints" / "step-00000020-copy"
+    copy.mkdir(parents=True)
+    source = FakeSource()
+    labs = [LabOverScript(LabState(), Broken()), LabOverScript(LabState(), source, path=str(copy.parent.parent))]
+    problem, *_, line = shutdown.save_all(list(labs))
+    assert source.closed and "broken" in problem and "step 20." in line
+
+
+def test_signal_ends_the_app_whatever_goes_wrong_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(Exception):
+        pass
+
+    def labs() -> NoReturn:
+        raise Broken
+
+    exits: list[bool] = []
+    signals = shutdown.EndingSignals(labs, lambda: exits.append(True))
+    signals.app_ended()
+    with pytest.raises(Broken):
+        signals._end()
+    assert exits
 
 
 @pytest.mark.parametrize("key", ["q", "w"])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tui_lab.core import commands as cmd
 from tui_lab.core.runs import folder as runs
+from tui_lab.core.training.checkpoint_names import step_of
 from tui_lab.core.training.step_time import StepTime
 from tui_lab.util.errors import RunError
 from tui_lab.util.escape import printable
@@ -64,7 +65,7 @@ def latest_step(path: str) -> int | None:
         checkpoint = runs.Run(Path(path)).latest()
     except (RunError, OSError):
         return None
-    return int(checkpoint.name.removeprefix("step-").partition(".")[0])
+    return step_of(checkpoint)
 
 
 def saved_line(path: str) -> str:
@@ -151,18 +152,29 @@ def left_line(lab: OpenLab) -> str | None:
 
 
 def save_all(labs: list[OpenLab]) -> list[str]:
-    """Stop and save every run; return a line about each that had started."""
-    for lab in labs:
-        cancel_pause(lab)
-        lab.source.close()
-    lines = []
-    for lab in labs:
-        seconds = SECONDS_IF_UNOPENED if is_unopened(lab) else grace(lab.state.step_time)
-        if not lab.source.join(seconds) and not is_unopened(lab):
-            lines.append(abandoned_line(lab.path, seconds))
-        elif (line := left_line(lab)) is not None:
-            lines.append(line)
-    return lines
+    """Stop and save every run; return a line about each that had started, and about each error."""
+    lines = [_line_of(act, lab) for act in (cancel_pause, _request_end, _end) for lab in labs]
+    return [line for line in lines if line is not None]
+
+
+def _line_of(act: Callable[[OpenLab], str | None], lab: OpenLab) -> str | None:
+    """Return what `act` returns, or the error of it: the other runs are saved all the same."""
+    try:
+        return act(lab)
+    except Exception as error:
+        return f"{lab.path or 'a run'}: {type(error).__name__}: {error}"
+
+
+def _request_end(lab: OpenLab) -> None:
+    lab.source.close()
+
+
+def _end(lab: OpenLab) -> str | None:
+    """Wait until the run has ended; return the line about it."""
+    seconds = SECONDS_IF_UNOPENED if is_unopened(lab) else grace(lab.state.step_time)
+    if not lab.source.join(seconds) and not is_unopened(lab):
+        return abandoned_line(lab.path, seconds)
+    return left_line(lab)
 
 
 def print_lines(lines: list[str]) -> None:
@@ -213,7 +225,11 @@ class EndingSignals:
             threading.Thread(target=self._end, name="shutdown", daemon=True).start()
 
     def _end(self) -> None:
-        save_all(self._labs())
-        self._exit_app()
-        if not self._app_ended.wait(SECONDS_TO_CLOSE):
-            os._exit(of_signal(self.number))
+        try:
+            try:
+                save_all(self._labs())
+            finally:
+                self._exit_app()
+        finally:
+            if not self._app_ended.wait(SECONDS_TO_CLOSE):
+                os._exit(of_signal(self.number))
