@@ -1,5 +1,6 @@
 """Interrupted and resumed equals uninterrupted: the same losses, the same bytes of the final weights."""
 
+import errno
 import hashlib
 import json
 import os
@@ -13,9 +14,12 @@ import pytest
 from tests.command_line import RunCli
 from tests.process import TINY
 from tui_lab.bench.pseudo_terminal import Terminal
+from tui_lab.cli import run as cli_run
 from tui_lab.cli import show, signals
-from tui_lab.cli.signals import exit_code_of, interrupt_on_signals, stop_on_signals
-from tui_lab.util.exit_codes import INTERRUPTED, of_signal
+from tui_lab.cli.pipe_console import PipeConsole
+from tui_lab.cli.signals import exit_code_of, interrupt_on_signals, is_unread, stop_on_signals
+from tui_lab.core.runs.folder import Run
+from tui_lab.util.exit_codes import INTERRUPTED, NOT_MET, of_signal
 
 # An epoch of the 125 rows of three digits out of five ends within every second step.
 RUN = (
@@ -147,3 +151,37 @@ def test_signal_is_the_exit_code_also_of_an_interruption_that_another_one_caused
             raise KeyboardInterrupt from interrupt
     assert exit_code_of(caught.value) == of_signal(number)
     assert exit_code_of(KeyboardInterrupt()) == INTERRUPTED == of_signal(signal.SIGINT)
+
+
+def test_a_pipe_without_a_reader_is_unread() -> None:
+    reader, writer = os.pipe()
+    assert not is_unread(writer)
+    os.close(reader)
+    assert is_unread(writer)
+    os.close(writer)
+    assert not is_unread(writer), "it is closed"
+
+
+def test_a_reader_that_has_ended_ends_the_command(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def show_presets(as_json: bool) -> None:
+        reader, writer = os.pipe()
+        os.close(reader)
+        with open(writer, "w") as stream:
+            PipeConsole(file=stream).print("text")
+
+    monkeypatch.setattr(show, "show_presets", show_presets)
+    assert run_cli("presets").code == 128 + signal.SIGPIPE
+
+
+@pytest.mark.parametrize("options", [["--json"], []])
+def test_a_run_goes_on_when_its_reader_has_ended(
+    options: list[str], run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*values: Any) -> None:
+        raise BrokenPipeError(errno.EPIPE, "broken")
+
+    for name in ("write", "write_json", "say"):
+        monkeypatch.setattr(cli_run, name, broken)
+    command = ("run", "reverse", *TINY, "--steps", "3", "--out", "r", "--require", "train_loss<0")
+    assert run_cli(*command, *options).code == NOT_MET
+    assert Run(tmp_path / "r").latest().name == "step-00000003"

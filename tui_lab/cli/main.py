@@ -1,7 +1,7 @@
 """The entry point of `tui-lab`: registers the commands, and turns errors into messages and exit codes."""
 
 import functools
-import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -34,24 +34,26 @@ from tui_lab.cli.commands import (
     watch,
 )
 from tui_lab.cli.output import say
-from tui_lab.cli.signals import exit_code_of
+from tui_lab.cli.signals import discard_unread_output, exit_code_of
 from tui_lab.cli.usage_hints import usage_hint
 from tui_lab.core.config.renamed import RenamedKeyWarning
 from tui_lab.core.kernels.process_tuning import reduce_gc
 from tui_lab.util.errors import ConfigError, DataError, RunError, TrainingError
-from tui_lab.util.exit_codes import BAD_USAGE, FAILED, INTERRUPTED
+from tui_lab.util.exit_codes import BAD_USAGE, FAILED, INTERRUPTED, of_signal
 
 HELP = "A terminal lab for training your own transformer: watch, steer and debug the run live."
 
 
 class Commands(TyperGroup):
-    """All commands. typer would end each of them with 130, whichever signal has interrupted it."""
+    """All commands. typer would end each of them with 130, whichever signal has interrupted it, and 1 after SIGPIPE."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
             raise typer.Exit(exit_code_of(error)) from error
+        except BrokenPipeError as error:
+            raise typer.Exit(_code_without_reader()) from error
 
 
 app = typer.Typer(
@@ -126,7 +128,9 @@ def main() -> None:
         sys.argv.append("list")  # typer has no options whose value may be left out.
     try:
         with completion.bash_words():
-            sys.exit(_run_command())
+            code = _run_command()
+            sys.stdout.flush()  # What is wrong with stdout is shown here; at exit it would be a traceback.
+            sys.exit(code)
     except typer.TyperException as error:
         _print_usage_error(error)
         sys.exit(BAD_USAGE)
@@ -139,12 +143,16 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
-        # The reader of our output is gone (`| head`); the interpreter must not flush to it at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        sys.exit(_code_without_reader())
     except OSError as error:
         _print_error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         sys.exit(BAD_USAGE)
+
+
+def _code_without_reader() -> int:
+    """Return the exit code after the reader of our output has ended (`| head`), as if SIGPIPE had ended the process."""
+    discard_unread_output()  # The interpreter must not flush to it at exit, either.
+    return of_signal(signal.SIGPIPE)
 
 
 def _run_command() -> Any:

@@ -78,6 +78,6 @@ def say(text: str) -> None:
 
 def console(*, width: int | None = None) -> "Console":
     """Return a rich console that writes to `stdout()`."""
-    from rich.console import Console
+    from tui_lab.cli.pipe_console import PipeConsole
 
-    return Console(file=stdout(), width=width, highlight=False)
+    return PipeConsole(file=stdout(), width=width, highlight=False)

@@ -1,6 +1,5 @@
 """`tui-lab run`: train without the app, and show, record and judge the run."""
 
-import errno
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,9 +7,9 @@ from rich.console import Console
 
 from tui_lab.cli.junit import run_cases
 from tui_lab.cli.junit import write as write_junit
-from tui_lab.cli.output import say, write, write_json
+from tui_lab.cli.output import say, stdout, write, write_json
 from tui_lab.cli.progress import Bar, Lines, Silent, View
-from tui_lab.cli.signals import Interruption, discard_output_of_closed_terminal, stop_on_signals
+from tui_lab.cli.signals import Interruption, going_on_unread, stop_on_signals
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config.schema import Config
@@ -49,24 +48,22 @@ def train(
             _say_before(opened)
         step_before = opened.summarizer.step
         save_error, interruption = _consume_events(opened, view, json_lines=json_lines)
-        nothing_trained = step_before is not None and opened.summarizer.step is step_before
         summary = opened.summarizer.summary(str(opened.run.path))
         save_error = save_error or _write_summary(opened.run, summary)
-        if json_lines:
-            write_json(summary.to_json() | {"unmet": unmet(requirements, summary)})
-        else:
-            write(summary_text(summary))
-            _say_spikes(opened.run)
-            if nothing_trained and summary.reason == "done":
-                say(f"nothing was trained: all {summary.steps:,} steps are done; --steps N continues")
+        with going_on_unread():
+            if json_lines:
+                write_json(summary.to_json() | {"unmet": unmet(requirements, summary)})
+            else:
+                _show_summary(opened, summary, step_before)
         if junit is not None:
             ending = opened.summarizer.ending
             failure = ending.message if isinstance(ending, ev.Failed) else save_error
             write_junit(junit, f"run {opened.run.name}", run_cases(requirements, summary, failure))
+        with going_on_unread():
+            _say_end(opened, requirements, summary, save_error, silent=silent)
         if save_error is not None:
-            say(f"stopped: {save_error}; then resume with: tui-lab run --resume {opened.run.path}")
             return FAILED
-        return _exit_code(opened, requirements, summary, interruption, silent=silent)
+        return _exit_code(opened, requirements, summary, interruption)
     finally:
         opened.close()
 
@@ -99,17 +96,22 @@ def _consume_events(opened: OpenRun, view: View, *, json_lines: bool) -> tuple[s
             for finding in monitors.update(event):
                 message = f"{finding.title} {finding.evidence}. {finding.fix}"
                 shown.append(ev.Warned(step=event.step, message=message))
-            try:
+            # A closed terminal is followed by SIGHUP, unless it is ignored; without the reader of a pipe, it trains on.
+            with going_on_unread():
                 if json_lines:
                     write_json(event.to_json())
                 for each in shown:
                     view.show(each)
-            except OSError as error:
-                if error.errno != errno.EIO:
-                    raise
-                # The terminal was closed; SIGHUP follows, unless it is ignored.
-                discard_output_of_closed_terminal()
     return save_error, interruption
+
+
+def _show_summary(opened: OpenRun, summary: Summary, step_before: ev.StepDone | None) -> None:
+    """Print the summary. step_before: the last step of a run to resume."""
+    write(summary_text(summary))
+    stdout().flush()
+    _say_spikes(opened.run)
+    if step_before is not None and opened.summarizer.step is step_before and summary.reason == "done":
+        say(f"nothing was trained: all {summary.steps:,} steps are done; --steps N continues")
 
 
 def _say_spikes(run: Run) -> None:
@@ -134,33 +136,38 @@ def _write_summary(run: Run, summary: Summary) -> str | None:
     return None
 
 
-def _exit_code(
-    opened: OpenRun,
-    requirements: Sequence[Requirement],
-    summary: Summary,
-    interruption: Interruption,
-    *,
-    silent: bool,
-) -> int:
-    """Say how the run ended and which requirements it meets; return the exit code."""
+def _say_end(
+    opened: OpenRun, requirements: Sequence[Requirement], summary: Summary, save_error: str | None, *, silent: bool
+) -> None:
+    """Say how the run ended and which requirements it meets."""
     ending = opened.summarizer.ending
-    if isinstance(ending, ev.Failed):
+    if save_error is not None:
+        say(f"stopped: {save_error}; then resume with: tui-lab run --resume {opened.run.path}")
+    elif isinstance(ending, ev.Failed):
         say(f"training failed: {ending.message}")
         if (non_finite := opened.summarizer.non_finite) is not None:
             say("\n".join([*origin_lines(non_finite.origin), *before_lines(read_before(opened.run, non_finite))]))
-        return FAILED
-    if opened.summarizer.reason == "stopped":  # By a signal to this process or to another rank.
+    elif opened.summarizer.reason == "stopped":
         made = "stopped and saved" if summary.steps else "stopped before the first step"
         say(f"{made}; resume with: tui-lab run --resume {opened.run.path}")
+    else:
+        if not silent:
+            for requirement in requirements:
+                if requirement.met(summary):
+                    say(f"✓ {requirement.measured(summary)}")
+        for message in unmet(requirements, summary):
+            say(f"✗ {message}")
+
+
+def _exit_code(
+    opened: OpenRun, requirements: Sequence[Requirement], summary: Summary, interruption: Interruption
+) -> int:
+    """Return the exit code of a run that could be saved."""
+    if isinstance(opened.summarizer.ending, ev.Failed):
+        return FAILED
+    if opened.summarizer.reason == "stopped":  # By a signal to this process or to another rank.
         return interruption.exit_code
-    if not silent:
-        for requirement in requirements:
-            if requirement.met(summary):
-                say(f"✓ {requirement.measured(summary)}")
-    messages = unmet(requirements, summary)
-    for message in messages:
-        say(f"✗ {message}")
-    return NOT_MET if messages else DONE
+    return NOT_MET if unmet(requirements, summary) else DONE
 
 
 def _view(earlier: Summarizer, config: Config) -> View:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
 
 from tui_lab.cli.output import console, say, stdout, write, write_json
 from tui_lab.core.runs import folder as runs
@@ -39,7 +38,7 @@ def list_runs(folder: Path | None, sort: str, where: Sequence[str], *, as_json: 
         write(f"no match among {selection.total} runs in {_shown(selection.folder)}")
     else:
         width = console().width if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
-        Console(file=stdout(), width=width).print(runs_table(selection.rows, width))
+        console(width=width).print(runs_table(selection.rows, width))
 
 
 def _shown(folder: Path) -> str:

@@ -7,6 +7,7 @@ group, so one that follows at once does not count.
 import errno
 import math
 import os
+import select
 import signal
 import stat
 import time
@@ -72,7 +73,7 @@ def stop_on_signals(stop: Callable[[], object] = lambda: None) -> Iterator[Inter
         nonlocal hung_up, first
         if number == signal.SIGHUP:
             hung_up = True
-            discard_output_of_closed_terminal()
+            discard_unread_output()
         elif interruption.received and not (number == signal.SIGTERM and time.monotonic() < first + SAME_SIGTERM):
             raise InterruptedBySignal(number)
         if not interruption.received:
@@ -102,15 +103,36 @@ def interrupt_on_signals() -> Iterator[None]:
         yield
 
 
-def discard_output_of_closed_terminal() -> None:
-    """Send stdout and stderr to /dev/null where they are a terminal that was closed: a write would raise OSError."""
+@contextmanager
+def going_on_unread() -> Iterator[None]:
+    """Let the block end where nobody reads its output any more, and discard what is written later."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EIO, errno.EPIPE):
+            raise
+        discard_unread_output()
+
+
+def discard_unread_output() -> None:
+    """Send stdout and stderr to /dev/null where nobody reads them any more: a write would raise OSError."""
     for descriptor in OUTPUTS:
-        try:
-            if not stat.S_ISCHR(os.fstat(descriptor).st_mode):
-                continue
+        if is_unread(descriptor):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, descriptor)
+            os.close(null)
+
+
+def is_unread(descriptor: int) -> bool:
+    """Return whether it is a terminal that was closed, or a pipe whose reader has ended."""
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISCHR(mode):
             os.tcgetpgrp(descriptor)
-        except OSError as error:
-            if error.errno == errno.EIO:
-                null = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(null, descriptor)
-                os.close(null)
+    except OSError as error:
+        return error.errno == errno.EIO
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        return False
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(flags & (select.POLLERR | select.POLLHUP) for _, flags in poll.poll(0))
