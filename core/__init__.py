@@ -1,1 +1,1 @@
-"""The science: config, model, objective, optimizers and the trainer. It prints nothing and knows no screen."""
+"""The science: config, model, objective, optimizers, trainer. It prints nothing and imports no user interface."""

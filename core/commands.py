@@ -181,7 +181,7 @@ def resolve(command: Change, config: RunConfig, undo_stack: Sequence[ev.Changed]
     """
     if isinstance(command, Undo):
         if not undo_stack:
-            raise ConfigError.of("invalid", "nothing to undo: no live change is left since the start")
+            raise ConfigError.of("invalid", "nothing to undo: no live changes are left")
         return undo_stack[-1].key, undo_stack[-1].old
     key = command.key
     script.get(config, key)  # Raises ConfigError if there is no such setting.

@@ -319,7 +319,7 @@ _ALL = [
         ),
         mode_difference=(
             "Without dropout, training mode still computes something else than evaluation mode.",
-            "The validation loss belongs to another function than the one that is trained.",
+            "The validation loss is computed by a different function from the one that is trained.",
             "Logits of both modes are compared with every dropout switched off. It is a hint.",
             "Look for `if self.training:` in forward.",
         ),
@@ -394,7 +394,7 @@ _ALL = [
             'Use reduction="mean", or divide by the number of counted targets.',
         ),
         wrong_divisor=(
-            "The loss is divided by another number than that of the counted targets.",
+            "The loss is divided by a number other than that of the counted targets.",
             "Loss and step size depend on how many targets a batch ignores.",
             "The loss for given logits is the sum divided by the rows or by all positions.",
             "Divide by the number of counted targets.",
@@ -425,7 +425,7 @@ _ALL = [
             "Pass the output of the layer itself to binary_cross_entropy_with_logits; use sigmoid for predictions.",
         ),
         exclusive_labels=(
-            "Rows have several labels each, and a softmax lets these exclude each other.",
+            "Rows have several labels each, but a softmax makes them mutually exclusive.",
             "The loss stops far above zero; the model finds one label of a row and misses the others.",
             "More than a tenth of the rows have several targets of 1 in a binary cross-entropy whose input comes from "
             "a softmax. A hint for such targets in cross_entropy, which includes a softmax.",

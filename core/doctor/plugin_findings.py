@@ -40,12 +40,12 @@ def finding(
 def named(plugin: Plugin, value: object, kind: Literal["hint"] | None = None) -> Finding:
     """Return what a plug-in yielded, with its name before the code. kind: instead of its own.
 
-    Raises PluginError for what is no finding, or proposes a setting that does not exist.
+    Raises PluginError for what is not a finding, or proposes a setting that does not exist.
     """
     if not isinstance(value, Finding):
         raise plugin.error(f"yielded a {type(value).__name__}, not a Finding")
     for key in value.proposal:
         if not settings.exists(key):
-            raise plugin.error(f"proposes {key!r}, which is no setting")
+            raise plugin.error(f"proposes {key!r}, which is not a setting")
     code = cast(FindingCode, f"{plugin.name}/{value.code}")
     return replace(value, code=code, kind=kind or value.kind)

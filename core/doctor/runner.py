@@ -72,7 +72,7 @@ def _examine(target: Target, on_check: Callable[[str], None], on_result: OnResul
 
 
 def _waiting(check: str, cause: str) -> Unchecked:
-    return Unchecked(check, f"not run because of {cause}; diagnose again once it is fixed", waits_for=cause)
+    return Unchecked(check, f"skipped because of {cause}; fix it and run the doctor again", waits_for=cause)
 
 
 def _is_trainable_data(code: FindingCode) -> bool:
@@ -93,7 +93,7 @@ class _Results:
         self.blocking = ""
         """The code of a finding after which no further check runs."""
         self.failed_call = ""
-        """Why the model cannot be called, where that is no fault of the program."""
+        """Why the model cannot be called, where that is not a fault of the program."""
 
     def cause_against(self, check: Check) -> str:
         """Return the code of a finding or hint after which the check would mean nothing, or ""."""

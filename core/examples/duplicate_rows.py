@@ -1,4 +1,4 @@
-"""Duplicates among rows that are no windows of a text: only equal rows count."""
+"""Duplicates among rows that are not windows of a text: only equal rows count."""
 
 import numpy as np
 import numpy.typing as npt

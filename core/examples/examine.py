@@ -134,7 +134,7 @@ def _totals(run: Run, request: Request, opened: _Opened, totals: Hardest, rule: 
 
 
 LOSS_RULE = "Sorted by the mean loss of an example's targets, in nats; without dropout."
-WRONG_TARGET = "A target is wrong if the likeliest token is another one."
+WRONG_TARGET = "A target counts as wrong if the model's most likely token differs from it."
 EXACT_RULE = (
     f"{WRONG_TARGET} A row is wrong if one of its targets is: no exact match. Sorted by how often a row is wrong."
 )

@@ -68,6 +68,6 @@ def shown_example(
 
 
 def text_of(x: Ids, y: Ids, tokenizer: Tokenizer) -> str:
-    """Return an example as text: its inputs, and the last target, which is no input."""
+    """Return an example as text: its inputs, and the last target, which is not an input."""
     last = y[-1:] if len(y) and y[-1] != IGNORED else y[:0]
     return decode(tokenizer, np.concatenate([x, last]))

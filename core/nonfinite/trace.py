@@ -2,7 +2,7 @@
 
 It costs nothing until it is needed. torch.autograd.detect_anomaly, fairseq's NanDetector and the
 DebugUnderflowOverflow of transformers look at the output of each module or the result of each node. Here every
-operation is followed, so a mask of -inf is no fault, and an operation between modules has a name, a line and rows.
+operation is followed, so a mask of -inf is not a fault, and an operation between modules has a name, a line and rows.
 """
 
 import math

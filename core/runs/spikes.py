@@ -78,7 +78,7 @@ class SpikeDetector:
             self._high.clear()
 
     def add(self, step: int, loss: float) -> Spike | None:
-        """Return the spike that begins with this loss, if one does. A loss that is not finite is no spike."""
+        """Return the spike that begins with this loss, if one does. A loss that is not finite is not a spike."""
         if not math.isfinite(loss):
             return None
         window = self._window

@@ -16,7 +16,7 @@ Save = Callable[[Checkpoint], str]
 
 
 class Checkpointing:
-    """Writes the checkpoints of one run and knows whether the current state is on disk.
+    """Writes the checkpoints of one run, and tracks whether the current state is on disk.
 
     saved_step: the step of a checkpoint that is on disk already. writes: false on every process but rank 0. clock:
     seconds.
@@ -69,7 +69,7 @@ class Checkpointing:
             path = self._save(checkpoint)
         except OSError as error:
             self.failed = True
-            message = f"checkpoint not saved: {advice(error)}; the last one is intact"
+            message = f"checkpoint not saved: {advice(error)}; the previous one is unchanged"
             yield ev.SaveFailed(step=step, message=message, path=str(error.filename or ""))
             return
         self.failed = False
@@ -103,5 +103,5 @@ class Checkpointing:
 
 
 def _no_memory(step: int, error: Exception) -> ev.Warned:
-    message = f"checkpoint not saved: {str(error) or 'not enough memory'}; the last one is intact"
+    message = f"checkpoint not saved: {str(error) or 'not enough memory'}; the previous one is unchanged"
     return ev.Warned(step=step, message=message)

@@ -46,7 +46,7 @@ _LOST_CONNECTION = re.compile(r"gloo|nccl|connection|timed out|timeout|peer|brok
 
 
 class ProcessGroup:
-    """The processes of a run. This class is a single process and adds no cost."""
+    """The processes of a run. The base class is for one process; its methods do nothing."""
 
     rank = 0
     size = 1

@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 WINDOW_DECADES = 0.12
 """Standard deviation of the smoothing, in decades of the learning rate."""
 LEAST_FALL = 0.02
-"""Of the loss at the start: a smaller fall may be noise, and is no basis for a suggestion."""
+"""Of the loss at the start: a smaller fall may be noise, and is not a basis for a suggestion."""
 FALL_OF_NOISE = 3.0
 """Standard deviations of the smoothed losses: a smaller fall may be the lowest of many noisy values."""
 NOISY = 0.5

@@ -65,10 +65,10 @@ def require(source: str) -> None:
     if is_allowed(source):
         return
     changed = _identity(source)[0] in _trusted()
-    reason = "a Python file that has changed since you approved it" if changed else "a Python file you haven't approved"
+    which = "that has changed since you trusted it" if changed else "that you have not trusted yet"
     raise ConfigError.of(
         "not_trusted",
-        f"this would run {reason} on this machine; if you trust it, pass --allow-code "
+        f"this would run a Python file {which} on this machine; if you trust it, pass --allow-code "
         "or name it with --set model.source=FILE.py:NAME",
         key="model.source",
         value=source,

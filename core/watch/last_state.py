@@ -121,7 +121,7 @@ class _Part(ABC, Generic[T]):
                     self._written = Path(tempfile.mkdtemp(prefix=files.TEMPORARY, dir=self._folder))
                     self._write(self._written, state, 0)
             self._copied_at = self._count()
-        except Exception as error:  # It may be half gone. What the script does then must go on.
+        except Exception as error:  # It may be half gone. The script must continue.
             self.problem = str(error)
         self._release()
 

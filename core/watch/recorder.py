@@ -214,7 +214,8 @@ class Recorder:
         if hook in ("before_step", "after_step"):
             self.steering.release()
             self.hooks.max_norm = None
-        self.log.warn(f"recording ({hook}) stopped after an error, and the script continues: {error!r}")
+        effect = "this measurement is off; the script continues"
+        self.log.warn(f"internal error in the recorder ({hook}): {effect}: {error!r}")
 
     def training_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """The model is called with gradients."""

@@ -30,7 +30,7 @@ from tui_lab.util.errors import RunError
 SECONDS_WITHOUT_STEP = 60.0
 NO_STEP = "no optimizer step yet after a minute: tui-lab records loops that call the step() of a torch optimizer"
 
-IN_STEP = "the script ended inside an optimizer step, which the saved weights may have in part"
+IN_STEP = "the script ended inside an optimizer step, so the saved weights may contain a partial update"
 
 
 class Recording:

@@ -155,8 +155,8 @@ class RunLog:
         """Say once why an evaluation gave no validation loss."""
         self._warn_once(
             "no validation",
-            f"no validation loss is recorded: {reason}. A variable split = 'val', a name such as val_loader, or "
-            "run.log(val_loss=…) shows which loss it is",
+            f"no validation loss is recorded: {reason}. To record it, name it: split = 'val', val_loader, or "
+            "run.log(val_loss=…)",
         )
 
     def _warn_of_mean(self) -> None:

@@ -125,7 +125,7 @@ async def quit_while_hung(release: threading.Event, keys: tuple[str, ...], hangs
 
         def abandoned() -> list[str]:
             messages = [*(toast.message for toast in app._notifications), *app.exit_lines]
-            return [message for message in messages if "abandoned" in message]
+            return [message for message in messages if "stopped waiting" in message]
 
         await until(pilot, lambda: bool(abandoned()))
         return app, abandoned()

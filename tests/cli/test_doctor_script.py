@@ -159,7 +159,7 @@ def test_loop_without_a_step_is_found(tmp_path: Path, run_with_child: RunCli) ->
             "tui-lab doctor train.py:NAME, with NAME one of: Net",
             marks=pytest.mark.slow,
         ),
-        pytest.param(UNUSED, "nothing changes the weights", marks=pytest.mark.slow),
+        pytest.param(UNUSED, "the weights never change", marks=pytest.mark.slow),
         ("print('hello')\n", "tui-lab doctor train.py:NAME"),
         ("while True: pass\n", "did not finish within 1 s"),
     ],

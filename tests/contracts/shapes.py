@@ -74,7 +74,7 @@ def _joined(a: Shape, b: Shape) -> Shape:
 
 
 def lacking(stored: Shape, now: Shape, place: str = "") -> Iterable[str]:
-    """Yield what a reader of the stored shape would miss now. New keys are no loss; null fits everything."""
+    """Yield what a reader of the stored shape would miss now. New keys are not a loss; null fits everything."""
     if "null" in (stored, now) or place in BY_NAME:
         return
     if isinstance(stored, dict) and isinstance(now, dict):

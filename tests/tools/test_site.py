@@ -132,7 +132,7 @@ def test_links_out_of_docs_become_paths(link: str, shown: str) -> None:
 
 
 def test_fields_of_a_docstring_become_a_list() -> None:
-    docstring = "Do something.\n\nx: rows,\n    also longer ones.\ny: targets.\n\nMore text, which is no field"
+    docstring = "Do something.\n\nx: rows,\n    also longer ones.\ny: targets.\n\nMore text, which is not a field"
     first, fields, _ = with_lists(docstring).split("\n\n")
     assert first == "Do something."
     assert fields.splitlines() == ["- **x**: rows, also longer ones.", "- **y**: targets."]

@@ -44,7 +44,7 @@ def load() -> Preferences:
 
 
 def save(preferences: Preferences) -> None:
-    """Save; a look that cannot be remembered is no reason to disturb the user."""
+    """Save; a look that cannot be remembered is not a reason to disturb the user."""
     path = _path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

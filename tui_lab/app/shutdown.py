@@ -28,8 +28,8 @@ GRACE_SECONDS = 30.0
 SECONDS_IF_UNOPENED = 2.0
 """For a run that is being opened, which would leave a folder."""
 STEPS_OF_GRACE = 10
-NOT_OPEN = "the run was not open yet: nothing was trained"
-NO_STEP = "no step was made: nothing was trained, and the run was not kept"
+NOT_OPEN = "the run was not open yet, so nothing was trained"
+NO_STEP = "no step was made, so the run was deleted"
 SECONDS_TO_COMPILE = 180.0
 """torch.compile cannot be interrupted, and takes a minute or more on a busy machine."""
 SECONDS_TO_CLOSE = 10.0
@@ -102,9 +102,9 @@ def followed_line(lab: OpenLab) -> str | None:
     if lab.state.over:
         return f"the run ended {step}. See it with: tui-lab app {path}" if lab.state.is_script else saved_line(run.path)
     if lab.state.phase == "paused" and not lab.resumed_to_detach:
-        return f"the run stays paused {step}. To follow and resume it: tui-lab app {path}"
+        return f"the run stays paused {step}. Follow and resume it with: tui-lab app {path}"
     if lab.state.requested_pause.is_ahead(lab.state.phase) and not lab.resumed_to_detach:
-        return f"the run will pause, as you asked. To follow and resume it: tui-lab app {path}"
+        return f"the run will pause as requested. Follow and resume it with: tui-lab app {path}"
     if lab.state.phase == "waiting":
         return f"the script continues; it has not made an optimizer step yet. Follow it again with: tui-lab app {path}"
     return f"the run continues {step}. Follow it again with: tui-lab app {path}"
@@ -127,7 +127,7 @@ def abandoned_line(path: str | None, seconds: float) -> str:
         if step is None
         else f"Last checkpoint: step {step:,}. Resume with: {_resume_commands(path or '')}"
     )
-    return f"training did not respond within {seconds:,.0f} s and was abandoned. {checkpoint}"
+    return f"training did not stop within {seconds:,.0f} s, so tui-lab stopped waiting for it. {checkpoint}"
 
 
 def is_unopened(lab: OpenLab) -> bool:

@@ -167,9 +167,10 @@ def _notes(memory: ScriptMemory) -> Iterator[str]:
     if kept is not None and kept.unseen:
         yield f"{kept.unseen} tensors that are kept have no size of their own, and are not in the sum"
     if memory.killed is not None:
-        yield f"the process ended with code {memory.killed} after step {memory.n_steps}; -9 may mean no memory left"
+        cause = "; -9 often means that the system ran out of memory" if memory.killed == -9 else ""
+        yield f"the process ended with code {memory.killed} after step {memory.n_steps}{cause}"
     for error in memory.errors:
-        yield f"a part was not measured, which is a defect of tui-lab: {error}"
+        yield f"part of the measurement failed (a bug in tui-lab): {error}"
 
 
 def _size(n: int | None) -> str:

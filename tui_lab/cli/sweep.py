@@ -205,7 +205,7 @@ def _print_results(sweep: Sweep, rows: Sequence[TrialRow], display: Display) -> 
 def _no_effect_text(key: str) -> str:
     if key == SEED:
         return "the seeds gave equal losses: the script sets its own seed"
-    return f"{key} had no effect: its values gave exactly the same losses; does the script use it?"
+    return f"{key} had no effect: all its values gave identical losses; check that the script uses it"
 
 
 def _save_pictures(sweep: Sweep, curves: Mapping[str, Curve], kind: str) -> list[Path]:

@@ -217,7 +217,7 @@ def _say_what_remains(process: "Detached") -> None:
     elif detach.is_running(process):
         say(f"process {process.pid} is still running; follow and steer it with: tui-lab app {folder}")
     else:
-        say(f"process {process.pid} still runs, and is not recorded; its run: tui-lab app {folder}")
+        say(f"process {process.pid} is still running, but no longer recorded; its run: tui-lab app {folder}")
 
 
 def begin(

@@ -162,9 +162,8 @@ class ScriptTrial:
         result = result_of(summarizer, self._folder, self._metric, pruned=self._is_pruned and is_stopped)
         if result is not None and result.state != "failed" and summarizer.step is not None:
             if left := read_unreplaced(self._folder / LIST_OF_VALUES):
-                message = (
-                    f"the script did not come to the lines that assign {', '.join(left)}, or not with its own value"
-                )
+                verb = "was" if len(left) == 1 else "were"
+                message = f"{', '.join(left)} {verb} not replaced: the line did not run, or it had another value"
                 return Result("failed", message=message, summary=result.summary)
             return result
         message = summarizer.message or (result.message if result else "")

@@ -59,7 +59,7 @@ class Plugin:
 
 
 def installed(kind: Kind) -> tuple[Plugin, ...]:
-    """Return the plug-ins of a kind by name, those of doubtful names and duplicates included."""
+    """Return the plug-ins of a kind by name, including invalid and duplicate names."""
     if os.environ.get(SWITCH) == "off":
         return ()
     return tuple(plugin for plugin in _all() if plugin.kind == kind)

@@ -67,7 +67,7 @@ class StateWatch:
             self._y = y.detach().clone()
 
     def entering(self, module: nn.Module, values: Iterable[Any]) -> None:
-        """A module is called with `values`, its first input left out where that is no state."""
+        """A module is called with `values`, its first input left out where that is not a state."""
         for value in values:
             for tensor in tensors_of(value):
                 source = self._source(tensor)

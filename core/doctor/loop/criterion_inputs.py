@@ -136,7 +136,7 @@ def _softmax_size(node: Any) -> int:
 
 
 def _share_of_several(inputs: Tensor, targets: Tensor) -> float:
-    """Return the fraction of rows with several targets of 1; 0 if targets are no zeros and ones for each label."""
+    """Return the fraction of rows with several targets of 1; 0 if targets are not zeros and ones for each label."""
     if not targets.is_floating_point() or targets.shape != inputs.shape or targets.dim() != 2:
         return 0.0
     if not bool(((targets == 0) | (targets == 1)).all()):
@@ -145,7 +145,7 @@ def _share_of_several(inputs: Tensor, targets: Tensor) -> float:
 
 
 def reshaped_from(inputs: Tensor) -> tuple[int, ...]:
-    """Return the shape [B, …, V] of the tensor of which an input [B, V, …] is a view; empty if it is no such view.
+    """Return the shape [B, …, V] of the tensor of which an input [B, V, …] is a view; empty if it is not such a view.
 
     Such a view does not move the classes to the second dimension: it mixes positions and classes.
     """

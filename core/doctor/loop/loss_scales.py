@@ -19,7 +19,7 @@ class ScaledLosses:
         self._pairs.append((loss, product))
 
     def take(self, loss: Tensor) -> Tensor | None:
-        """Return the loss that was multiplied to give `loss`; None if it is no such product."""
+        """Return the loss that was multiplied to give `loss`; None if it is not such a product."""
         for number, (unscaled, product) in enumerate(self._pairs):
             if product is loss:
                 del self._pairs[number]

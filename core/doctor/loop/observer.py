@@ -25,9 +25,9 @@ from tui_lab.core.doctor.loop.unused_data import UnusedDataWatch
 
 
 class Observer:
-    """Passes what happens to those who watch for one thing each.
+    """Forwards events of the loop to the watchers.
 
-    One that raises is not called again, and `notes` has its error.
+    A watcher that raises is not called again, and `notes` has its error.
     """
 
     def __init__(self) -> None:

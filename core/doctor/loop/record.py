@@ -140,7 +140,7 @@ class LoopRecord:
     rows_evaluated_first: those of evaluation_rows that were evaluated before they were trained on.
     rows_evaluated_later: those of them that were first evaluated after an update.
     moves_by_hand: whether the weights changed without a step of any optimizer. The updates are those by hand, if the
-        loop has created no optimizer; their `lrs` are empty where an update was no multiple of the gradient.
+        loop has created no optimizer; their `lrs` are empty where an update was not a multiple of the gradient.
     left_out: names of parameters that no update by hand changed, though the rule of the others would have.
     rates_by_hand: the highest rate of each parameter in updates by hand, if they have the same ratios in all of them.
     skipped: the steps that a GradScaler skipped.

@@ -132,7 +132,7 @@ class RecordBuilder(ObservedHooks):
         self._capture.returned(output)
 
     def _trained(self, hashes: list[int], keep: Callable[[], None]) -> None:
-        """A backward pass has reached what the model returned for some rows, so that they are no validation rows."""
+        """A backward pass has reached what the model returned for some rows, so that they are not validation rows."""
         self._draft.rows += hashes
         self._rows.trained(hashes)
         keep()

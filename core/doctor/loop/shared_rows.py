@@ -25,7 +25,7 @@ SHARE_OF_SHIFT = 0.25
 CHUNK = 32
 """Training rows in a row among which repetitions are counted: usually fewer than one pass over the data."""
 MAX_REPEATED = 0.02
-"""Fraction of training rows that repeat within a chunk, up to which equal rows are no chance. A data set of so few
+"""Fraction of training rows that repeat within a chunk, up to which equal rows are no coincidence. A data set of so few
 different rows that half of another draw from it would be among 250 batches of 16 has 5 % or more."""
 MAX_HITS = 0.25
 """Matches of a row by chance up to which a match is evidence."""

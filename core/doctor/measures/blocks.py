@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tui_lab.core.user_code.user_files import is_user_code
 
 MIN_PARAMETERS = 5
-"""A block has more parameter tensors than this many minus one: stacks of single layers are no blocks."""
+"""A block has more parameter tensors than this many minus one: stacks of single layers are not blocks."""
 
 
 def repeated_blocks(model: nn.Module) -> Iterator[tuple[str, list[nn.Module]]]:

@@ -233,7 +233,7 @@ def unfaithful(
         # Also the copy without gradients: layers of torch have other kernels for that, with other rounding.
         expected = run()
         if not _equal(run_copied(), expected) and _equal(expected, run()):
-            return "a copy gives another output than the model"
+            return "a copy gives a different output from the model's"
     return ""
 
 

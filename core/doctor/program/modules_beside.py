@@ -1,7 +1,7 @@
 """Modules that a loop calls beside its model and trains on purpose in another way, or not at all: a target network.
 
 As of Q-learning (Mnih et al. 2015), a teacher, or the random network of exploration (Burda et al. 2019). A second part
-of the model that was forgotten gets gradients, and is no copy of the first.
+of the model that was forgotten gets gradients, and is not a copy of the first.
 """
 
 import torch

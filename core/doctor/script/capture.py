@@ -317,7 +317,7 @@ def _is_lazy(module: nn.Module) -> bool:
 def _weights(module: nn.Module, *, copied: bool = True) -> dict[str, Tensor]:
     """Return the parameters and buffers that a checkpoint would hold, by name.
 
-    Other buffers are caches: an attribute, which is no tensor, may tell how far they are filled.
+    Other buffers are caches: an attribute, which is not a tensor, may tell how far they are filled.
     """
     caches = {
         f"{prefix}.{name}" if prefix else name

@@ -126,7 +126,7 @@ class Examination(CallCapture):
         """The script has created an optimizer. After some updates of others, another training begins."""
         self._n_created += 1
         earlier = self._training
-        is_rebuilt = earlier.recorder.n_rebuilt >= earlier.n_updates - 1  # One for each update is no new training.
+        is_rebuilt = earlier.recorder.n_rebuilt >= earlier.n_updates - 1  # One for each update is not a new training.
         if earlier.n_updates >= MIN_UPDATES and not is_rebuilt and len(self._earlier) < MAX_TRAININGS - 1:
             self._earlier.append(earlier)
             self._training = Training(self._updated, self, [optimizer])

@@ -33,7 +33,7 @@ _BEGIN = "tui_lab.core.doctor.script.child"
 MAX_CANDIDATES = 8
 BEFORE_UPDATES = ("starting", "running the script")
 """The stages before the first update."""
-BY_HAND = "calls backward(), but nothing changes the weights afterwards: neither an optimizer nor the script itself"
+BY_HAND = "calls backward(), but the weights never change: no optimizer step and no manual update"
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class _Table:
     run: str | None = None
     columns: Columns = field(default_factory=dict)
     with_text: set[str] = field(default_factory=set)
-    """Columns in which a cell is no number."""
+    """Columns in which a cell is not a number."""
     counters: Counters = field(default_factory=Counters)
     """Which columns may count steps."""
     numbers_rows: bool = False

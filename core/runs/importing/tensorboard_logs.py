@@ -40,7 +40,7 @@ class _Series:
 
     def add(self, step: int, value: float, time: float) -> None:
         while self.steps and self.steps[-1] >= step:
-            # The same step once more is no restart, but a value that was corrected or logged in two places.
+            # The same step once more is not a restart, but a value that was corrected or logged in two places.
             self.n_replaced += self.steps[-1] > step
             for points in (self.steps, self.values, self.times):
                 points.pop()
@@ -69,7 +69,7 @@ class _Training:
             self.series.setdefault(tag, _Series()).extend(points)
 
     def starts_again(self, added: Mapping[str, _Series]) -> bool:
-        """Return whether these series of a later file begin where this training began, so that it is no restart.
+        """Return whether these series of a later file begin where this training began, so that it is not a restart.
 
         Tags with one point, as a metric of hyperparameters that each file has, do not tell.
         """

@@ -111,7 +111,7 @@ def remove(folder: Path, answer_id: str) -> None:
 
 
 def path_of(folder: Path, answer_id: str, suffix: str) -> Path:
-    """Return the file of an answer, in a folder that exists. Raises ValueError for a name that is no id."""
+    """Return the file of an answer, in a folder that exists. Raises ValueError for a name that is not an id."""
     if not is_valid_id(answer_id):
         raise ValueError(f"not the id of an answer: {answer_id!r}")
     (folder / ANSWERS).mkdir(exist_ok=True)

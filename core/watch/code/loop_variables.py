@@ -1,4 +1,4 @@
-"""Which variables of a script only count or hold results in its loops, and are no settings: read from its source."""
+"""Which variables of a script only count or hold results in its loops, and are not settings: read from its source."""
 
 import ast
 import re

@@ -94,7 +94,7 @@ def _continues(body: Sequence[ast.stmt]) -> Iterator[ast.Continue]:
 
 
 def _exits(body: Sequence[ast.stmt], tests: tuple[ast.expr, ...], *, in_own_loop: bool) -> Iterator[LoopExit]:
-    """Yield what ends a loop, in the body of it or in a statement there. Errors are no exits that a script plans."""
+    """Yield what ends a loop, in the body of it or in a statement there. Errors are not exits that a script plans."""
     for node in body:
         if _is_exit(node) and (in_own_loop or not isinstance(node, ast.Break)):
             yield LoopExit(node.lineno, tests, leaves_function=not isinstance(node, ast.Break))

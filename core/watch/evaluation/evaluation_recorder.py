@@ -128,7 +128,7 @@ class EvaluationRecorder:
     def interrupted(self, module: nn.Module) -> None:
         """A call of `module` for training follows: a call without gradients that has not returned raised an exception.
 
-        If a part of `module` was taken for the model before, what it returned is no loss of the model.
+        If a part of `module` was taken for the model before, what it returned is not a loss of the model.
         """
         evaluated = None if self._module is None else self._module()
         if evaluated is not None and evaluated is not module:

@@ -56,8 +56,8 @@ def _of_growth(growth: Growth) -> Advice:
     where = f"{growth.variable} ({growth.place})" if growth.place else growth.variable
     if growth.nodes:
         more = f"{growth.nodes} operations" + (f" and {size(growth.bytes)}" if growth.bytes else "")
-        holder = where or "a tensor"
-        text = f"each step adds {more}: {holder} keeps the graph of earlier steps; add loss.item() or loss.detach()"
+        text = f"each step adds {more}: {where or 'a tensor'} holds the autograd graph of earlier steps; "
+        text += "store loss.item() or loss.detach() instead"
         return Advice("graph_kept", growth.bytes, text)
     text = f"each step adds {size(growth.bytes)} of tensors" + (f", which {where} keeps" if where else "")
     return Advice("memory_grows", growth.bytes, text)
@@ -99,7 +99,9 @@ def _of_largest(memory: ScriptMemory, total: int) -> Iterator[Advice]:
         text += "that is computed a few hundred rows at a time needs a fraction of it"
         yield Advice("logits", parts[name], text)
     if name == "activations" and parts[name] >= MAIN * total and kept is not None:
-        text = "activations are most of it: fewer rows with gradient accumulation, or activation checkpointing"
+        text = (
+            "activations use most of the memory: try fewer rows with gradient accumulation, or checkpoint activations"
+        )
         if kept.float32 >= FLOAT32 * kept.activations:
             text += "; they are float32, so torch.autocast in bfloat16 would need about half"
         yield Advice("activations", parts[name], text)
@@ -123,5 +125,5 @@ def _of_attention(memory: ScriptMemory, total: int) -> Iterator[Advice]:
 def _of_others(memory: ScriptMemory, total: int) -> Iterator[Advice]:
     others = memory.step.others or ()
     if others and others[0].what and others[0].bytes >= LARGE * total:
-        text = f"{others[0].what}, {size(others[0].bytes)}, is no part of the model that is trained"
+        text = f"{others[0].what}, {size(others[0].bytes)}, does not belong to the model being trained"
         yield Advice("other_tensors", others[0].bytes, text)

@@ -35,7 +35,7 @@ class Storage:
 
 
 class _Saved:
-    """What autograd keeps in place of a tensor; its end tells that it keeps the tensor no longer."""
+    """What autograd keeps in place of a tensor; its destructor reports when autograd releases the tensor."""
 
     __slots__ = ("_address", "_kept", "tensor")
 

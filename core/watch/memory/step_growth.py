@@ -15,7 +15,7 @@ from tui_lab.core.watch.memory.step_memory import Growth
 MIN_STEPS = 3
 """Steps in a row that must add something."""
 MIN_BYTES = 2**16
-"""A step, of tensors without a graph: a few numbers that a script collects are no problem."""
+"""A step, of tensors without a graph: a few numbers that a script collects are not a problem."""
 MAX_NODES = 500_000
 
 

@@ -56,7 +56,7 @@ class LossInput:
 
 @dataclass(frozen=True)
 class OtherPart:
-    """Tensors that are no part of the step's model, such as a data set or a second model. what: a name or a shape."""
+    """Tensors that are not part of the step's model, such as a data set or a second model. what: a name or a shape."""
 
     what: str
     bytes: int
@@ -82,7 +82,7 @@ class StepMemory:
     weights: of the modules at work and of the optimizers, frozen ones included. gradients: the most when an optimizer
     steps. early_gradients: those of the step before that are still there when the forward pass begins; early_fate: what
     has become of them when the backward pass begins. batch: the tensors that the model and the loss got.
-    rows: of the batch, of each of the micro_batches. others: tensors that are no part of this. held: all tensors when
+    rows: of the batch, of each of the micro_batches. others: tensors that are not part of this. held: all tensors when
     the step begins. most: at once, by phase. reserved: by CUDA's allocator. n: of the step, from 1.
     """
 

@@ -17,7 +17,7 @@ def rounding_of(weights: Tensor, dtype: torch.dtype) -> float:
 
 
 def descent_rate(change: Tensor, gradient: Tensor, rounding: float) -> float | None:
-    """Return r if the change is −r times the gradient, up to the rounding of the weights; None if it is no multiple."""
+    """Return r if the change is −r times the gradient, up to the rounding of the weights; None if it is not."""
     square = float(gradient.dot(gradient))
     if not square or not math.isfinite(square):
         return None

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from tui_lab.core.watch.optimizer.weak_optimizers import WeakOptimizers
 
 MAX_STEPS_BEFORE = 10**12
-"""What is larger in the state of an optimizer is no number of steps."""
+"""What is larger in the state of an optimizer is not a number of steps."""
 
 
 class ScriptOptimizers:

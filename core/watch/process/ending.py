@@ -73,7 +73,7 @@ def why_no_steps(end: ev.Stopped | ev.Failed, *, has_optimizer: bool) -> str:
 
 
 def last_events(end: ev.Stopped | ev.Failed, why_no_steps: str) -> list[ev.Event]:
-    """Return the events at the end of a run. why_no_steps: empty if it has steps; a failure says it by itself."""
+    """Return the events at the end of a run. why_no_steps: empty if it has steps; a Failed event already says why."""
     if not why_no_steps or isinstance(end, ev.Failed):
         return [end]
     return [ev.Warned(step=end.step, message=why_no_steps), end]

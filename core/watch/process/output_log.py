@@ -186,7 +186,7 @@ class _CopiedFile(io.FileIO):
 
     def write(self, data: Any) -> int:
         # Python runs signal handlers after a call. A KeyboardInterrupt here, after the write and before `return`,
-        # would make the caller write the block again. Unpacking an iterator is no call in this sense.
+        # would make the caller write the block again. Unpacking an iterator is not a call in this sense.
         (n_written,) = map(self._write, (data,))
         if not n_written:
             return n_written

@@ -158,7 +158,7 @@ class TerminatingSignals:
                 self._end_here(number)
 
     def _end_here(self, number: int) -> None:
-        """End the recording and the process in this thread: the main thread does not come to it."""
+        """End the recording and the process in this thread: the main thread does not get to it."""
 
         def end() -> None:
             self._end(number)

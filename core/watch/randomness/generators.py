@@ -129,7 +129,7 @@ class Generators:
 
         @functools.wraps(original)
         def seed(generator: random.Random, a: Any = None, version: int = 2) -> None:
-            # Libraries make generators for names of files and pauses before they try again, which decide nothing.
+            # Libraries make generators for file names and pauses between retries, which do not affect training.
             caller: FrameType | None = sys._getframe(1)
             while caller is not None and caller.f_globals.get("__name__") == random.__name__:
                 caller = caller.f_back

@@ -66,7 +66,7 @@ class Verdict:
 
 def judge(tracer: ScriptTracer, on_run: OnRun = lambda number, purpose: None) -> Verdict:
     """Run a script twice, and more often if these runs differ. Raises ConfigError if it makes no step."""
-    return _Trial(tracer, on_run).verdict()
+    return _Comparison(tracer, on_run).verdict()
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ class _Pair:
         return first_difference(self.runs[0].entries, self.runs[1].entries)
 
 
-class _Trial:
-    """Counts the runs."""
+class _Comparison:
+    """Runs the script and numbers its runs."""
 
     def __init__(self, tracer: ScriptTracer, on_run: OnRun) -> None:
         self._tracer = tracer

@@ -1,1 +1,1 @@
-"""What the keyboard changes in a script while it trains."""
+"""Live changes of a script's settings while it trains."""

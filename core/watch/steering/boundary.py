@@ -17,7 +17,7 @@ from tui_lab.core.watch.steering.changes import ScriptChanges
 from tui_lab.core.watch.steering.steering import StopRequested
 from tui_lab.util.errors import ConfigError, RunError
 
-NOT_FOR_SCRIPTS = "a script evaluates when it wants to"
+NOT_FOR_SCRIPTS = "not available for scripts: the script decides when it evaluates"
 
 
 class Boundary:

@@ -1,4 +1,4 @@
-"""What the keyboard changes in a script: put in before each optimizer step and taken out after it."""
+"""Live changes of a script's settings, applied before each optimizer step and undone after it."""
 
 import weakref
 from collections.abc import Callable, Iterable

@@ -76,7 +76,7 @@ def _texts(pairs: Iterable[tuple[Any, Any]]) -> dict[int, str | bytes] | None:
 def _are_words(texts: list[str]) -> bool:
     """Return whether most texts have several letters, or, as in a tiny vocabulary with "I" and "a", some are words.
 
-    Special tokens such as <pad>, [SEP] and EOS are no words: a table of letters may have them.
+    Special tokens such as <pad>, [SEP] and EOS are not words: a table of letters may have them.
     """
     longer = [text for text in texts if len(text) > 1]
     words = [text for text in longer if text.isalpha() and not text.isupper()]

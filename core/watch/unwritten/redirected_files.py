@@ -252,7 +252,7 @@ def _new_file(folder: str, name: str) -> str:
 def _check_size(path: str) -> None:
     size = os.stat(path).st_size
     if size > MAX_BYTES:
-        reason = f"tui-lab copies no file of {size / 2**30:.1f} GiB, and lets no script change the original"
+        reason = f"{size / 2**30:.1f} GiB are too large to copy, and a tried script must not change the original"
         raise PermissionError(errno.EPERM, reason, path)
 
 

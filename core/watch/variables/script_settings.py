@@ -130,7 +130,7 @@ def _with_attributes_of_self(variables: dict[str, Any]) -> Iterator[tuple[str, A
 
 
 def _is_clock_reading(value: Any) -> bool:
-    """Return whether a number is a recent time of day: it differs in each run, and is no setting."""
+    """Return whether a number is a recent time of day: it differs in each run, and is not a setting."""
     return type(value) is float and abs(value - time.time()) < RECENT
 
 
@@ -271,7 +271,7 @@ def _stored(owner: Any) -> dict[Any, Any]:
                 value = _slot_value(value, owner)
             stored[name] = value
     if _is_record(kind):
-        # Constants of the class, and defaults of other fields, are no settings.
+        # Constants of the class, and defaults of other fields, are not settings.
         stored = {name: value for name, value in stored.items() if name in _field_names(kind)}
     return stored | attributes
 

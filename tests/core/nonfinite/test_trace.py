@@ -1,4 +1,4 @@
-"""What a replay names: infinities on purpose are no fault, and every cause, kind and row is that of a planted one."""
+"""What a replay names: infinities on purpose are not faults, and every cause, kind and row is that of a planted one."""
 
 import math
 from collections.abc import Callable

@@ -428,7 +428,7 @@ def test_stop_passes_the_handlers_of_errors_and_runs_the_cleanup(tmp_path: Path)
         try:
             loops.plain()
         except Exception:
-            pytest.fail("a stop is no error")
+            pytest.fail("a stop is not an error")
         finally:
             cleaned.append(True)
     assert cleaned

@@ -67,7 +67,7 @@ class Example:
     """x, y: token ids, int64 [T]. next_token: whether the targets are the next tokens.
 
     losses: None until they are measured. row: of the batch. name: what identifies it, shown above it. targets: how
-    targets and predictions are shown if they are no tokens of `tokenizer`. ignored: what the program has as a target
+    targets and predictions are shown if they are not tokens of `tokenizer`. ignored: what the program has as a target
     that its loss skips; y has IGNORED.
     """
 

@@ -44,7 +44,7 @@ def _growth(keys: Sequence[str]) -> int:
 
 
 class SeekBar:
-    """Draws the bar, and knows which step is at a column of it."""
+    """Draws the bar, and maps its columns to steps."""
 
     def __init__(self) -> None:
         self._start = 0

@@ -167,7 +167,7 @@ class LabMessages:
         is_replay = lab.source.playback is not None
         self._framed_log.keep(message, is_replay=is_replay)
         spike = lab.state.spikes.latest
-        # Those of a past are in its lines.
+        # Earlier spikes are already in the log.
         if isinstance(message, ev.StepDone) and spike is not None and spike != latest_spike:
             self._framed_log.keep(SpikeSeen(spike), is_replay=is_replay)
             self._painting.news(SECONDS_BETWEEN_EVENTS)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tui_lab.app.screens.lab import LabScreen
     from tui_lab.core.runs.explain import Explanation, Rewind
 
-SCRIPT_HAS_NO_ROWS = "The losses of single rows are recorded for runs of tui-lab only, not for those of a script."
+SCRIPT_HAS_NO_ROWS = "Losses of single rows are recorded only for tui-lab's own runs, not for scripts."
 
 
 class StartRun(Protocol):

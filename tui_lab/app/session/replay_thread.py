@@ -27,7 +27,7 @@ class Opened:
     ready: Ready
     events: list[ev.Event]
     printed: Printed | None
-    """Of our own runs it is shown at their end: it says what came out."""
+    """For runs of our trainer, shown at the end of the replay."""
 
 
 class ReplayThread:

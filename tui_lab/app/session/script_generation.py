@@ -98,7 +98,7 @@ class ScriptGeneration:
             now = self._clock()
             phase = self._phase()
             if phase in ("ended", "failed"):
-                return "the script has ended, and its model with it"
+                return "the script has ended, so its model is no longer in memory"
             waited = 0.0 if len(answer.tokens) > n_tokens or phase == "paused" else waited + now - looked_at
             n_tokens = len(answer.tokens)
             looked_at = now

@@ -98,7 +98,7 @@ class Session:
         except (ConfigError, DataError, RunError, TrainingError) as error:
             self._buffer.put(SessionFailed(str(error)))
         except BaseException as error:
-            # The app outlives any error here, even sys.exit() in user code, and shows it.
+            # The app keeps running and shows the error, even sys.exit() in user code.
             message = f"training failed: {error!r}; the last checkpoint is kept"
             self._buffer.put(SessionFailed(message, traceback.format_exc()))
 

@@ -124,7 +124,7 @@ class RowsReader:
             return Explained(step, explain(self._run, step, self._spikes))
         except (ConfigError, DataError, RunError) as error:
             return Explained(step, error=str(error))
-        except Exception as error:  # The app outlives it, and says what happened.
+        except Exception as error:  # The app keeps running and shows the error.
             return Explained(step, error=f"the rows cannot be read: {error!r}")
 
     def _measured(self, request: _Measure) -> TargetsMeasured:

@@ -27,7 +27,7 @@ High = Annotated[
 Rates = Annotated[int, typer.Option(metavar="N", min=10, max=10_000, help="Updates, one for each rate.")]
 Seeds = Annotated[int, typer.Option(metavar="N", min=1, max=100, help="Repeat with N seeds, and print the spread.")]
 Initial = Annotated[
-    bool, typer.Option("--initial", metavar="", help="Of a run: start from initial weights, not its checkpoint.")
+    bool, typer.Option("--initial", metavar="", help="For runs: start from initial weights, not its checkpoint.")
 ]
 Save = Annotated[
     Path | None, typer.Option(metavar="FILE.toml", help="Write the config with the suggested rate to a new file.")

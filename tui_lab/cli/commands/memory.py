@@ -12,16 +12,18 @@ commands = typer.Typer()
 
 Looked = Annotated[
     str | None,
-    typer.Argument(metavar="PRESET|CONFIG|RUN|SCRIPT.py", help="Whose steps to look at.", autocompletion=complete_any),
+    typer.Argument(metavar="PRESET|CONFIG|RUN|SCRIPT.py", help="What to measure.", autocompletion=complete_any),
 ]
 Measure = Annotated[
     bool,
     typer.Option(
-        "--measure", metavar="", help="Also train three steps in a new process, and measure them; a script always is."
+        "--measure",
+        metavar="",
+        help="Also train three steps in a new process and measure them, as for scripts.",
     ),
 ]
 ScriptSteps = Annotated[
-    int | None, typer.Option(metavar="N", min=4, max=1000, help="Of a script: end it after N updates; default: 6.")
+    int | None, typer.Option(metavar="N", min=4, max=1000, help="For scripts: end after N updates; by default 6.")
 ]
 
 

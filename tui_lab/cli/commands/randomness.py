@@ -23,21 +23,21 @@ Drawn = Annotated[
     str | None,
     typer.Argument(
         metavar="PRESET|CONFIG|RUN|SCRIPT.py",
-        help="What draws the numbers; of a RUN, its script.",
+        help="What to check; for a RUN, its script.",
         autocompletion=complete_any,
     ),
 ]
 Step = Annotated[
     int | None,
     typer.Option(
-        min=1, max=LAST_STEP, help="Of a preset or config: the step, past or future, counted from 1; by default 1."
+        min=1, max=LAST_STEP, help="For presets and configs: the step, past or future, counted from 1; by default 1."
     ),
 ]
 Steps = Annotated[
-    int | None, typer.Option(min=1, max=LAST_STEP, help="Of a script: the updates of each run; by default 5.")
+    int | None, typer.Option(min=1, max=LAST_STEP, help="For scripts: the updates of each run; by default 5.")
 ]
 Pin = Annotated[
-    bool, typer.Option("--pin", metavar="", help="Of a preset or config: print it with every source pinned.")
+    bool, typer.Option("--pin", metavar="", help="For presets and configs: print it with every source pinned.")
 ]
 
 

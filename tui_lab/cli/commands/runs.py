@@ -92,7 +92,7 @@ def compare(
         Path | None, typer.Option(metavar="FILE.html", help="Write the comparison as a page, with the loss curves.")
     ] = None,
     code: Annotated[
-        bool, typer.Option("--code", metavar="", help="Of scripts: print the lines of the code that differ.")
+        bool, typer.Option("--code", metavar="", help="For scripts: print the lines of code that differ.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -132,10 +132,10 @@ def import_(
         typer.Option(metavar="VALUE=NAME", help="Which column is a value, as in train_loss=my_loss; several times."),
     ] = None,
     number_rows: Annotated[
-        bool, typer.Option("--number-rows", metavar="", help="Of a CSV file: count the rows as steps.")
+        bool, typer.Option("--number-rows", metavar="", help="For CSV files: count the rows as steps.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The run's folder; of several runs, the folder for them.")
+        Path | None, typer.Option(metavar="DIR", help="The run's folder; for several runs, their parent folder.")
     ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", metavar="", help="Replace an imported run of the same name.")

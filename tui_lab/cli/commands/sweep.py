@@ -39,7 +39,10 @@ Over = Annotated[
 ]
 JobsOption = Annotated[
     str | None,
-    typer.Option(metavar="N|auto", help="Trials at once; by default most trials per minute, and of a script one."),
+    typer.Option(
+        metavar="N|auto",
+        help="Trials at once; by default as many as give the most trials per minute, and 1 for scripts.",
+    ),
 ]
 Swept = Annotated[
     str | None,
@@ -77,7 +80,7 @@ def sweep(
 ) -> None:
     """Train a config or script many times with different values or seeds. Stop, resume, or join from a second terminal.
 
-    Of a SCRIPT.py, KEY is an option (--lr), a value that it or a module of yours assigns (learning_rate,
+    For a SCRIPT.py, KEY is an option (--lr), a value that it or a module of yours assigns (learning_rate,
     config.lr), or a name for {KEY} in the script's arguments after `--`.
     """
     require_source_or_resume("sweep", source or module, resume, "SWEEP")

@@ -25,7 +25,7 @@ MAX_TRAINING = 8192
 MAX_SECONDS = 0.8
 """Time for reading training items. Those that are left out can only hide a leak."""
 MAX_REPEATED = 0.02
-"""Fraction of training items that equal another, up to which equal items are no chance."""
+"""Fraction of training items that equal another, up to which equal items are not a coincidence."""
 MIN_BITS = 64.0
 """−log2 of the probability that as many training items, drawn at random, are those of the validation in their order."""
 

@@ -111,7 +111,7 @@ def _judge_in_any_order(
             raise NotJudged("Case.rule is not set, and y is not a shift of x")
         yield misplaced
     else:
-        raise NotApplicable("positions may see later ones, so their targets are no shift of the ids")
+        raise NotApplicable("positions may see later ones, so their targets are not the ids shifted by one")
 
 
 def _double_shift(

@@ -159,7 +159,7 @@ def _of_rows(compared: Sequence[SharedRows]) -> Iterator[Finding]:
 
 
 def _max_shared(rows: SharedRows, *, are_windows: bool) -> float:
-    """Return the number of shared rows that is no leak.
+    """Return the number of shared rows that is not a leak.
 
     Of windows of a long stream, few training windows overlap each other, and as few validation windows if they are from
     the same stream. A healthy part with one copy of each text in the training part has half of that.

@@ -15,7 +15,7 @@ for 50,295 ids, gpt-oss 201,088 for 200,019."""
 UNUSED = 0.5
 """Of the entries, above which no id is seen where the vocabulary may be a wrong one."""
 STEPS = 8
-NO_TOKENIZER = "the script has no tokenizer of a known library, whose size could be compared"
+NO_TOKENIZER = "the script uses no tokenizer of a known library, so there is no size to compare"
 
 
 def check(target: Target) -> Iterator[Finding]:
@@ -44,7 +44,7 @@ def _is_fitting(n_rows: int, n_vocab: int) -> bool:
 def _size_in_script(target: Target, n_entries: int, largest: int) -> int | None:
     """Return the size of the tokenizer that made the ids of a script; None if one of its tokenizers fits the model.
 
-    largest: the highest id that was seen. A larger tokenizer is no fault if the script keeps only the ids that it
+    largest: the highest id that was seen. A larger tokenizer is not a fault if the script keeps only the ids that it
     uses. Raises NotJudged if the vocabulary may be wrong, but it is not known which tokenizer made the ids.
     """
     sizes = target.vocabularies

@@ -115,7 +115,7 @@ def _exclusive_labels(call: CriterionCall) -> Finding:
     return Finding(
         code="exclusive_labels",
         kind="finding" if is_softmax else "hint",
-        title=f"{call.several:.0%} of the rows have several labels, but a softmax lets them exclude each other.",
+        title=f"{call.several:.0%} of the rows have several labels, but a softmax makes them mutually exclusive.",
         evidence=f"targets {list(call.shape)} of zeros and ones; "
         + (
             f"torch's graph shows that the input of {call.name} comes from a softmax"

@@ -84,7 +84,7 @@ def _compare(target: Target, outputs: Tensor, loss: float) -> Iterator[Finding]:
                 evidence = f"on test logits your loss returns {value:.4g}; a correct cross-entropy gives {correct:.4g}"
                 yield loss_finding(code, evidence, outputs.shape[2])
                 return
-        raise NotJudged(f"the loss is {value:.4g} where cross-entropy gives {correct:.4g}: it is another loss")
+        raise NotJudged(f"the loss is {value:.4g} where cross-entropy gives {correct:.4g}: it is a different loss")
     expected = correct_loss(outputs, y, target.ignored)
     if abs(loss - expected) > MODEL_TOLERANCE * max(1.0, abs(expected)):
         raise NotJudged(f"on the model the loss is {loss:.4g} where cross-entropy gives {expected:.4g}")
@@ -104,7 +104,7 @@ def _judge_gradient(target: Target, measurement: Measurement) -> Iterator[Findin
     elif measurement.reading.form == "signed_cross_entropy":
         raise NotJudged(SIGNED)
     elif measurement.reading.form == "other":
-        raise NotJudged("it is another loss than the cross-entropy of the returned logits")
+        raise NotJudged("it is not the cross-entropy of the returned logits")
 
 
 def _has_signs(target: Target) -> bool:

@@ -30,11 +30,11 @@ def check(target: Target) -> Iterator[Finding]:
         yield replace(double_sigmoid(evidence), location=measurement.line)
         return
     if n_classes < 2 or measurement.logits.shape[1] != 1:
-        raise NotJudged("it is another loss than a cross-entropy")
+        raise NotJudged("it is not a cross-entropy")
     if (mistake := mistake_in(measurement)) is not None:
         yield loss_finding(*mistake, n_classes, measurement.line)
     elif measurement.reading.form in ("other", "missing_log_softmax"):
-        raise NotJudged("it is another loss than the cross-entropy of the returned scores")
+        raise NotJudged("it is not the cross-entropy of the returned scores")
 
 
 def _line_of_broadcast(target: Target) -> str:

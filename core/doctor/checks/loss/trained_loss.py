@@ -171,6 +171,6 @@ def _other_loss(measured: str) -> Finding:
         title="The update does not follow the gradient of the stated loss.",
         evidence=f"without dropout, on the same batch: {measured}; 26 healthy programs have a cosine of at least "
         "0.9999 and a ratio of 1",
-        why="What is trained is another loss than the one that is looked at.",
+        why="The loss that is trained is not the one that is shown.",
         fix="State the loss that the update computes, or look for what the update does to logits, targets or loss.",
     )

@@ -187,7 +187,7 @@ def _score_scale(number: int, call: AttentionCall, kind: str) -> Finding:
         title = "are divided by √d_head twice"
         fix = "Divide once: scaled_dot_product_attention already divides by √d_head. With μP, 1 / d_head is right."
     else:
-        title, fix = "have another scale than 1 / √d_head", "Divide q kᵀ by √d_head once."
+        title, fix = "have a scale other than 1 / √d_head", "Divide q kᵀ by √d_head once."
     why = "Scores that grow with d_head saturate the softmax, so its gradient vanishes (Vaswani et al. 2017)."
     if scale < default_scale(d):
         why = "The scores are so small that attention starts out as a plain mean and learns slowly."

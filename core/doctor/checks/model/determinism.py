@@ -187,7 +187,7 @@ def _draws(difference: float) -> Finding:
         title="The model draws random numbers in evaluation mode, so its output varies.",
         evidence=f"after model.eval(), two passes with different seeds differ by {difference:.3g}, and no dropout is "
         "active",
-        why="If this is no sampling on purpose, the validation loss is noisy and too high.",
+        why="Unless the sampling is intended, the validation loss is noisy and too high.",
         fix="If it samples on purpose, as a variational autoencoder does, nothing is wrong: for a repeatable "
         "validation loss, use the mean instead of a sample where self.training is false.",
     )

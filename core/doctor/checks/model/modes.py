@@ -29,7 +29,7 @@ def check(target: Target) -> Iterator[Finding]:
         except Exception as error:
             raise NotJudged(f"the model fails in training mode: {error}") from error
     if not evaluated or [one.shape for one in trained] != [one.shape for one in evaluated]:
-        raise NotApplicable("the model returns other outputs in training mode")
+        raise NotApplicable("the model returns different outputs in training mode")
     if _difference(trained, again) > precision.allowed:
         raise NotApplicable("training mode is random beyond dropout")
     difference = _difference(trained, evaluated)
@@ -38,7 +38,7 @@ def check(target: Target) -> Iterator[Finding]:
             code="mode_difference",
             title="Training mode computes something else than evaluation mode, dropout aside.",
             evidence=f"without dropout, the outputs of both modes differ by {difference:.2g} of their range",
-            why="The validation loss belongs to another function than the one that is trained.",
+            why="The validation loss is computed by a different function from the one that is trained.",
             fix="Look for `if self.training:` in forward, and for modules whose modes differ.",
             kind="hint",
         )

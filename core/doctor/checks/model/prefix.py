@@ -31,7 +31,7 @@ def check(target: Target) -> Iterator[Finding]:
             raise NotJudged("positions see later ones")
         alone = _alone(target, n).float()
     if alone.shape != whole.shape:
-        raise NotApplicable("the model returns another number of logits for shorter rows")
+        raise NotApplicable("the model returns a different number of logits for shorter rows")
     relative = relative_difference(alone, whole, counted[:, :n])
     if relative > precision.allowed:
         kind: Kind = "finding" if relative > CLEAR else "hint"

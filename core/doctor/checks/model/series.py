@@ -207,7 +207,7 @@ def _finding(name: str, location: str, share: float) -> Finding:
         why="The network reads a part of the answer from the rest of the series, which does not exist yet when it "
         "predicts.",
         fix="Normalize each step by itself, over the channels only: nn.LayerNorm on [B, T, C].",
-        # A mean of the whole window is no leak where the targets lie after it.
+        # A mean of the whole window is not a leak where the targets lie after it.
         kind="finding" if name in _AFFINE else "hint",
         location=location,
     )

@@ -24,7 +24,7 @@ def check(target: Target) -> Iterator[Finding]:
             families.setdefault(f"{family} {list(p.shape)}", []).append((name, float(p.grad.norm())))
     layered = {family: norms for family, norms in families.items() if len(norms) > 1}
     if not layered:
-        raise NotApplicable("no two numbered layers have weights of the same name and shape, whose gradients compare")
+        raise NotApplicable("no two numbered layers have weights of the same name and shape to compare gradients of")
     if not all(math.isfinite(size) for norms in layered.values() for _, size in norms):
         raise NotJudged("the gradient of the loss is not finite")
     for norms in layered.values():

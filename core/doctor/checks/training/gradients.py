@@ -49,7 +49,7 @@ def check(target: Target) -> Iterator[Finding]:
     is_finite = all_finite(p.grad for p in trial.model.parameters() if p.grad is not None)
     yield from embeddings.findings()
     if missing and target.record is not None and len(loss_courses(target.record)) > 1:
-        raise NotJudged("the loop trains several losses, and others than the one that is tried may give gradients")
+        raise NotJudged("the loop trains several losses, and one that is not tried may give gradients")
     if missing:
         missing = _still_without_gradient(trial, missing)
     unchosen = _unchosen(trial, missing)
@@ -182,7 +182,7 @@ def _unchosen(trial: Target, missing: list[str]) -> list[str]:
 
 
 def _family(name: str, model: nn.Module) -> str:
-    """Return the family of a parameter; the modules that a script calls, in a list of ours, are no experts."""
+    """Return the family of a parameter; the modules that a script calls, in a list of ours, are not experts."""
     if type(model) is not nn.ModuleList:
         return family_of(name)
     number, _, name_in_module = name.partition(".")

@@ -29,7 +29,7 @@ MAX_NOISE = 0.1
 MIN_FALL = 0.02
 """Of the first losses."""
 MIN_EQUAL = 10
-"""Losses of different batches, after which it is no chance that all are the same number."""
+"""Losses of different batches, after which it is not a coincidence that all are the same number."""
 ROUNDING = 2e-7
 """Relative difference of equal losses: about two of the steps of float32."""
 CONSTANT = 0.95

@@ -44,12 +44,12 @@ def _skipped_for_good(record: LoopRecord) -> Sequence[SkippedStep]:
 def recorded_courses(target: Target) -> list[LossCourse]:
     """Return the losses of the user's own loop. Raises NotApplicable if only the doctor's updates were recorded."""
     if target.record is None:
-        raise NotApplicable("only a script has a course of its losses")
+        raise NotApplicable("only scripts have a recorded course of losses")
     return loss_courses(target.record)
 
 
 def is_lasting(course: LossCourse) -> bool:
-    """Return whether the losses that are not finite are no exception: half of them or more, or the last ones."""
+    """Return whether losses are often not finite: half of them or more, or the last ones."""
     finite = [math.isfinite(value) for value in course.values]
     return not any(finite[-3:]) or 2 * sum(finite) <= len(finite)
 

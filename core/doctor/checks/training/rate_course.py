@@ -9,7 +9,7 @@ from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
 MIN_ZERO = 3
 """Updates at a rate of zero at the end, from which training seems to go on without learning."""
 MIN_UPDATES = 10
-"""Updates from which a rate of zero at the start, or a used-up schedule, is no accident."""
+"""Updates from which a rate of zero at the start, or a used-up schedule, is not an accident."""
 USED_UP = 0.05
 """Of the highest rate: usual schedules spend less than a tenth of the training below it, at its end."""
 

@@ -1,4 +1,4 @@
-"""Designs of healthy public programs are no findings: sampling models, bigram models, steps by hand, fixed shapes."""
+"""Designs of healthy public programs are not findings: sampling models, bigram models, steps by hand, fixed shapes."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The source of a script shows which variables only count or hold results in its loops, and are no settings."""
+"""The source of a script shows which variables only count or hold results in its loops, and are not settings."""
 
 import sys
 from pathlib import Path

@@ -42,7 +42,7 @@ class WithFirstState(Recurrent):
 
 
 class Masked(nn.Module):
-    """Its second argument is no state."""
+    """Its second argument is not a state."""
 
     def __init__(self) -> None:
         super().__init__()
