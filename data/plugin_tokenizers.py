@@ -60,7 +60,7 @@ class CheckedTokenizer:
 def from_text(name: str, pieces: Iterable[str]) -> Tokenizer:
     """Return the tokenizer of a plug-in for a text. Raises PluginError."""
     plugin = _plugin(name)
-    factory = plugin.load()
+    factory: TokenizerFactory = plugin.load()
     with _blamed(plugin, "from_text"):
         made = factory.from_text(pieces)
     tokenizer = _checked(plugin, made)
@@ -73,7 +73,7 @@ def from_text(name: str, pieces: Iterable[str]) -> Tokenizer:
 def from_state(name: str, state: dict[str, Any]) -> Tokenizer:
     """Return the tokenizer of a plug-in with this state. Raises PluginError."""
     plugin = _plugin(name)
-    factory = plugin.load()
+    factory: TokenizerFactory = plugin.load()
     with _blamed(plugin, "from_state"):
         made = factory.from_state(state)
     return _checked(plugin, made)

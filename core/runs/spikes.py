@@ -13,7 +13,7 @@ import math
 import os
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tui_lab.core import events as ev
@@ -141,14 +141,6 @@ class _Window:
         slope = covariance / variance_of_places
         variance = self._squares / n - mean * mean - slope * covariance
         return self._origin + mean + slope * (n + 1) / 2, math.sqrt(max(0.0, variance))
-
-
-def spikes_of(events: Iterable[ev.Event]) -> Iterator[Spike]:
-    """Yield the spikes of the events of a run."""
-    detector = SpikeDetector()
-    for event in events:
-        if (spike := detector.update(event)) is not None:
-            yield spike
 
 
 def read_spikes(run: Run) -> list[Spike]:

@@ -8,10 +8,12 @@ from typing import Any
 from textual._context import visible_screen_stack
 from textual.app import App
 from textual.pilot import Pilot
+from textual.screen import Screen
 from textual.widgets import DataTable
 
 from tui_lab.app.app import LabApp
 from tui_lab.app.keymap import Keymap
+from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.home import Home
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.session.messages import Ready, SessionMessage, SystemSample
@@ -204,6 +206,12 @@ async def widened(pilot: Pilot[None], table: DataTable[Any]) -> None:
     """Wait until the table is idle, which is when its columns get their widths."""
     while table._require_update_dimensions:
         await pilot.pause()
+
+
+def help_text(screen: Screen[Any]) -> str:
+    """Return what the help shows, a line for each row and paragraph."""
+    assert isinstance(screen, Help)
+    return "\n".join(block.plain for block in screen.shown)
 
 
 def painted(app: App[None]) -> str:

@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 from textual.widgets import Input
 
-from tests.app.fake import lab
+from tests.app.fake import help_text, lab
 from tests.command_line import RunCli
 from tui_lab.app.actions import BY_ID
 from tui_lab.app.key_names import key_label, normalized
 from tui_lab.app.keymap import Keymap, bindables, default_toml, keymap_path, parse, read
-from tui_lab.app.screens.help import Help
 from tui_lab.core import commands as cmd
 from tui_lab.util.errors import ConfigError
 
@@ -100,8 +99,7 @@ async def test_keys_footer_help_and_palette_follow_the_keymap(monkeypatch: Any) 
         field = it.screen.query_one("#search", Input)
         assert field.has_focus and field.value == "p" and it.source.sent[:-1] == sent
         await it.press("escape", "question_mark")
-        assert isinstance(it.pilot.app.screen, Help)
-        shown = it.pilot.app.screen.shown_text
+        shown = help_text(it.pilot.app.screen)
         assert f"\np  {BY_ID['pause'].title}" in shown and "\nS  config: Search\n" in shown
 
 

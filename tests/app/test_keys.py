@@ -7,7 +7,7 @@ from textual.events import Key
 from textual.widgets import DataTable, Input, Static
 from textual.widgets._footer import FooterKey
 
-from tests.app.fake import lab, ready, update
+from tests.app.fake import help_text, lab, ready, update
 from tests.core.tiny import trainer
 from tui_lab.app.actions import BY_ID, COMMANDS, applies
 from tui_lab.app.app import LabApp
@@ -134,15 +134,15 @@ async def test_help_shows_the_pane_all_keys_and_the_glossary() -> None:
         await it.press("3", "question_mark")
         screen = it.pilot.app.screen
         assert isinstance(screen, Help)
-        assert "shuffle state" in screen.shown_text and "Glossary" in screen.shown_text
-        assert all(inline(command.help).plain in screen.shown_text for command in COMMANDS)
+        assert "shuffle state" in help_text(screen) and "Glossary" in help_text(screen)
+        assert all(inline(command.help).plain in help_text(screen) for command in COMMANDS)
         await it.press("slash", *"checkp")
         await it.pilot.press("enter")
         rows = [block for block in screen.shown if block.kind != "title"]
         assert 1 < len(rows) < 20 and all("checkp" in block.plain.lower() for block in rows)
-        assert "Checkpoint" in screen.shown_text.splitlines()
+        assert "Checkpoint" in help_text(screen).splitlines()
         await it.pilot.press("escape")
-        assert "shuffle state" in screen.shown_text and screen.is_current
+        assert "shuffle state" in help_text(screen) and screen.is_current
         await it.pilot.press("escape")
         assert it.screen.is_current
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from textual.widgets import DataTable, Input, Static
 
-from tests.app.fake import Lab, update
+from tests.app.fake import Lab, help_text, update
 from tests.app.script import CONFIG, LETTERS, batch, samples_config, script_lab, script_ready, without
 from tests.app.script import STARTED as SCRIPT_STARTED
 from tests.app.session.helpers import MAX_TURNS
@@ -248,7 +248,7 @@ async def test_rate_of_a_loop_that_updates_by_hand_is_not_offered(tmp_path: Path
         assert it.source.sent == [] and notices(it) == [actions.NO_OPTIMIZER] * 2
         await it.press("question_mark")
         help_screen = it.pilot.app.screen
-        assert isinstance(help_screen, Help) and actions.NO_OPTIMIZER in help_screen.shown_text
+        assert isinstance(help_screen, Help) and actions.NO_OPTIMIZER in help_text(help_screen)
         (steered,) = [block.plain for block in help_screen.shown if block.plain.startswith("What can be steered")]
         assert LIVE_SETTINGS["model.dropout"] in steered
         assert not any(LIVE_SETTINGS[key] in steered for key in OF_OPTIMIZERS)
@@ -264,8 +264,7 @@ async def test_palette_footer_and_help_offer_what_a_script_has(tmp_path: Path) -
             assert not any(title.startswith(f"{command.title} (") for title in titles), command.id
             assert command.footer not in footer - {""}
         await it.press("question_mark")
-        assert isinstance(it.pilot.app.screen, Help)
-        shown = it.pilot.app.screen.shown_text
+        shown = help_text(it.pilot.app.screen)
         assert all(command.not_for_scripts in shown for command in UNAVAILABLE)
         assert all(command.help not in shown for command in UNAVAILABLE)
         assert all(name in shown for name in LIVE_SETTINGS.values())

@@ -31,8 +31,10 @@ class MemoryListener(Listener, Protocol):
 class MemoryHooks(TorchHooks):
     """Installs the hooks of TorchHooks, and one on torch.autograd.grad."""
 
-    _depth = 0
-    """Backward passes at work: a reentrant activation checkpoint has some inside of one."""
+    def __init__(self, listener: MemoryListener) -> None:
+        super().__init__(listener)
+        self._depth = 0
+        """Backward passes at work: a reentrant activation checkpoint has some inside of one."""
 
     def install(self) -> None:
         super().install()

@@ -9,7 +9,7 @@ import pytest
 from textual.message import Message
 from textual.widgets import Static
 
-from tests.app.fake import AppWithoutHome, FakeSource, Lab, ready, started, update
+from tests.app.fake import AppWithoutHome, FakeSource, Lab, help_text, ready, started, update
 from tests.app.learn.test_guide import SMALL
 from tests.app.panes.test_doctor import SOFTMAX_TWICE, report
 from tui_lab.app.learn.controller import LessonController
@@ -25,7 +25,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.lessons.load import load_lesson
 from tui_lab.core.lessons.progress import Progress, load_progress
-from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs import run_files
 
 
 def progress_at(stage: str) -> Progress:
@@ -39,7 +39,7 @@ def fake_run(folder: Path) -> Ready:
     """Make a folder that is a run, and return that it is open."""
     opened = ready("confusion-3")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / runs.CONFIG).write_text(settings.to_toml(settings.load("confusion-3")), "utf-8")
+    (folder / run_files.CONFIG).write_text(settings.to_toml(settings.load("confusion-3")), "utf-8")
     return replace(opened, path=str(folder))
 
 
@@ -114,8 +114,7 @@ async def test_question_then_run_then_trials_and_the_strip_covers_nothing() -> N
         assert [overlay.name for overlay in it.screen.loss_pane.overlays] == ["lr 0.03", "lr 1"]
 
         await it.press("g")
-        assert isinstance(it.pilot.app.screen, Help)
-        assert "learning rate" in it.pilot.app.screen.shown_text.lower()
+        assert "learning rate" in help_text(it.pilot.app.screen).lower()
         await it.press("escape", "w")
         await run_is_closed(it)
         assert state_text(load_progress(load_lesson(SMALL))) == "stage 2 of 6"

@@ -1,6 +1,7 @@
 """Which steps are spikes: against the rule computed plainly, on losses with planted spikes, and read from a log."""
 
 import random
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from tests.app.fake import update
 from tui_lab.core import events as ev
 from tui_lab.core.runs.folder import Run
-from tui_lab.core.runs.spikes import Spike, SpikeDetector, SpikeIndex, read_spikes, spikes_of
+from tui_lab.core.runs.spikes import Spike, SpikeDetector, SpikeIndex, read_spikes
 
 
 def noisy(n: int, seed: int = 0, noise: float = 0.05) -> list[float]:
@@ -40,6 +41,11 @@ def plain(losses: list[float]) -> list[int]:
             window.append(loss)
         was_high = is_high
     return steps
+
+
+def spikes_of(events: Iterable[ev.Event]) -> list[Spike]:
+    detector = SpikeDetector()
+    return [spike for event in events if (spike := detector.update(event)) is not None]
 
 
 def steps_of(losses: list[float]) -> list[int]:
@@ -93,7 +99,7 @@ def test_log_is_read_as_its_events_are(tmp_path: Path) -> None:
     run = Run(tmp_path)
     for _ in run.record(events):
         pass
-    expected = [spike for spike in spikes_of(events) if isinstance(spike, Spike)]
+    expected = spikes_of(events)
     assert [spike.step for spike in expected] == [301]
     assert read_spikes(run) == expected
 

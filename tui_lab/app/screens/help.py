@@ -107,11 +107,6 @@ class Help(BaseScreen[None], ModalScreen[None]):
         else:
             self._show("")
 
-    @property
-    def shown_text(self) -> str:
-        """What is shown, a line for each row and paragraph."""
-        return "\n".join(block.plain for block in self.shown)
-
     def _show(self, search: str) -> None:
         self.shown = matching(self._blocks, search)
         self._draw(search)

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from tui_lab.data.tokenizers import Tokenizer
 
 Send = Callable[[cmd.Command], None]
-"""The threads of two processes would wait for each other."""
 MOST_LISTED = 50
 """Examples of a list."""
 FROM_DISK = ("duplicates", "wrong")
