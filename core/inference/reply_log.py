@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError
 
 from tui_lab.core.inference.sampling import Generated, Sampling
 from tui_lab.core.runs.append_log import Appender
-from tui_lab.core.runs.folder import REPLIES
+from tui_lab.core.runs.run_files import REPLIES
 from tui_lab.util import files
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.lazy_adapter import LazyAdapter

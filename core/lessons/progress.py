@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tui_lab.core.lessons.load import Lesson
 from tui_lab.core.lessons.schema import Stage
 from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs import run_files
 from tui_lab.core.runs.folder import Run
 from tui_lab.util import files
 from tui_lab.util.errors import RunError
@@ -192,7 +193,7 @@ class Progress:
     def _run(self, name: str) -> Run | None:
         # A script's run is elsewhere, and its path is absolute.
         run = Run(self.folder / name)
-        return run if name and (run.path / runs.CONFIG).is_file() else None
+        return run if name and (run.path / run_files.CONFIG).is_file() else None
 
 
 def index_to_continue(all_progress: Sequence[Progress]) -> int:

@@ -16,15 +16,15 @@ from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import RunConfig
 from tui_lab.core.events import Changed, Started, is_without_steps
 from tui_lab.core.runs.event_log import read_events
-from tui_lab.core.runs.folder import CONFIG, Run
+from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.lock import in_use
+from tui_lab.core.runs.run_files import CONFIG, NOTES
 from tui_lab.core.runs.summary import EndReason, Summarizer, Summary, summarize, summarize_log
 from tui_lab.util import files
 from tui_lab.util.errors import ConfigError, RunError
 from tui_lab.util.lazy_adapter import LazyAdapter
 from tui_lab.util.strict_json import dumps
 
-NOTES = "notes.json"
 DEPTH = 4
 """Levels of folders below the root that are searched: a sweep's trials are two deep."""
 TAIL = 2**18

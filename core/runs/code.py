@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from pydantic import TypeAdapter, field_validator
 from pydantic.dataclasses import dataclass
 
-from tui_lab.core.runs.folder import CODE, CODE_INFO
+from tui_lab.core.runs.run_files import CODE, CODE_INFO
 from tui_lab.util import files
 from tui_lab.util.strict_json import dumps
 

@@ -15,10 +15,10 @@ from types import TracebackType
 from typing import Self
 
 from tui_lab.core import commands as cmd
+from tui_lab.core.runs.run_files import CONTROL
 from tui_lab.util.errors import RunError
 from tui_lab.util.strict_json import dumps, loads
 
-CONTROL = "control.jsonl"
 POLL_SECONDS = 0.05
 """How often the recording process looks for new commands. A look is one fstat, about 2 µs on a local disk."""
 MAX_LINE = 4096

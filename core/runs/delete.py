@@ -3,37 +3,12 @@
 import shutil
 from pathlib import Path
 
-from tui_lab.core.runs.catalog import NOTES
-from tui_lab.core.runs.control import CONTROL
-from tui_lab.core.runs.folder import (
-    ANSWERS,
-    BATCH,
-    CHECKPOINTS,
-    CODE,
-    CODE_INFO,
-    CONFIG,
-    DIGEST,
-    EVENTS,
-    OLDER_ROW_LOSSES,
-    OUTPUT,
-    REPLIES,
-    ROW_LOSSES,
-    SUMMARY,
-    TOKENIZER,
-    Run,
-    read_config,
-)
-from tui_lab.core.runs.format_version import FORMAT
-from tui_lab.core.runs.lock import HOLDER, LOCK, in_use
+from tui_lab.core.runs.folder import Run, read_config
+from tui_lab.core.runs.lock import in_use
+from tui_lab.core.runs.run_files import ALL, CONFIG, NOTES, REPLIES, TOKENIZER
 from tui_lab.core.training.checkpoint_names import is_by_hand
 from tui_lab.util import files
 from tui_lab.util.errors import Code, ConfigError, RunError
-
-OWN = frozenset(
-    (FORMAT, CONFIG, TOKENIZER, EVENTS, DIGEST, SUMMARY, NOTES, LOCK, HOLDER, CONTROL, OUTPUT, CHECKPOINTS)
-    + (REPLIES, BATCH, ANSWERS, CODE, CODE_INFO, ROW_LOSSES, OLDER_ROW_LOSSES)
-)
-"""The content of a run folder. A folder with other files is not deleted, since they may be the user's work."""
 
 
 def removable(path: Path) -> Path:
@@ -48,7 +23,7 @@ def removable(path: Path) -> Path:
         read_config(path / CONFIG)
     except (ConfigError, OSError) as error:
         raise _refusal("invalid", path, f"not a run folder: {CONFIG} is not the config of a run") from error
-    others = sorted(p.name for p in path.iterdir() if p.name not in OWN and not p.name.startswith(files.TEMPORARY))
+    others = sorted(p.name for p in path.iterdir() if p.name not in ALL and not p.name.startswith(files.TEMPORARY))
     if others:
         raise _refusal(
             "conflict", path, f"has files that are not part of a run: {', '.join(others[:5])}; move them first"

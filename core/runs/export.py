@@ -13,7 +13,8 @@ from tui_lab.core.config import script
 from tui_lab.core.config.schema import Config
 from tui_lab.core.runs import tensorboard
 from tui_lab.core.runs.catalog import read_notes
-from tui_lab.core.runs.folder import CONFIG, Run, config_text
+from tui_lab.core.runs.folder import Run, config_text
+from tui_lab.core.runs.run_files import CONFIG
 from tui_lab.core.runs.summary import Summary, summarize_log
 from tui_lab.util import files
 from tui_lab.util.errors import ConfigError, RunError

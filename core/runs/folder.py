@@ -22,7 +22,17 @@ from tui_lab.core.config.script import ImportedConfig, RunConfig, ScriptConfig
 from tui_lab.core.runs import format_version
 from tui_lab.core.runs.downsampled_log import DownsampledLog
 from tui_lab.core.runs.event_log import EventLog
-from tui_lab.core.runs.lock import HOLDER, LOCK, Lock, take
+from tui_lab.core.runs.lock import Lock, take
+from tui_lab.core.runs.run_files import (
+    BEFORE_CONFIG,
+    CHECKPOINTS,
+    CONFIG,
+    DIGEST,
+    EVENTS,
+    SUMMARY,
+    TOKENIZER,
+    refuse_links,
+)
 from tui_lab.core.runs.summary import Summary, read_summary
 from tui_lab.core.training.checkpoint_names import step_of
 from tui_lab.core.training.checkpoint_spread import MOST_BYTES
@@ -36,20 +46,8 @@ if TYPE_CHECKING:
     from tui_lab.core.training.checkpoint import Checkpoint
     from tui_lab.data.tokenizers import Tokenizer
 
-CONFIG, EVENTS, SUMMARY, TOKENIZER = "config.toml", "events.jsonl", "summary.json", "tokenizer.json"
-DIGEST, CHECKPOINTS = "digest.json", "checkpoints"
 SWEEP = "sweep.json"
 """In the folder of a sweep, whose trials are runs two folders below."""
-OUTPUT = "output.log"
-"""What a detached run or a script prints."""
-REPLIES = "replies.jsonl"
-"""The newest replies of the model to prompts in the app."""
-BATCH, ANSWERS = "batch.safetensors", "answers"
-"""Of the run of a script: its latest batch, and the answers to commands."""
-CODE, CODE_INFO = "code", "code.json"
-"""Of the run of a script: the text of its own files, and which these are; see code.py."""
-ROW_LOSSES, OLDER_ROW_LOSSES = "row_losses.bin", "row_losses.older.bin"
-"""The losses of the rows of each update; see row_log.py."""
 LARGEST_TOKENIZER, LARGEST_SUMMARY = 2**25, 2**20
 """Bytes; a tokenizer with every letter of Unicode needs 2**24."""
 T = TypeVar("T")
@@ -76,7 +74,7 @@ class Run:
 
     def lock(self) -> Lock:
         """Lock the folder for writing and remove what a killed writer left. Raises InUse or RunError."""
-        _refuse_links(self.path)
+        refuse_links(self.path)
         format_version.require_readable(self.path)
         lock = take(self.path)
         format_version.update(self.path)
@@ -281,8 +279,7 @@ def refuse_taken(path: Path) -> None:
     """Raises RunError for a folder that holds more than what a killed `create` leaves."""
     if not path.exists() and not path.is_symlink():
         return
-    leftovers = {LOCK, HOLDER, TOKENIZER, OUTPUT, format_version.FORMAT}
-    if path.is_dir() and all(p.name in leftovers or p.name.startswith(files.TEMPORARY) for p in path.iterdir()):
+    if path.is_dir() and all(p.name in BEFORE_CONFIG or p.name.startswith(files.TEMPORARY) for p in path.iterdir()):
         return
     hint = f"; to continue this run, use --resume {path}" if _can_resume(path) else ""
     raise RunError.of("exists", f"already exists{hint}", key="--out", value=str(path))
@@ -294,32 +291,6 @@ def _can_resume(path: Path) -> bool:
         return isinstance(read_config(path / CONFIG), Config)
     except ConfigError:
         return False
-
-
-def _refuse_links(path: Path) -> None:
-    """Raises RunError where a part of the run is a symlink: nothing is written outside the run folder."""
-    for name in (
-        CONFIG,
-        EVENTS,
-        SUMMARY,
-        TOKENIZER,
-        DIGEST,
-        CHECKPOINTS,
-        REPLIES,
-        BATCH,
-        ANSWERS,
-        CODE,
-        CODE_INFO,
-        ROW_LOSSES,
-        OLDER_ROW_LOSSES,
-        format_version.FORMAT,
-    ):
-        if (path / name).is_symlink():
-            raise RunError.of(
-                "invalid",
-                "is a symlink, and a run writes only within its own folder; put a copy here",
-                key=str(path / name),
-            )
 
 
 def find(name: str) -> Run:

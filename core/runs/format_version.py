@@ -4,10 +4,10 @@ import contextlib
 import json
 from pathlib import Path
 
+from tui_lab.core.runs.run_files import FORMAT
 from tui_lab.util import contracts, files
 from tui_lab.util.errors import RunError
 
-FORMAT = "format.json"
 LARGEST = 2**12
 """Bytes."""
 _OURS = {"run_folder": contracts.RUN_FOLDER, "events": contracts.EVENTS}

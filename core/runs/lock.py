@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator
 
+from tui_lab.core.runs.run_files import HOLDER, LOCK, LOCK_FILES, refuse_links
 from tui_lab.util import files
 from tui_lab.util.errors import Problem, RunError
 from tui_lab.util.escape import printable
@@ -26,7 +27,6 @@ from tui_lab.util.lazy_adapter import LazyAdapter
 if TYPE_CHECKING:
     from filelock import FileLock
 
-LOCK, HOLDER = ".lock", ".holder.json"
 PATIENCE = 0.3
 """Seconds to wait for the lock: `in_use` in another process holds it for a moment."""
 POLL = 0.02
@@ -91,13 +91,7 @@ class Lock:
 
 def take(folder: Path) -> Lock:
     """Lock `folder`, which exists, for writing. Raises InUse, or RunError where nothing can be written."""
-    for name in (LOCK, HOLDER):
-        if (folder / name).is_symlink():
-            raise RunError.of(
-                "invalid",
-                "is a symlink, and a run writes only within its own folder; remove it",
-                key=str(folder / name),
-            )
+    refuse_links(folder, LOCK_FILES)
     try:
         file_lock = _acquired(folder, PATIENCE)
         if file_lock is None:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tui_lab.core.runs.folder import OLDER_ROW_LOSSES, ROW_LOSSES
+from tui_lab.core.runs.run_files import OLDER_ROW_LOSSES, ROW_LOSSES
 from tui_lab.core.training.update_rows import UpdateRows
 from tui_lab.util import files
 from tui_lab.util.errors import RunError

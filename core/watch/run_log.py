@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 from tui_lab.core import events as ev
 from tui_lab.core.config.script import ScriptConfig
-from tui_lab.core.runs.folder import CONFIG, TOKENIZER, Run, config_text
+from tui_lab.core.runs.folder import Run, config_text
+from tui_lab.core.runs.run_files import CONFIG, TOKENIZER
 from tui_lab.core.training.step_metrics import LOSS_EMA
 from tui_lab.core.watch.batch.recorded_batch import RecordedBatch, RowHistory, write_batch
 from tui_lab.core.watch.evaluation.evaluations import Evaluation

@@ -14,7 +14,8 @@ from tests.process import TINY
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.runs.folder import Run
-from tui_lab.core.runs.lock import LOCK, in_use
+from tui_lab.core.runs.lock import in_use
+from tui_lab.core.runs.run_files import LOCK
 from tui_lab.util.child import child_environment, python_module
 
 LR = settings.load("reverse").optim.lr

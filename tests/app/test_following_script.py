@@ -12,9 +12,9 @@ import pytest
 from tests.app.test_end_to_end import PATIENCE, Person
 from tests.app.test_following import changes
 from tui_lab.core import events as ev
-from tui_lab.core.runs.control import CONTROL
 from tui_lab.core.runs.folder import Run, list_runs
 from tui_lab.core.runs.lock import in_use
+from tui_lab.core.runs.run_files import CONTROL
 from tui_lab.util.child import child_environment, python_module
 from tui_lab.util.exit_codes import INTERRUPTED
 

@@ -26,8 +26,9 @@ from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.runs import control
 from tui_lab.core.runs.catalog import row_of
-from tui_lab.core.runs.folder import OUTPUT, Run, list_runs
+from tui_lab.core.runs.folder import Run, list_runs
 from tui_lab.core.runs.lock import in_use
+from tui_lab.core.runs.run_files import OUTPUT
 from tui_lab.core.watch.process.script_process import VARIABLE, Target
 from tui_lab.core.watch.process.script_process import environment as script_environment
 

@@ -9,7 +9,7 @@ import pytest
 from tests.command_line import RunCli
 from tests.contracts.shapes import RUN
 from tests.core.tiny import losses
-from tui_lab.core.runs import catalog, format_version, open_run
+from tui_lab.core.runs import catalog, format_version, open_run, run_files
 from tui_lab.core.runs.folder import Run, find
 from tui_lab.util.errors import RunError
 
@@ -23,7 +23,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def set_version(run: Run, **versions: int) -> None:
-    (run.path / format_version.FORMAT).write_text(json.dumps({"run_folder": 1, "events": 1} | versions), "utf-8")
+    (run.path / run_files.FORMAT).write_text(json.dumps({"run_folder": 1, "events": 1} | versions), "utf-8")
 
 
 def test_the_stored_run_has_the_present_version() -> None:
@@ -71,6 +71,6 @@ def test_a_newer_one_is_refused_with_its_version(run: Run, run_cli: RunCli, what
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"run_folder": "1"}', '{"run_folder": true}'])
 def test_a_damaged_version_counts_as_none(run: Run, content: str) -> None:
-    (run.path / format_version.FORMAT).write_text(content, "utf-8")
+    (run.path / run_files.FORMAT).write_text(content, "utf-8")
     assert format_version.stored(run.path) == {"run_folder": 0, "events": 0}
     assert find(str(run.path)) == run

@@ -10,6 +10,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import ScriptConfig, ScriptModelConfig, ScriptOptimConfig, ScriptTrainConfig, Unit
 from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs import run_files
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.summary import Summarizer, Summary, summarize
 from tui_lab.data.tokenizers import DigitsTokenizer, IdTokenizer, TableTokenizer, Tokenizer
@@ -160,8 +161,8 @@ def recorded_script(
     run = runs.create("script", JUST_LAUNCHED, IdTokenizer(0), path)
     if started:
         tokenizer: Tokenizer = TableTokenizer([b"a", b"b", b"c"]) if unit == "tokens" else IdTokenizer(0)
-        files.write_text(run.path / runs.TOKENIZER, dumps(tokenizer.state()))
-        files.write_text(run.path / runs.CONFIG, runs.config_text(config or script_config(unit)))
+        files.write_text(run.path / run_files.TOKENIZER, dumps(tokenizer.state()))
+        files.write_text(run.path / run_files.CONFIG, runs.config_text(config or script_config(unit)))
     story = script_story(ending=ending, unit=unit) if events is None else events
     ended = (ev.Stopped, ev.Failed)
     summarizer = summarize(run.record(event for event in story if started or isinstance(event, ended)))

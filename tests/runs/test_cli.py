@@ -18,7 +18,7 @@ from tui_lab.core.config.script import ImportedConfig, SourceConfig
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.catalog import write_notes
 from tui_lab.core.runs.code import CodeFile, RecordedCode, write_code
-from tui_lab.core.runs.lock import LOCK
+from tui_lab.core.runs.run_files import LOCK
 from tui_lab.core.runs.summary import summarize
 
 

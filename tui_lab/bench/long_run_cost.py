@@ -20,6 +20,7 @@ from tui_lab.app.session.state import LabState
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs import run_files
 from tui_lab.data.corpora.encode import load_corpus
 from tui_lab.data.corpora.paths import BUNDLED, find_files
 from tui_lab.data.tokenizers import CharTokenizer, Gpt2Tokenizer, gpt2_encoding
@@ -107,7 +108,7 @@ def _events(n: int, folder: Path) -> dict[str, Any]:
         "events": n,
         "microseconds_an_event": {"first": 1e6 * seconds[1], "last": 1e6 * seconds[-1]},
         "memory_mib": {"first": memory[1], "last": memory[-1]},
-        "record_mib": (run.path / runs.EVENTS).stat().st_size / MIB,
+        "record_mib": (run.path / run_files.EVENTS).stat().st_size / MIB,
         "open_s": statistics.median(opened),
         "events_read_to_draw": points,
     }

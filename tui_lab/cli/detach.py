@@ -12,8 +12,8 @@ from pathlib import Path
 
 from tui_lab.cli.output import say, write
 from tui_lab.core.runs import folder as runs
-from tui_lab.core.runs.folder import CONFIG, OUTPUT
 from tui_lab.core.runs.lock import InUse, in_use
+from tui_lab.core.runs.run_files import CONFIG, OUTPUT
 from tui_lab.util.child import child_environment, python_module
 from tui_lab.util.errors import RunError
 from tui_lab.util.escape import printable

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 from tui_lab.cli.output import say
 from tui_lab.core import events as ev
 from tui_lab.core.runs.before_nonfinite import read_before
-from tui_lab.core.runs.folder import CONFIG, OUTPUT
+from tui_lab.core.runs.run_files import CONFIG, OUTPUT
 from tui_lab.core.watch.process.ending import STOPPED, EndedBySignal
 from tui_lab.core.watch.process.exit_code import ExitCode
 from tui_lab.core.watch.process.output_log import OutputLog

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from tui_lab.core.runs import export
 from tui_lab.core.runs.curves import curves
-from tui_lab.core.runs.delete import OWN
-from tui_lab.core.runs.folder import CONFIG, Run
+from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.run_files import ALL, CONFIG
 from tui_lab.runs.numbers import short_number
 from tui_lab.util.errors import ConfigError, RunError, nearest
 
@@ -41,7 +41,7 @@ def format_of(to: Path) -> str:
 
 def refuse_run_files(to: Path) -> None:
     """Raise ConfigError if an export to `to` would replace a file of a run."""
-    if to.name in OWN and (to.parent / CONFIG).exists():
+    if to.name in ALL and (to.parent / CONFIG).exists():
         raise ConfigError.of("exists", f"a file of the run in {to.parent}; choose another path", key=f"--to {to}")
 
 

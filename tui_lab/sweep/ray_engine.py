@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tui_lab.core.config import settings
-from tui_lab.core.runs.folder import SUMMARY
+from tui_lab.core.runs.run_files import SUMMARY
 from tui_lab.core.runs.sweep import study as studies
 from tui_lab.core.runs.sweep.folder import Result, Sweep, TrialRow
 from tui_lab.core.runs.sweep.study import Claim

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tui_lab.core import events as ev
-from tui_lab.core.runs.folder import OUTPUT, Run
+from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.follow import LogFollower, Restarted
+from tui_lab.core.runs.run_files import OUTPUT
 from tui_lab.core.runs.summary import Summarizer, summarize_log
 from tui_lab.core.runs.sweep.folder import Result, Sweep
 from tui_lab.core.runs.sweep.script_trials import ScriptTrials

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tui_lab.core import events as ev
-from tui_lab.core.runs.folder import CONFIG, Run
+from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.run_files import CONFIG
 from tui_lab.core.runs.summary import Summarizer, Summary, summarize_log
 from tui_lab.core.runs.sweep.folder import LOSS, TO_TARGET, Result
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from tui_lab.core.config.script import ImportedConfig, ScriptTrainConfig, SourceConfig
 from tui_lab.core.runs import format_version
-from tui_lab.core.runs.catalog import NOTES
 from tui_lab.core.runs.delete import removable
 from tui_lab.core.runs.downsampled_log import DownsampledLog
 from tui_lab.core.runs.event_log import line_of
-from tui_lab.core.runs.folder import CONFIG, DIGEST, EVENTS, TOKENIZER, Run, config_text, read_config
+from tui_lab.core.runs.folder import Run, config_text, read_config
 from tui_lab.core.runs.importing.events import events_of
 from tui_lab.core.runs.importing.source import Source
+from tui_lab.core.runs.run_files import CONFIG, DIGEST, EVENTS, NOTES, TOKENIZER
 from tui_lab.core.runs.summary import Summarizer, Summary
 from tui_lab.util import files
 from tui_lab.util.errors import ConfigError, RunError

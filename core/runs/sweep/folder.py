@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs import run_files
 from tui_lab.core.runs.folder import SWEEP, Run
 from tui_lab.core.runs.summary import Summary
 from tui_lab.core.runs.sweep.script_trials import ScriptTrials
@@ -321,4 +322,4 @@ def ranked(rows: Sequence[TrialRow], *, rising: bool) -> list[TrialRow]:
 
 def run_of(row: TrialRow) -> Run | None:
     """Return the trial's run; None where it never started or was removed."""
-    return Run(row.run) if (row.run / runs.CONFIG).is_file() else None
+    return Run(row.run) if (row.run / run_files.CONFIG).is_file() else None

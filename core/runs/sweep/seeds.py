@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs import run_files
 from tui_lab.core.runs.folder import SWEEP, Run
 from tui_lab.core.runs.seed_groups import SEED
 from tui_lab.core.runs.sweep.folder import Sweep, read_sweep
@@ -40,7 +41,7 @@ def done_points(folder: Path) -> list[DonePoint]:
     varied = varied_settings(sweep)
     by_label: dict[str, list[Run]] = {}
     for row in sweep.rows():
-        if row.state == "done" and (row.run / runs.CONFIG).is_file():
+        if row.state == "done" and (row.run / run_files.CONFIG).is_file():
             by_label.setdefault(label({key: row.values[key] for key in varied}), []).append(Run(row.run))
     if not by_label:
         raise RunError.of("not_found", "no trial of this sweep is done", key=sweep.name)

@@ -16,12 +16,12 @@ from safetensors.numpy import save
 
 from tui_lab.core.inference.attention import AttentionMaps
 from tui_lab.core.inference.sampling import Generated
+from tui_lab.core.runs.run_files import ANSWERS
 from tui_lab.util import files
 from tui_lab.util.errors import LabError
 from tui_lab.util.lazy_adapter import LazyAdapter
 from tui_lab.util.strict_json import dumps, loads
 
-ANSWERS = "answers"
 MAX_ANSWER = 2**26
 """Bytes of a generation, at most."""
 _ID = re.compile(r"[A-Za-z0-9-]{1,64}")

@@ -10,7 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from tui_lab.core.inside.results import Ablation, Ids, LogitLens, Measured, PartLosses, StreamNorms
-from tui_lab.core.watch.answers.answer_files import ANSWERS, path_of
+from tui_lab.core.runs.run_files import ANSWERS
+from tui_lab.core.watch.answers.answer_files import path_of
 from tui_lab.util import files
 from tui_lab.util.strict_json import dumps, loads
 

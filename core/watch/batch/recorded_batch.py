@@ -9,11 +9,11 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from tui_lab.core.runs.run_files import BATCH
 from tui_lab.data.dataset import IGNORED
 from tui_lab.util import files
 from tui_lab.util.strict_json import dumps, loads
 
-BATCH = "batch.safetensors"
 Ids = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 _TOKEN_ARRAYS = ("x", "y", "losses", "top", "probabilities", "row_classes")

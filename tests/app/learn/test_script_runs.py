@@ -8,11 +8,12 @@ from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs import run_files
 
 
 def record(folder: Path, config: Config | ScriptConfig) -> Path:
     folder.mkdir(parents=True)
-    (folder / runs.CONFIG).write_text(runs.config_text(config), "utf-8")
+    (folder / run_files.CONFIG).write_text(runs.config_text(config), "utf-8")
     return folder
 
 

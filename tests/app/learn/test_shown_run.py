@@ -15,7 +15,7 @@ from tui_lab.core.config import settings
 from tui_lab.core.doctor.findings import Report
 from tui_lab.core.lessons.load import find_lesson, load_lesson
 from tui_lab.core.lessons.progress import Progress, load_progress
-from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs import run_files
 
 
 class Lab:
@@ -42,7 +42,7 @@ def progress_with_runs(*stages: str) -> Progress:
     progress = load_progress(load_lesson(SMALL))
     for stage in stages:
         folder: Path = progress.new_run_folder(stage)
-        (folder / runs.CONFIG).write_text(settings.to_toml(settings.load("confusion-3")), "utf-8")
+        (folder / run_files.CONFIG).write_text(settings.to_toml(settings.load("confusion-3")), "utf-8")
         progress.of(stage).run = folder.name
     return progress
 
@@ -104,6 +104,6 @@ def test_looking_back_to_before_the_first_run_opens_none() -> None:
     progress.go_to("start")
     assert lesson_source(progress, lambda: 0.0).prepared == "train"
     folder = progress.new_run_folder("train")
-    (folder / runs.CONFIG).write_text(settings.to_toml(settings.load("confusion-1")), "utf-8")
+    (folder / run_files.CONFIG).write_text(settings.to_toml(settings.load("confusion-1")), "utf-8")
     progress.of("train").run = folder.name
     assert isinstance(lesson_source(progress, lambda: 0.0).source, NoRun)

@@ -17,6 +17,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.config import settings
 from tui_lab.core.events import Stopped
 from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs import run_files
 
 LONG_NAME = "confusion-3-with-another-learning-rate-fork-20261126-032804"
 
@@ -47,7 +48,7 @@ async def test_whole_description_of_every_preset_is_visible(size: tuple[int, int
 
 async def test_runs_are_listed_with_their_state_steps_loss_and_date() -> None:
     ended = folder(LONG_NAME, 0.5, reason="stopped")
-    os.utime(ended.path / runs.CONFIG, (0, 1_700_000_000))
+    os.utime(ended.path / run_files.CONFIG, (0, 1_700_000_000))
     app = LabApp()
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
         await pilot.pause()
@@ -79,9 +80,9 @@ def test_results_of_a_run_that_trains_on_are_not_those_of_its_old_summary() -> N
     longer = recorded(
         runs.runs_folder() / "longer", (e for e in story(12) if not isinstance(e, Stopped)), summary=False
     )
-    (run.path / runs.DIGEST).unlink()
-    (run.path / runs.EVENTS).write_bytes((longer.path / runs.EVENTS).read_bytes())
-    os.utime(run.path / runs.SUMMARY, (0, 0))
+    (run.path / run_files.DIGEST).unlink()
+    (run.path / run_files.EVENTS).write_bytes((longer.path / run_files.EVENTS).read_bytes())
+    os.utime(run.path / run_files.SUMMARY, (0, 0))
     assert (listed_run(run).state, listed_run(run).steps) == ("interrupted", 12)
     lock = run.lock()
     assert listed_run(run).state == "running"

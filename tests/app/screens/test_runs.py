@@ -34,7 +34,7 @@ from tui_lab.app.widgets.footer import KeyLine
 from tui_lab.core import events as ev
 from tui_lab.core.runs import catalog
 from tui_lab.core.runs import folder as runs
-from tui_lab.core.runs.lock import LOCK
+from tui_lab.core.runs.run_files import LOCK
 
 TRIAL = "sweep-1/trials/0001-lr-0.5"
 

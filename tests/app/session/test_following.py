@@ -15,7 +15,8 @@ from tui_lab.app.session.state import LabState
 from tui_lab.app.shutdown import saved_line
 from tui_lab.core import events as ev
 from tui_lab.core.runs import lock
-from tui_lab.core.runs.folder import OUTPUT, Run
+from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.run_files import OUTPUT
 from tui_lab.runs.event_text import event_text, step_text
 
 RESUMED = replace(STARTED, step=27, resumed=True)

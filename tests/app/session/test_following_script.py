@@ -26,7 +26,7 @@ from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs import folder as runs
-from tui_lab.core.runs import lock
+from tui_lab.core.runs import lock, run_files
 from tui_lab.core.runs.control import ControlListener, send
 from tui_lab.core.runs.event_log import line_of
 from tui_lab.data.tokenizers import IdTokenizer
@@ -51,12 +51,12 @@ class Script:
 
     def start_training(self) -> None:
         """Write what a recorder writes at the first optimizer step."""
-        files.write_text(self.run.path / runs.TOKENIZER, dumps(LETTERS.state()))
-        files.write_text(self.run.path / runs.CONFIG, runs.config_text(CONFIG))
+        files.write_text(self.run.path / run_files.TOKENIZER, dumps(LETTERS.state()))
+        files.write_text(self.run.path / run_files.CONFIG, runs.config_text(CONFIG))
         self.record(STARTED, update(1))
 
     def prints(self, text: str) -> None:
-        with (self.run.path / runs.OUTPUT).open("a", encoding="utf-8") as stream:
+        with (self.run.path / run_files.OUTPUT).open("a", encoding="utf-8") as stream:
             stream.write(text)
 
     def until(self, kind: type[SessionMessage]) -> list[SessionMessage]:
@@ -132,7 +132,7 @@ def test_process_that_is_about_to_release_its_lock_is_not_another_one(
     script.start_training()
     script.following.start()
     script.until(Ready)
-    (script.run.path / lock.HOLDER).unlink()
+    (script.run.path / run_files.HOLDER).unlink()
     script.record(update(2))
     messages = script.until(ev.StepDone)
     script.lock.release()

@@ -19,6 +19,7 @@ from tui_lab.app.session.state import LabState
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs import run_files
 from tui_lab.core.runs.downsampled_log import DownsampledLog
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.training import checkpoint as ckpt
@@ -266,7 +267,7 @@ def test_replay_gives_the_model_of_the_checkpoint_before_its_step(tmp_path: Path
 def test_replay_shows_what_its_run_printed_at_the_end(tmp_path: Path) -> None:
     training, run = trainer_and_run(tmp_path / "a")
     list(run.record(training.events()))
-    (run.path / runs.OUTPUT).write_text("the result\n")
+    (run.path / run_files.OUTPUT).write_text("the result\n")
     with replaying(str(run.path)) as replay:
         replay.send(cmd.Step(2))
         messages = collect(replay, lambda message: isinstance(message, ev.StepDone) and message.step == 2)

@@ -12,6 +12,7 @@ from tui_lab.app.session.script_generation import LONGEST_PROMPT, PATIENCE_SECON
 from tui_lab.app.session.state import Phase
 from tui_lab.core import commands as cmd
 from tui_lab.core.inference.sampling import Generated
+from tui_lab.core.runs.run_files import ANSWERS
 from tui_lab.core.watch.answers import answer_files as answers
 
 
@@ -70,7 +71,7 @@ def test_tokens_come_from_the_answer_which_is_removed(asked: Asked) -> None:
     assert asked.finish() is None
     assert asked.messages[0] == GenerationStarted(7, cmd.WeightsInfo(12))
     assert asked.messages[1:3] == [TokenGenerated(7, token(0)), TokenGenerated(7, token(1))]
-    wait_until(lambda: not list((asked.path / answers.ANSWERS).iterdir()))
+    wait_until(lambda: not list((asked.path / ANSWERS).iterdir()))
 
 
 def test_error_of_the_script_is_the_error_of_the_reply(asked: Asked) -> None:
@@ -110,6 +111,6 @@ def test_prompt_that_is_too_long_is_refused(asked: Asked) -> None:
 
 def test_damaged_answer_is_an_error(asked: Asked) -> None:
     answer_id = asked.start()
-    (asked.path / answers.ANSWERS).mkdir()
-    (asked.path / answers.ANSWERS / f"{answer_id}.jsonl").write_text("[\n", "utf-8")
+    (asked.path / ANSWERS).mkdir()
+    (asked.path / ANSWERS / f"{answer_id}.jsonl").write_text("[\n", "utf-8")
     assert asked.finish() is not None

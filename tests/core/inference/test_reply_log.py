@@ -5,7 +5,7 @@ from pathlib import Path
 from tui_lab.core.inference import reply_log
 from tui_lab.core.inference.reply_log import RecordedReply, append_reply, read_replies
 from tui_lab.core.inference.sampling import Alternative, Generated, Sampling
-from tui_lab.core.runs.folder import REPLIES
+from tui_lab.core.runs.run_files import REPLIES
 
 
 def reply(step: int, n_tokens: int = 3) -> RecordedReply:

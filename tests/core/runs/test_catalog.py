@@ -25,7 +25,7 @@ from tests.core.tiny import tiny
 from tui_lab.core import events as ev
 from tui_lab.core.runs import catalog as cat
 from tui_lab.core.runs.event_log import line_of
-from tui_lab.core.runs.lock import LOCK
+from tui_lab.core.runs.run_files import LOCK
 from tui_lab.util.errors import ConfigError
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.core.recorded import STARTED, recorded_script, script_config, update
 from tui_lab.core import events as ev
 from tui_lab.core.config.script import ImportedConfig, SourceConfig
-from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs import run_files
 from tui_lab.core.runs.catalog import row_of
 from tui_lab.core.runs.code import CodeFile, LeftOut, RecordedCode, write_code
 from tui_lab.core.runs.code_diff import code_digest, diff_code
@@ -133,4 +133,4 @@ def test_the_first_common_step_may_differ_already(tmp_path: Path) -> None:
     part = part_of(comparison)
     assert (part.parting.last_identical, part.parting.first_difference) == (None, 2)
     assert "first that both have" in parting_lines(part)[0]
-    assert runs.CODE_INFO not in {path.name for path in (tmp_path / "own").iterdir()}
+    assert run_files.CODE_INFO not in {path.name for path in (tmp_path / "own").iterdir()}

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tui_lab.core import commands as cmd
-from tui_lab.core.runs.control import CONTROL, MAX_LINE, ControlListener, SentCommands, can_send, send
+from tui_lab.core.runs.control import MAX_LINE, ControlListener, SentCommands, can_send, send
+from tui_lab.core.runs.run_files import CONTROL
 from tui_lab.util.errors import RunError
 
 COMMANDS: tuple[cmd.Command, ...] = (

@@ -11,7 +11,7 @@ from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.runs.catalog import find_runs, write_notes
 from tui_lab.core.runs.delete import remove, remove_unused
-from tui_lab.core.runs.lock import LOCK
+from tui_lab.core.runs.run_files import LOCK
 from tui_lab.core.runs.summary import Summarizer, summarize
 from tui_lab.util.errors import RunError
 

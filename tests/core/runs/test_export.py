@@ -26,7 +26,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.config.script import Unit
 from tui_lab.core.runs import export, tensorboard
 from tui_lab.core.runs.catalog import write_notes
-from tui_lab.core.runs.folder import EVENTS, SUMMARY
+from tui_lab.core.runs.run_files import EVENTS, SUMMARY
 from tui_lab.util import files
 from tui_lab.util.errors import RunError
 

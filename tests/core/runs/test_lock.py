@@ -16,7 +16,8 @@ from tui_lab.core.inference.load_model import load_model
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs import lock, open_run
 from tui_lab.core.runs.folder import Run
-from tui_lab.core.runs.lock import HOLDER, LOCK, InUse, in_use, take
+from tui_lab.core.runs.lock import InUse, in_use, take
+from tui_lab.core.runs.run_files import HOLDER, LOCK
 from tui_lab.util.errors import RunError
 
 

@@ -12,7 +12,7 @@ from tests.core.watch.loops import TinyModel, batch, start
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config.script import ScriptConfig
-from tui_lab.core.runs import control
+from tui_lab.core.runs import control, run_files
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.lock import in_use
 from tui_lab.core.watch.process import script_recording
@@ -87,7 +87,7 @@ def test_commands_take_effect_in_the_order_in_which_they_were_sent(tmp_path: Pat
 def test_commands_for_an_earlier_process_are_not_executed(tmp_path: Path) -> None:
     config = ScriptConfig(command=("test.py",), folder=str(tmp_path))
     run = runs.create("test", config, IdTokenizer(0), tmp_path / "run")
-    (run.path / control.CONTROL).touch()
+    (run.path / run_files.CONTROL).touch()
     control.send(run.path, cmd.Stop())
     record = Recording.begin(run, run.lock(), config)
     control.send(run.path, cmd.Pause())

@@ -7,6 +7,7 @@ from pathlib import Path
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.lessons.progress import Progress
 from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs import run_files
 from tui_lab.util.errors import LabError
 
 RUNS = "runs"
@@ -45,7 +46,7 @@ class ScriptRuns:
     def _paths(self) -> list[Path]:
         """Return the folders of all runs."""
         listed = [run.path for run in runs.list_runs()]
-        of_lesson = [file.parent for file in self._folder.glob(f"*/{runs.CONFIG}")]
+        of_lesson = [file.parent for file in self._folder.glob(f"*/{run_files.CONFIG}")]
         return [path.absolute() for path in (*listed, *of_lesson)]
 
 

@@ -10,8 +10,9 @@ from tui_lab.app.labels import ago
 from tui_lab.app.resuming import why_not_resumable
 from tui_lab.core.config import settings
 from tui_lab.core.runs.catalog import RunState, final_state, row_of
-from tui_lab.core.runs.folder import CONFIG, Run
+from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.lock import in_use
+from tui_lab.core.runs.run_files import CONFIG
 from tui_lab.runs.names import short_name
 from tui_lab.runs.numbers import percent, short_number
 

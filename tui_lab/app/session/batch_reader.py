@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tui_lab.app.session.alignment import Alignment, alignment
-from tui_lab.core.watch.batch.recorded_batch import BATCH, RecordedBatch, read_batch
+from tui_lab.core.runs.run_files import BATCH
+from tui_lab.core.watch.batch.recorded_batch import RecordedBatch, read_batch
 
 SECONDS_BETWEEN_BATCHES = 2.0
 """While the script trains: batches then change faster than one can read."""

@@ -17,7 +17,7 @@ from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import ScriptConfig
-from tui_lab.core.runs import control, lock
+from tui_lab.core.runs import control, lock, run_files
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.follow import LogFollower, Restarted
 from tui_lab.util.errors import ConfigError, DataError, RunError
@@ -47,7 +47,7 @@ class Following:
         self._run = runs.find(name)
         self._holder = holder
         self._buffer = Buffer[SessionMessage]()
-        self._output = OutputTail(self._run.path / runs.OUTPUT)
+        self._output = OutputTail(self._run.path / run_files.OUTPUT)
         self._commands = control.SentCommands(self._run.path)
         self._requested_pause = RequestedPause()
         self._is_script = False
@@ -238,4 +238,4 @@ def _started_at(holder: lock.Holder, run: runs.Run) -> float:
     try:
         return datetime.strptime(holder.since, "%Y-%m-%dT%H:%M:%S%z").timestamp()
     except ValueError:
-        return (run.path / lock.LOCK).stat().st_mtime
+        return (run.path / run_files.LOCK).stat().st_mtime

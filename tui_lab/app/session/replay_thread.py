@@ -14,6 +14,7 @@ from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs import run_files
 from tui_lab.util.errors import ConfigError, DataError, RunError
 
 NEVER_STEPPED = "this script never made an optimizer step, so there is nothing to show but what it printed"
@@ -58,7 +59,7 @@ class ReplayThread:
             run = runs.find(self._name)
             ready = open_ready(run)
             self._put(ready)
-            if (printed := OutputTail(run.path / runs.OUTPUT).poll()) is not None:
+            if (printed := OutputTail(run.path / run_files.OUTPUT).poll()) is not None:
                 if _is_script(run):
                     self._put(printed)
                 else:

@@ -7,7 +7,8 @@ from tui_lab.app.session.series import extremes
 from tui_lab.core.events import Changed
 from tui_lab.core.runs.catalog import RunRow
 from tui_lab.core.runs.curves import curves
-from tui_lab.core.runs.folder import EVENTS, Run
+from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.run_files import EVENTS
 from tui_lab.core.runs.summary import Summary, summarize_log
 from tui_lab.util.errors import RunError
 

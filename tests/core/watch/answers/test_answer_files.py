@@ -11,6 +11,7 @@ from tests.core.watch import loops
 from tests.core.watch.loops import T, V, batch
 from tui_lab.core import commands as cmd
 from tui_lab.core.inference.attention import AttentionMaps
+from tui_lab.core.runs.run_files import ANSWERS
 from tui_lab.core.watch.answers import answer_files as answers
 from tui_lab.core.watch.answers.answering import ENCODER_DECODER
 from tui_lab.core.watch.answers.inside_answers import read_inside
@@ -128,7 +129,7 @@ def test_answer_is_not_written_outside_its_folder(tmp_path: Path) -> None:
 
 
 def test_unfinished_answer_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
-    (tmp_path / answers.ANSWERS).mkdir()
-    (tmp_path / answers.ANSWERS / "a.jsonl").write_text('{"step": 7}\n{"token": 1, "te', "utf-8")
+    (tmp_path / ANSWERS).mkdir()
+    (tmp_path / ANSWERS / "a.jsonl").write_text('{"step": 7}\n{"token": 1, "te', "utf-8")
     answer = answers.read_generation(tmp_path, "a")
     assert (answer.step, answer.tokens, answer.done) == (7, [], False)
