@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.app.test_end_to_end import Person
-from tui_lab.app.terminal import N_COLORS, color_system, multiplexer, program
+from tui_lab.util.terminal import N_COLORS, color_system, multiplexer, program
 
 ENV = ("-c", "import os, sys; os.execvp('env', ['env', *sys.argv[1:]])")
 """A program that runs another one with other variables, as env(1) does."""

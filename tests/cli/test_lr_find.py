@@ -14,7 +14,6 @@ from rich.live import Live
 
 from tests.command_line import CliError, RunCli
 from tests.core.tiny import tiny
-from tui_lab.app.rate_text import RangeCurve, progress_line, waiting_line
 from tui_lab.cli.lr_find import find
 from tui_lab.cli.lr_find_progress import ChartProgress
 from tui_lab.cli.lr_find_subjects import Subject
@@ -23,6 +22,7 @@ from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.training.range_points import RangePoints, RatePoint, rates_between
 from tui_lab.data.tokenizers import IdTokenizer
+from tui_lab.text.rate_text import RangeCurve, progress_line, waiting_line
 from tui_lab.util.child import child_environment, python_module
 
 

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from tui_lab.app import shutdown
-from tui_lab.app.terminal import color_system
 from tui_lab.util.exit_codes import of_signal
+from tui_lab.util.terminal import color_system
 
 ENVIRONMENT = {
     # The math threads wait for each other at every operator: an app that keeps one core busy halves their speed.

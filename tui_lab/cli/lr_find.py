@@ -10,7 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tui_lab.app.rate_text import (
+from tui_lab.cli.lr_find_progress import JsonProgress, Progress, shown_progress
+from tui_lab.cli.lr_find_subjects import Subject
+from tui_lab.cli.output import console, say, write, write_json
+from tui_lab.cli.signals import interrupt_on_signals
+from tui_lab.core.watch.rate_test.rated_group import groups_line
+from tui_lab.text.rate_text import (
     NO_FALL,
     NOISE,
     SAME_CURVES,
@@ -24,11 +29,6 @@ from tui_lab.app.rate_text import (
     result_rows,
     suggested,
 )
-from tui_lab.cli.lr_find_progress import JsonProgress, Progress, shown_progress
-from tui_lab.cli.lr_find_subjects import Subject
-from tui_lab.cli.output import console, say, write, write_json
-from tui_lab.cli.signals import interrupt_on_signals
-from tui_lab.core.watch.rate_test.rated_group import groups_line
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.escape import printable
 from tui_lab.util.exit_codes import DONE, NOT_MET

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tui_lab.app.rate_text import run_command
 from tui_lab.cli.lr_find_subjects import Subject
 from tui_lab.cli.progress import preparing
 from tui_lab.core.config import settings
@@ -12,6 +11,7 @@ from tui_lab.core.training.lr_range_test import RangeTest
 from tui_lab.core.training.range_points import RangePoints, RateRange
 from tui_lab.core.training.task_factory import build_task
 from tui_lab.data.dataset import Task
+from tui_lab.text.rate_text import run_command
 from tui_lab.util import files
 
 

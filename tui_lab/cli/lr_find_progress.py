@@ -8,10 +8,10 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.live import Live
 from rich.text import Text
 
-from tui_lab.app.rate_text import RangeCurve, drawing_of, progress_line, suggested, waiting_line
-from tui_lab.app.widgets.plot import Plot
-from tui_lab.app.widgets.plot_text import plot_text
 from tui_lab.cli.output import say, write_json
+from tui_lab.text.plot import Plot
+from tui_lab.text.plot_text import plot_text
+from tui_lab.text.rate_text import RangeCurve, drawing_of, progress_line, suggested, waiting_line
 
 MOST_LINES = 18
 LINES_BELOW = 10

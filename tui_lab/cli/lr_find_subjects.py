@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tui_lab.app.rate_text import rate_number
 from tui_lab.cli.output import say
 from tui_lab.cli.script_argument import refuse_for_script, script_suggested
 from tui_lab.core.training.range_points import RangePoints, RateRange
 from tui_lab.core.watch.process.recorded_script import ScriptToRun
 from tui_lab.core.watch.rate_test.rated_group import RatedGroup
 from tui_lab.core.watch.rate_test.script_range_test import ScriptRangeTest
+from tui_lab.text.rate_text import rate_number
 from tui_lab.util.errors import ConfigError
 
 

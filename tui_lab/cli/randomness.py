@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from tui_lab.app.randomness_text import sources_table, verdict_lines
 from tui_lab.cli.check_progress import CheckProgress
 from tui_lab.cli.output import console, say, stdout, write, write_json
 from tui_lab.cli.script_argument import script_suggested
@@ -15,6 +14,7 @@ from tui_lab.core.config import settings
 from tui_lab.core.watch.process.recorded_script import ScriptToRun
 from tui_lab.core.watch.randomness.traced_runs import ScriptTracer
 from tui_lab.core.watch.randomness.verdict import Verdict, judge
+from tui_lab.text.randomness_text import sources_table, verdict_lines
 from tui_lab.util.exit_codes import DONE, NOT_JUDGED, NOT_MET
 
 FIRST_OF_SEARCH = 3

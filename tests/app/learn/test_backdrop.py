@@ -14,7 +14,7 @@ from tui_lab.app.session.progress import Progress
 from tui_lab.app.session.series import Series
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.chart import Chart, Curve
-from tui_lab.app.widgets.plot import Drawing, Plot
+from tui_lab.text.plot import Drawing, Plot
 
 
 class RecordingChart(Chart):

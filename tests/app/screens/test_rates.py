@@ -11,7 +11,6 @@ import pytest
 from tests.app.fake import Lab, lab
 from tests.app.script import script_lab
 from tests.core.tiny import tiny
-from tui_lab.app.rate_text import FOR_THE_START, loss_line, progress_line, waiting_line
 from tui_lab.app.screens.rates import RateScreen
 from tui_lab.app.session import rate_search
 from tui_lab.app.session.messages import Waiting
@@ -21,6 +20,7 @@ from tui_lab.core import commands as cmd
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.training.range_points import rates_between
 from tui_lab.core.watch.rate_test.rated_group import RatedGroup, groups_line
+from tui_lab.text.rate_text import FOR_THE_START, loss_line, progress_line, waiting_line
 
 RATES = rates_between(1e-6, 1.0, 100)
 

@@ -23,10 +23,10 @@ from tui_lab.app.screens.pick_runs import PickRuns
 from tui_lab.app.session.progress import AXES, Axis
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.chart import Chart, has_braille
-from tui_lab.app.widgets.plot import Y_NAMES
 from tui_lab.app.widgets.sparklines import Sparklines
 from tui_lab.core import events as ev
 from tui_lab.runs.live_changes import merge_changes
+from tui_lab.text.plot import Y_NAMES
 
 MORE_LINES = 3
 """Lines for further measurements, at most, as in lab.tcss."""

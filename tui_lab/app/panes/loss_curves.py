@@ -12,8 +12,8 @@ from tui_lab.app.session.progress import Axis
 from tui_lab.app.session.series import smooth
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.chart import Chart, Curve, Dot, Reference, YAxis
-from tui_lab.app.widgets.plot import MUTED
 from tui_lab.runs.numbers import short_number
+from tui_lab.text.plot import MUTED
 
 SMOOTHING = (0.0, 0.6, 0.9, 0.98)
 TRAIN = "cyan"

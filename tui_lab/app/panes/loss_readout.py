@@ -11,11 +11,11 @@ from tui_lab.app.panes.metrics import Metric
 from tui_lab.app.panes.overlays import Overlaid
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.packed import packed
-from tui_lab.app.widgets.plot import LEAST_WIDTH_FOR_END_LABELS
 from tui_lab.core import events as ev
 from tui_lab.runs.live_changes import merge_changes
 from tui_lab.runs.names import short_name
 from tui_lab.runs.numbers import short_number
+from tui_lab.text.plot import LEAST_WIDTH_FOR_END_LABELS
 
 METRICS_AT_CURSOR = ("loss", "val_loss", "lr", "grad_norm", "update_ratio")
 """After the metric of the chart."""

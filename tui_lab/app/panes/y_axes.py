@@ -3,7 +3,7 @@
 from tui_lab.app.panes.metrics import LOSSES
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.chart import YAxis
-from tui_lab.app.widgets.plot import Y_AXES
+from tui_lab.text.plot import Y_AXES
 
 
 class YAxes:

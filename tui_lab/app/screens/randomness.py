@@ -11,12 +11,12 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from tui_lab.app.clipboard import copy
-from tui_lab.app.randomness_text import sources_table, verdict_lines
 from tui_lab.app.session.script_comparison import Compared, ComparisonMessage, RunBegins
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.widgets.scrolled import Page
 from tui_lab.app.widgets.static_text import update_text
 from tui_lab.core.watch.randomness.verdict import STEPS
+from tui_lab.text.randomness_text import sources_table, verdict_lines
 from tui_lab.util.escape import printable
 
 SECONDS_BETWEEN_TICKS = 0.2

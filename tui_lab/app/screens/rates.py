@@ -12,7 +12,13 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from tui_lab.app.keymap import named
-from tui_lab.app.rate_text import (
+from tui_lab.app.session.rate_search import Ended, Measured, RateSearch
+from tui_lab.app.textual_fixes.base_screen import BaseScreen
+from tui_lab.app.widgets.keyboard_chart import KeyboardChart
+from tui_lab.app.widgets.static_text import update_text
+from tui_lab.core.training.lr_suggestion import default_range
+from tui_lab.core.watch.rate_test.rated_group import groups_line
+from tui_lab.text.rate_text import (
     FOR_THE_START,
     NO_FALL,
     SAME_CURVES,
@@ -28,12 +34,6 @@ from tui_lab.app.rate_text import (
     suggested,
     waiting_line,
 )
-from tui_lab.app.session.rate_search import Ended, Measured, RateSearch
-from tui_lab.app.textual_fixes.base_screen import BaseScreen
-from tui_lab.app.widgets.keyboard_chart import KeyboardChart
-from tui_lab.app.widgets.static_text import update_text
-from tui_lab.core.training.lr_suggestion import default_range
-from tui_lab.core.watch.rate_test.rated_group import groups_line
 from tui_lab.util.escape import printable
 
 SECONDS_BETWEEN_TICKS = 0.2

@@ -12,9 +12,9 @@ from tui_lab.app.screens.run_marks import CURSOR, MarkedRun
 from tui_lab.app.session.run_curves import LossCurves
 from tui_lab.app.widgets.chart import Chart, Curve, Dot, Points, YAxis
 from tui_lab.app.widgets.packed import packed
-from tui_lab.app.widgets.plot import Y_AXES, Y_NAMES
 from tui_lab.runs.names import short_name
 from tui_lab.runs.numbers import short_number
+from tui_lab.text.plot import Y_AXES, Y_NAMES
 
 NAME_WIDTH = 24
 """Of a name where the whole names do not fit on one line."""

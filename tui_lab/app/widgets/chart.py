@@ -6,7 +6,7 @@ from textual import events
 from textual.message import Message
 
 from tui_lab.app.widgets.keyboard_chart import ZOOM, KeyboardChart, has_braille
-from tui_lab.app.widgets.plot import Curve, Dot, Drawing, Points, Reference, YAxis
+from tui_lab.text.plot import Curve, Dot, Drawing, Points, Reference, YAxis
 
 __all__ = ["Chart", "Curve", "Dot", "Drawing", "Points", "Reference", "YAxis", "has_braille"]
 

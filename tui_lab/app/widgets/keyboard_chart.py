@@ -12,7 +12,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui_lab.app.widgets.plot import MUTED, Curve, Drawing, Plot
+from tui_lab.text.plot import MUTED, Curve, Drawing, Plot
 
 ZOOM = 1.25
 PAN_SHARE = 0.1

@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from tui_lab.app.terminal import why_no_app
 from tui_lab.cli.options import (
     AllowCode,
     Sets,
@@ -17,6 +16,7 @@ from tui_lab.cli.options import (
 )
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.extras import require
+from tui_lab.util.terminal import why_no_app
 
 commands = typer.Typer()
 

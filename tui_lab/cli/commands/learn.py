@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from tui_lab.app.terminal import why_no_app
 from tui_lab.cli import completion
 from tui_lab.cli.options import AllowCode, Json
 from tui_lab.util.errors import ConfigError
+from tui_lab.util.terminal import why_no_app
 
 commands = typer.Typer()
 

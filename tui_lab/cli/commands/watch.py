@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from tui_lab.app.terminal import why_no_app
 from tui_lab.cli.options import complete_script
 from tui_lab.util.errors import ConfigError
+from tui_lab.util.terminal import why_no_app
 
 commands = typer.Typer()
 

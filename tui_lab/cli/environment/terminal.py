@@ -6,9 +6,9 @@ import shutil
 import sys
 from collections.abc import Mapping
 
-from tui_lab.app import terminal as by_environment
 from tui_lab.cli.environment.section import Figure, Missing, Section
 from tui_lab.cli.environment.terminal_query import Replies, ask
+from tui_lab.util import terminal as by_environment
 
 SMALLEST = (80, 24)
 """Columns and lines for which every screen is laid out."""

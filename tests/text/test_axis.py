@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui_lab.app.widgets.axis import Axis, Tick, axis_over
-from tui_lab.app.widgets.plot import Curve, Drawing, Plot
+from tui_lab.text.axis import Axis, Tick, axis_over
+from tui_lab.text.plot import Curve, Drawing, Plot
 
 
 def two_rows_apart(rows: int, ticks: Sequence[Tick]) -> bool:

@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 from rich.text import Text
 
-from tui_lab.app.widgets import braille
-from tui_lab.app.widgets.axis import Axis, Floats, Tick, axis_over
+from tui_lab.text import braille
+from tui_lab.text.axis import Axis, Floats, Tick, axis_over
 
 Points = Sequence[tuple[float, float]]
 YAxis = Literal["auto", "zero", "log"]

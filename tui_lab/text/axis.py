@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tui_lab.app.widgets.numbers import evenly
 from tui_lab.runs.numbers import short_number
+from tui_lab.text.tick_labels import evenly
 
 Floats = NDArray[np.float64]
 LEAST_SPAN = 4e-3

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from tui_lab.app.widgets.axis import Floats
+from tui_lab.text.axis import Floats
 
 COLUMNS = 2
 """Points side by side in a cell."""

@@ -2,7 +2,7 @@
 
 from rich.text import Text
 
-from tui_lab.app.widgets.plot import MUTED, Plot
+from tui_lab.text.plot import MUTED, Plot
 
 
 def plot_text(plot: Plot) -> Text:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tui_lab.app.widgets.plot import Curve, Dot, Drawing
 from tui_lab.core.training.lr_suggestion import RULES, is_noisy, lowest, smooth, suggestions
 from tui_lab.runs.numbers import short_number, span, without_zeros
+from tui_lab.text.plot import Curve, Dot, Drawing
 
 RAW, SMOOTHED, EARLIER, CHOSEN = "bright_black", "cyan", "blue", "green"
 """Styles: of the losses of batches, their mean, the tests with other seeds, and the suggestion."""
