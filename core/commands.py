@@ -108,7 +108,8 @@ class Snapshot:
     """Call `receive` in the trainer's thread with a copy of the weights, on the CPU, and which weights they are.
 
     After the end of a run that may stop early (train.patience) these are its best weights. at_evaluation: not now, but
-    after the next evaluation. refuse: called with the reason if no weights can be had, such as without a checkpoint.
+    after the next evaluation. refuse: called with the reason if no weights can be had, such as without a checkpoint or
+    memory, or if the training ends before.
     """
 
     receive: Callable[[dict[str, "Tensor"], WeightsInfo], None]
@@ -121,7 +122,7 @@ class Inspect:
     """Call `look` in the trainer's thread with the model, in evaluation mode and without gradients.
 
     Where no model trains in this process, it is that of a checkpoint. loaded: called before `look` with which weights
-    it has. refuse: called with the reason if there is none.
+    it has. refuse: called with the reason if there is none, if `look` raises, or if the training ends before.
     """
 
     look: Callable[["Model"], None]
@@ -166,6 +167,14 @@ class LookInside:
 @dataclass(frozen=True)
 class Stop:
     """Save and end."""
+
+
+def refuse(command: "Command", reason: str) -> bool:
+    """Call the `refuse` of a command that has one; return whether it has."""
+    if not isinstance(command, Snapshot | Inspect) or command.refuse is None:
+        return False
+    command.refuse(reason)
+    return True
 
 
 Change = Set | Scale | Shift | Cycle | Undo

@@ -47,6 +47,12 @@ class TrainControl:
         """Take the oldest pending command; None if there is none or the trainer is to stop."""
         return self._pending.popleft() if self._pending and not self.stop_requested else None
 
+    def drop_pending(self) -> list[cmd.Command]:
+        """Drop the pending commands, and return them."""
+        dropped = list(self._pending)
+        self._pending.clear()
+        return dropped
+
     def stop_is_pending(self) -> bool:
         return any(isinstance(command, cmd.Stop) for command in self._pending)
 

@@ -35,8 +35,10 @@ from tui_lab.core.training.task_factory import LOADER_KEYS, change_loader
 from tui_lab.core.training.train_step import NotFiniteError, Overflow, apply_gradients, check_finite
 from tui_lab.core.training.update import Update, begin_update, compute_gradients
 from tui_lab.core.training.update_rows import KeepRows
-from tui_lab.core.user_code.external_model import Model
 from tui_lab.util.errors import ConfigError, DataError
+
+ENDED = "the training has ended"
+"""Why a command is refused that came too late."""
 
 
 class Trainer:
@@ -104,6 +106,14 @@ class Trainer:
 
         Raises ConfigError if the processes of the group do not have the same model.
         """
+        try:
+            yield from self._events()
+        finally:
+            for command in [*self._waiting_for_evaluation, *self.control.drop_pending()]:
+                cmd.refuse(command, ENDED)
+            self._waiting_for_evaluation.clear()
+
+    def _events(self) -> Iterator[ev.Event]:
         self.group.attach(self.model, self.hooks, self.config)
         yield self._started()
         with float32_products(self.config.train.precision, self.device):
@@ -144,7 +154,9 @@ class Trainer:
     def run_after_end(self, command: cmd.Command) -> Iterator[ev.Event]:
         """Run what still makes sense after the last event: Inspect, Snapshot, or Checkpoint after a failed save."""
         is_save = isinstance(command, cmd.Save) and self.save_failed
-        if is_save or isinstance(command, cmd.Snapshot | cmd.Inspect):
+        if isinstance(command, cmd.Snapshot) and command.at_evaluation:
+            cmd.refuse(command, ENDED)
+        elif is_save or isinstance(command, cmd.Snapshot | cmd.Inspect):
             yield from self._execute(command)
 
     def train_step(self) -> StepMetrics:
@@ -256,8 +268,8 @@ class Trainer:
                 yield from self._save(force=True, by_hand=keep)
             case cmd.Snapshot():
                 yield from self._snapshot(command)
-            case cmd.Inspect(look):
-                yield from self._inspect(look)
+            case cmd.Inspect():
+                yield from self._inspect(command)
             case cmd.Stop():
                 self.control.request_stop()
 
@@ -268,20 +280,25 @@ class Trainer:
         try:
             weights = ckpt.copy_weights(self.model.state_dict())
         except (RuntimeError, MemoryError) as error:
-            yield ev.Warned(step=self.step, message=f"could not copy the weights: {str(error) or 'out of memory'}")
+            yield from self._refuse(command, f"could not copy the weights: {str(error) or 'out of memory'}")
         else:
             best_step = self.progress.best_step if self._best_is_restored else None
             info = cmd.WeightsInfo(self.step) if best_step is None else cmd.WeightsInfo(best_step, best=True)
             command.receive(weights, info)
 
-    def _inspect(self, look: Callable[[Model], None]) -> Iterator[ev.Event]:
-        """Call `look` with the model; if it raises, training continues."""
+    def _inspect(self, command: cmd.Inspect) -> Iterator[ev.Event]:
+        """Let a command look at the model; if it raises, training continues."""
         self.model.eval()
         try:
             with torch.no_grad():
-                look(self.model)
+                command.look(self.model)
         except Exception as error:
-            yield ev.Warned(step=self.step, message=f"inspecting the model failed: {error!r}")
+            yield from self._refuse(command, f"inspecting the model failed: {error!r}")
+
+    def _refuse(self, command: cmd.Snapshot | cmd.Inspect, reason: str) -> Iterator[ev.Event]:
+        """Refuse a command, or warn where nobody takes the reason."""
+        if not cmd.refuse(command, reason):
+            yield ev.Warned(step=self.step, message=reason)
 
     def change(self, command: cmd.Change) -> Iterator[ev.Event]:
         """Change a live setting, or warn why not; do nothing if it has that value already."""

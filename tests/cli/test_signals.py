@@ -19,7 +19,7 @@ from tui_lab.cli import show, signals
 from tui_lab.cli.pipe_console import PipeConsole
 from tui_lab.cli.signals import exit_code_of, interrupt_on_signals, is_unread, stop_on_signals
 from tui_lab.core.runs.folder import Run
-from tui_lab.util.exit_codes import INTERRUPTED, NOT_MET, of_signal
+from tui_lab.util.exit_codes import INTERRUPTED, NOT_MET, UNREAD, of_signal
 
 # An epoch of the 125 rows of three digits out of five ends within every second step.
 RUN = (
@@ -170,7 +170,7 @@ def test_a_reader_that_has_ended_ends_the_command(run_cli: RunCli, monkeypatch: 
             PipeConsole(file=stream).print("text")
 
     monkeypatch.setattr(show, "show_presets", show_presets)
-    assert run_cli("presets").code == 128 + signal.SIGPIPE
+    assert run_cli("presets").code == UNREAD == of_signal(signal.SIGPIPE)
 
 
 @pytest.mark.parametrize("options", [["--json"], []])

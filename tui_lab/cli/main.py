@@ -1,7 +1,6 @@
 """The entry point of `tui-lab`: registers the commands, and turns errors into messages and exit codes."""
 
 import functools
-import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -39,7 +38,7 @@ from tui_lab.cli.usage_hints import usage_hint
 from tui_lab.core.config.renamed import RenamedKeyWarning
 from tui_lab.core.kernels.process_tuning import reduce_gc
 from tui_lab.util.errors import ConfigError, DataError, RunError, TrainingError
-from tui_lab.util.exit_codes import BAD_USAGE, FAILED, INTERRUPTED, of_signal
+from tui_lab.util.exit_codes import BAD_USAGE, FAILED, INTERRUPTED, UNREAD
 
 HELP = "A terminal lab for training your own transformer: watch, steer and debug the run live."
 
@@ -53,7 +52,8 @@ class Commands(TyperGroup):
         except KeyboardInterrupt as error:
             raise typer.Exit(exit_code_of(error)) from error
         except BrokenPipeError as error:
-            raise typer.Exit(_code_without_reader()) from error
+            discard_unread_output()
+            raise typer.Exit(UNREAD) from error
 
 
 app = typer.Typer(
@@ -143,16 +143,12 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
-        sys.exit(_code_without_reader())
+        # The reader of our output is gone (`| head`); the interpreter must not flush to it at exit either.
+        discard_unread_output()
+        sys.exit(UNREAD)
     except OSError as error:
         _print_error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         sys.exit(BAD_USAGE)
-
-
-def _code_without_reader() -> int:
-    """Return the exit code after the reader of our output has ended (`| head`), as if SIGPIPE had ended the process."""
-    discard_unread_output()  # The interpreter must not flush to it at exit, either.
-    return of_signal(signal.SIGPIPE)
 
 
 def _run_command() -> Any:

@@ -9,6 +9,8 @@ FAILED = 3
 """Training failed."""
 NOT_JUDGED = 4
 """The doctor could not judge: a check crashed, and the others found nothing."""
+UNREAD = 141
+"""The reader of the output has ended: the code of SIGPIPE."""
 INTERRUPTED = 130
 """By Ctrl-C, which sends SIGINT. Another signal that ends a command has the code that `of_signal` returns."""
 

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from tests.app.fake import FakeSource
 from tests.app.session.helpers import close, collect, events, stopped, train, trained, wait_until
 from tests.core.tiny import tiny, trainer_and_run
+from tui_lab.app.session.generation import Generation
 from tui_lab.app.session.generation_thread import GenerationThread, Request
 from tui_lab.app.session.messages import (
     GenerationFinished,
@@ -15,8 +17,9 @@ from tui_lab.app.session.messages import (
     Ready,
     SessionFailed,
     TokenGenerated,
+    WeightsNotCopied,
 )
-from tui_lab.app.session.session import Session
+from tui_lab.app.session.session import FAILED, Session
 from tui_lab.app.session.state import LabState
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
@@ -93,6 +96,9 @@ def test_error_while_opening_is_a_message(error: Exception, has_details: bool) -
     [failure] = session.drain()
     assert isinstance(failure, SessionFailed)
     assert str(error) in failure.message and bool(failure.details) == has_details
+    reasons: list[str] = []
+    session.send(cmd.Snapshot(lambda weights, info: None, refuse=reasons.append))
+    assert reasons == [FAILED]
 
 
 def test_model_generates_after_the_end() -> None:
@@ -112,6 +118,19 @@ def test_model_generates_after_the_end() -> None:
     assert [type(message) for message in messages[1:]] == [TokenGenerated] * 3 + [GenerationFinished]
     assert messages[-1] == GenerationFinished(1)
     close(session)
+
+
+def test_weights_that_were_not_copied_can_be_asked_for_again() -> None:
+    source = FakeSource(started=True)
+    generation = Generation(source, LabState())
+    generation.copy_weights(at_evaluation=True)
+    generation.copy_weights(at_evaluation=True)
+    [snapshot] = source.snapshots
+    assert snapshot.refuse is not None
+    snapshot.refuse("no memory")
+    assert generation.drain() == [WeightsNotCopied("no memory")]
+    generation.copy_weights(at_evaluation=True)
+    assert len(source.snapshots) == 2
 
 
 def test_fork_starts_with_the_events_and_weights_of_its_run() -> None:

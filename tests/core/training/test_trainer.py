@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -12,9 +12,10 @@ from tests.core.tiny import losses, of_kind, same_weights, trainer
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.config import settings
+from tui_lab.core.training import checkpoint as ckpt
 from tui_lab.core.training.checkpoint import Checkpoint, Weights
 from tui_lab.core.training.evaluation import Evaluation, evaluate
-from tui_lab.core.training.trainer import Trainer
+from tui_lab.core.training.trainer import ENDED, Trainer
 from tui_lab.core.user_code.external_model import Model
 from tui_lab.util.errors import ConfigError, DataError
 
@@ -153,6 +154,35 @@ def test_inspect_changes_nothing_even_if_it_raises() -> None:
     events = list(looked_at.events())
     assert modes == [False] and losses(events) == losses(plain.events())
     assert "clumsy" in of_kind(ev.Warned, events)[0].message
+
+
+def test_what_cannot_be_answered_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    reasons: list[str] = []
+
+    def receive(*values: Any) -> NoReturn:
+        raise AssertionError("not refused")
+
+    def look(model: Model) -> None:
+        raise ValueError("clumsy")
+
+    def fail(state: Any) -> NoReturn:
+        raise MemoryError
+
+    training = trainer("train.steps=3", save=Saves())
+    events = training.events()
+    _first_step(events)
+    now, later = (cmd.Snapshot(receive, at_evaluation, reasons.append) for at_evaluation in (False, True))
+    with monkeypatch.context() as context:
+        context.setattr(ckpt, "copy_weights", fail)
+        for command in (now, cmd.Inspect(look, refuse=reasons.append)):
+            training.commands.put(command)
+        assert next(events).kind == "step"
+    assert "memory" in reasons[0] and "clumsy" in reasons[1]
+    for each in (later, cmd.Stop(), now):
+        training.commands.put(each)
+    assert next(events).kind == "saved" and reasons[2:] == []
+    assert next(events).kind == "stopped" and list(events) == []
+    assert list(training.run_after_end(later)) == [] and reasons[2:] == [ENDED] * 3
 
 
 def test_error_of_torch_saves_and_fails_the_run() -> None:

@@ -17,10 +17,8 @@ from tui_lab.app.panes.replies import CHECKPOINT_HINT, NO_MODEL_HINT, Replies, R
 from tui_lab.app.session.generation_thread import Request
 from tui_lab.app.session.messages import (
     GenerationFinished,
-    GenerationMessage,
     GenerationStarted,
     TokenGenerated,
-    WeightsCopied,
 )
 from tui_lab.app.session.saved_weights import NO_CHECKPOINT
 from tui_lab.app.session.state import LabState
@@ -166,10 +164,10 @@ class GenerationPane(Pane):
         self.selected = None
         self._dirty = True
 
-    def receive(self, message: GenerationMessage) -> None:
+    def receive(self, message: GenerationStarted | TokenGenerated | GenerationFinished) -> None:
         """Add a message of the generation thread to its reply."""
         for reply in self.replies:
-            if isinstance(message, WeightsCopied) or reply.request.number != message.number:
+            if reply.request.number != message.number:
                 continue
             match message:
                 case GenerationStarted():

@@ -24,6 +24,7 @@ from tui_lab.app.session.messages import (
     SessionMessage,
     SpikeSeen,
     WeightsCopied,
+    WeightsNotCopied,
 )
 from tui_lab.app.session.noticed import Noticed
 from tui_lab.app.session.spikes import SpikeReader
@@ -94,7 +95,7 @@ class LabMessages:
             request = lab.generation_pane.request_at_evaluation(lab.state, message.info.step)
             if request is not None:
                 lab.generation.start(request, message)
-        else:
+        elif not isinstance(message, WeightsNotCopied):  # The next evaluation is another chance.
             lab.generation_pane.receive(message)
             if isinstance(message, GenerationStarted):
                 self._painting.news()

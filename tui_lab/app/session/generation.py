@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tui_lab.app.session.generation_thread import GenerationThread, Request
-from tui_lab.app.session.messages import GenerationMessage, WeightsCopied
+from tui_lab.app.session.messages import GenerationMessage, WeightsCopied, WeightsNotCopied
 from tui_lab.app.session.script_generation import ScriptGeneration
 from tui_lab.app.session.source import Source
 from tui_lab.app.session.state import LabState
@@ -49,7 +49,7 @@ class Generation:
 
     def drain(self) -> list[GenerationMessage]:
         messages = [*self._here.drain(), *self._in_script.drain()]
-        if any(isinstance(message, WeightsCopied) for message in messages):
+        if any(isinstance(message, WeightsCopied | WeightsNotCopied) for message in messages):
             self._waits = False
         return messages
 

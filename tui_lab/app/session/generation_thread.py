@@ -13,6 +13,7 @@ from tui_lab.app.session.messages import (
     GenerationStarted,
     TokenGenerated,
     WeightsCopied,
+    WeightsNotCopied,
 )
 from tui_lab.core import commands as cmd
 from tui_lab.core.config.schema import Config
@@ -55,8 +56,15 @@ class GenerationThread:
         self._stop.set()
 
     def copy_weights(self, *, at_evaluation: bool) -> None:
-        """Ask the trainer for a copy of its weights, now or after its next evaluation; `drain` returns it."""
-        self._send(cmd.Snapshot(lambda weights, info: self._buffer.put(WeightsCopied(info, weights)), at_evaluation))
+        """Ask the trainer for a copy of its weights, now or after its next evaluation, for `drain`."""
+
+        def receive(weights: "dict[str, Tensor]", info: cmd.WeightsInfo) -> None:
+            self._buffer.put(WeightsCopied(info, weights))
+
+        def refuse(reason: str) -> None:
+            self._buffer.put(WeightsNotCopied(reason))
+
+        self._send(cmd.Snapshot(receive, at_evaluation, refuse))
 
     def start(
         self, request: Request, config: Config, tokenizer: Tokenizer, copied: WeightsCopied | None = None

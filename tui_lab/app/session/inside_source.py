@@ -109,7 +109,7 @@ class InspectedInside:
         for look, inspector in self._inspectors.items():
             if reason := inspector.refused():
                 rows, row = self._requested[look]
-                results.append(Inside(look, -1, row, rows, f"No weights: {reason}."))
+                results.append(Inside(look, -1, row, rows, f"Not available: {reason}."))
             results += [replace(i.result, weights=i.weights, seconds=i.seconds) for i in inspector.drain()]
         return results
 

@@ -215,7 +215,14 @@ class WeightsCopied:
     weights: "dict[str, Tensor]"
 
 
-GenerationMessage = WeightsCopied | GenerationStarted | TokenGenerated | GenerationFinished
+@dataclass(frozen=True)
+class WeightsNotCopied:
+    """There is no copy of the weights for an answer to the prompt."""
+
+    reason: str
+
+
+GenerationMessage = WeightsCopied | WeightsNotCopied | GenerationStarted | TokenGenerated | GenerationFinished
 
 # From the doctor's thread
 

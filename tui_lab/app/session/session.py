@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from tui_lab.data.dataset import ReportProgress
 
 
+FAILED = "the training has failed"
+"""Why a command is refused that nothing will run."""
+
+
 class _Closed(Exception):
     """Raised while a run is being opened, if the session was closed meanwhile."""
 
@@ -43,6 +47,7 @@ class Session:
         self._commands: cmd.CommandQueue = queue.SimpleQueue()
         self._buffer = Buffer[SessionMessage]()
         self._closed = threading.Event()
+        self._failed = threading.Event()
         self._ended: OpenRun | None = None
         self._save_error: str | None = None
         self._thread = threading.Thread(target=self._work, name=TRAINING, daemon=True)
@@ -59,6 +64,8 @@ class Session:
 
     def send(self, command: cmd.Command) -> None:
         self._commands.put(command)
+        if self._failed.is_set():
+            self._refuse_waiting()
 
     def drain(self) -> list[SessionMessage]:
         return self._buffer.drain()
@@ -96,11 +103,22 @@ class Session:
         except _Closed:
             return
         except (ConfigError, DataError, RunError, TrainingError) as error:
-            self._buffer.put(SessionFailed(str(error)))
+            self._fail(SessionFailed(str(error)))
         except BaseException as error:
             # The app keeps running and shows the error, even sys.exit() in user code.
             message = f"training failed: {error!r}; the last checkpoint is kept"
-            self._buffer.put(SessionFailed(message, traceback.format_exc()))
+            self._fail(SessionFailed(message, traceback.format_exc()))
+
+    def _fail(self, message: SessionFailed) -> None:
+        self._buffer.put(message)
+        self._failed.set()
+        self._refuse_waiting()
+
+    def _refuse_waiting(self) -> None:
+        """Refuse the commands that nothing will run."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                cmd.refuse(self._commands.get_nowait(), FAILED)
 
     def _remove_if_unused(self, opened: "OpenRun") -> None:
         if self.removes_unused:

@@ -76,7 +76,11 @@ class RowsReader:
         if checkpoint_step is not None:
             self._requests.put(_Measure(row, checkpoint_step))
         elif self._send is not None:
-            self._send(cmd.Inspect(lambda model: self._look(model, row)))
+
+            def refuse(reason: str) -> None:
+                self._answers.put(TargetsMeasured(row.example, None, error=reason))
+
+            self._send(cmd.Inspect(lambda model: self._look(model, row), refuse=refuse))
         else:
             self._answers.put(TargetsMeasured(row.example, None, error=NO_WEIGHTS))
 
