@@ -26,6 +26,7 @@ from tui_lab.core.training.distributed import SINGLE_PROCESS, ProcessGroup
 from tui_lab.core.training.evaluation import evaluate
 from tui_lab.core.training.late_reading import LateReading, can_read_late
 from tui_lab.core.training.loss_scale import LossScale, scaled_backward
+from tui_lab.core.training.model_looks import ENDED, ModelLooks
 from tui_lab.core.training.nonfinite_step import trace_overflow
 from tui_lab.core.training.optim import set_weight_decay
 from tui_lab.core.training.row_losses import RowRecorder
@@ -36,9 +37,6 @@ from tui_lab.core.training.train_step import NotFiniteError, Overflow, apply_gra
 from tui_lab.core.training.update import Update, begin_update, compute_gradients
 from tui_lab.core.training.update_rows import KeepRows
 from tui_lab.util.errors import ConfigError, DataError
-
-ENDED = "the training has ended"
-"""Why a command is refused that came too late."""
 
 
 class Trainer:
@@ -79,7 +77,7 @@ class Trainer:
         self.row_recorder = RowRecorder(keep_rows, is_alone=group.size == 1)
         self.clock = clock
         self._best_is_restored = False
-        self._waiting_for_evaluation: list[cmd.Snapshot] = []
+        self._looks = ModelLooks(self.model)
         wants_late = self.device.type == "cuda" if reads_late is None else reads_late
         self.late = LateReading(self) if wants_late and can_read_late(self) else None
 
@@ -109,9 +107,9 @@ class Trainer:
         try:
             yield from self._events()
         finally:
-            for command in [*self._waiting_for_evaluation, *self.control.drop_pending()]:
+            self._looks.refuse_waiting()
+            for command in self.control.drop_pending():
                 cmd.refuse(command, ENDED)
-            self._waiting_for_evaluation.clear()
 
     def _events(self) -> Iterator[ev.Event]:
         self.group.attach(self.model, self.hooks, self.config)
@@ -267,38 +265,12 @@ class Trainer:
             case cmd.Save(keep):
                 yield from self._save(force=True, by_hand=keep)
             case cmd.Snapshot():
-                yield from self._snapshot(command)
+                best_step = self.progress.best_step if self._best_is_restored else None
+                yield from self._looks.copy(command, self.step, best_step)
             case cmd.Inspect():
-                yield from self._inspect(command)
+                yield from self._looks.inspect(command, self.step)
             case cmd.Stop():
                 self.control.request_stop()
-
-    def _snapshot(self, command: cmd.Snapshot, *, is_evaluation: bool = False) -> Iterator[ev.Event]:
-        if command.at_evaluation and not is_evaluation:
-            self._waiting_for_evaluation.append(command)
-            return
-        try:
-            weights = ckpt.copy_weights(self.model.state_dict())
-        except (RuntimeError, MemoryError) as error:
-            yield from self._refuse(command, f"could not copy the weights: {str(error) or 'out of memory'}")
-        else:
-            best_step = self.progress.best_step if self._best_is_restored else None
-            info = cmd.WeightsInfo(self.step) if best_step is None else cmd.WeightsInfo(best_step, best=True)
-            command.receive(weights, info)
-
-    def _inspect(self, command: cmd.Inspect) -> Iterator[ev.Event]:
-        """Let a command look at the model; if it raises, training continues."""
-        self.model.eval()
-        try:
-            with torch.no_grad():
-                command.look(self.model)
-        except Exception as error:
-            yield from self._refuse(command, f"inspecting the model failed: {error!r}")
-
-    def _refuse(self, command: cmd.Snapshot | cmd.Inspect, reason: str) -> Iterator[ev.Event]:
-        """Refuse a command, or warn where nobody takes the reason."""
-        if not cmd.refuse(command, reason):
-            yield ev.Warned(step=self.step, message=reason)
 
     def change(self, command: cmd.Change) -> Iterator[ev.Event]:
         """Change a live setting, or warn why not; do nothing if it has that value already."""
@@ -356,8 +328,7 @@ class Trainer:
             best=is_best,
             since_best=since_best,
         )
-        while self._waiting_for_evaluation:
-            yield from self._snapshot(self._waiting_for_evaluation.pop(0), is_evaluation=True)
+        yield from self._looks.copy_waiting(step)
         if is_best:
             every = self.config.train.checkpoint_every
             seconds = self.progress.seconds

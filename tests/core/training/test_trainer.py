@@ -15,7 +15,8 @@ from tui_lab.core.config import settings
 from tui_lab.core.training import checkpoint as ckpt
 from tui_lab.core.training.checkpoint import Checkpoint, Weights
 from tui_lab.core.training.evaluation import Evaluation, evaluate
-from tui_lab.core.training.trainer import ENDED, Trainer
+from tui_lab.core.training.model_looks import ENDED
+from tui_lab.core.training.trainer import Trainer
 from tui_lab.core.user_code.external_model import Model
 from tui_lab.util.errors import ConfigError, DataError
 
