@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-import re
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Annotated, ClassVar
 import torch
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -22,6 +21,7 @@ from tui_lab.core.kernels.parameter_count import count_parameters
 from tui_lab.core.training.checkpoint_names import BY_HAND, is_by_hand, name_of
 from tui_lab.core.training.checkpoint_spread import MOST_BYTES, spread
 from tui_lab.core.training.loss_scale import LossScale
+from tui_lab.core.training.tensor_files import copied, write_tensors
 from tui_lab.util import files
 from tui_lab.util.errors import RunError, first_line
 from tui_lab.util.strict_json import sealed, unsealed
@@ -172,13 +172,7 @@ def _bits(tensor: Tensor) -> Tensor:
 
 def _write(path: Path, tensors: Weights) -> int:
     """Write a safetensors file and return its checksum. Raises OSError."""
-    try:
-        save_file(tensors, path)
-    except SafetensorError as error:
-        # The library gives the operating system's error as text only.
-        match = re.search(r"os error (\d+)", str(error))
-        number = int(match[1]) if match else errno.EIO
-        raise OSError(number, os.strerror(number) if match else str(error), str(path)) from error
+    write_tensors(path, tensors)
     return checksum(path)
 
 
@@ -268,13 +262,13 @@ def load_weights(path: Path) -> Weights:
 
 def copy_weights(state: dict[str, Tensor]) -> Weights:
     """Return a copy on the CPU that later steps do not change."""
-    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in state.items()}
+    return {name: copied(tensor) for name, tensor in state.items()}
 
 
 def optimizer_tensors(optimizers: list[Optimizer]) -> Weights:
     """Return the state of all optimizers as flat names: "optimizer.parameter.entry"."""
     return {
-        f"{i}.{parameter}.{entry}": value.detach().to("cpu", copy=True).contiguous()
+        f"{i}.{parameter}.{entry}": copied(value)
         for i, optimizer in enumerate(optimizers)
         for parameter, entries in optimizer.state_dict()["state"].items()
         for entry, value in entries.items()

@@ -32,7 +32,7 @@ def allow(source: str) -> None:
     store = _store()
     try:
         store.parent.mkdir(parents=True, exist_ok=True)
-        files.write_text(store, json.dumps(trusted | {path: digest}, indent=1, sort_keys=True))
+        files.write_text(store, json.dumps(trusted | {path: digest}, indent=1, sort_keys=True), private=True)
     except OSError as error:
         message = f"cannot remember that you trust {path}: {error.strerror}; set TUI_LAB_CACHE to a writable folder"
         raise ConfigError.of("unwritable", message, value=str(store)) from error

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tui_lab.core.training.checkpoint_names import name_of
+from tui_lab.core.training.tensor_files import copied, write_tensors
 from tui_lab.core.watch.model.model_calls import is_sharded
 from tui_lab.util import files
 from tui_lab.util.errors import RunError
@@ -45,14 +46,14 @@ def model_state(model: nn.Module) -> dict[str, Any]:
 
 def write_model(checkpoint: Path, weights: Mapping[str, Any]) -> None:
     """Write the weights of a checkpoint. Raises OSError."""
-    save_file(_copied(weights), checkpoint / MODEL)
+    write_tensors(checkpoint / MODEL, _copied(weights))
 
 
 def write_optimizer(checkpoint: Path, number: int, state: Mapping[str, Any]) -> None:
     """Write what the state_dict of the optimizer `number` holds. Raises OSError."""
     tensors, numbers = _split(state)
     name = optimizer_name(number)
-    save_file(tensors, checkpoint / f"{name}.safetensors")
+    write_tensors(checkpoint / f"{name}.safetensors", tensors)
     (checkpoint / f"{name}.json").write_text(dumps(numbers, indent=1), "utf-8")
 
 
@@ -103,12 +104,7 @@ def load_optimizer(optimizer: Optimizer, checkpoint: Path, number: int = 0) -> N
 
 
 def _copied(weights: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the tensors on the CPU, each with its own memory: safetensors refuses tied weights."""
-    return {
-        name: tensor.detach().to("cpu", copy=True).contiguous()
-        for name, tensor in weights.items()
-        if isinstance(tensor, Tensor)
-    }
+    return {name: copied(tensor) for name, tensor in weights.items() if isinstance(tensor, Tensor)}
 
 
 def _split(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -3,8 +3,8 @@
 import contextlib
 import errno
 import os
+import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 TEMPORARY = ".writing-"
+REPLACED = f"{TEMPORARY}replaced-"
+"""Before the name of a folder while another one takes its place."""
 
 
 def read_text(path: Path, limit: int) -> str:
@@ -49,36 +51,35 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace the content of `path` by `text`, in UTF-8. Raises OSError."""
-    write_bytes(path, text.encode())
+def write_text(path: Path, text: str, *, private: bool = False) -> None:
+    """Replace the content of `path` by `text`, in UTF-8. private: as for `new_file`. Raises OSError."""
+    write_bytes(path, text.encode(), private=private)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Replace the content of `path`: temporary file, fsync, rename, fsync of the folder. Raises OSError."""
-    descriptor, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.replace(path)
-        sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+def write_bytes(path: Path, content: bytes, *, private: bool = False) -> None:
+    """Replace the content of `path`. private: as for `new_file`. Raises OSError."""
+    with _replaced(path, private=private) as out:
+        out.write(content)
 
 
 @contextmanager
 def new_file(path: Path) -> Iterator[BinaryIO]:
     """A temporary file to write to, which becomes `path` when the block ends without an error. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
-    temporary = Path(name)
+    with _replaced(path) as out:
+        yield out
+
+
+@contextmanager
+def _replaced(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
+    """A temporary file, which becomes `path` when the block ends without an error: fsync, rename, fsync of the folder.
+
+    It has the permissions of the umask, as a file that is opened has; private: only its owner may read it.
+    """
+    temporary = _temporary(path.parent)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
     try:
         with os.fdopen(descriptor, "wb") as out:
-            # mkstemp makes files private; an exported file gets the permissions of the user's umask.
-            os.fchmod(descriptor, 0o666 & ~umask())
             yield out
             out.flush()
             os.fsync(descriptor)
@@ -88,36 +89,53 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
-def umask() -> int:
-    """Return the permissions that the user's new files do not get."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
+def _temporary(folder: Path) -> Path:
+    """Return a free path in `folder`. Not of `tempfile`, whose files and folders only their owner may read."""
+    return folder / f"{TEMPORARY}{secrets.token_hex(8)}"
 
 
 @contextmanager
 def new_folder(path: Path, *, replace: bool = True) -> Iterator[Path]:
     """A temporary folder to fill, which becomes `path` when the block ends without an error.
 
-    replace: whether an existing `path` is replaced, or kept. Raises OSError.
+    replace: whether an existing folder at `path` is replaced, or kept. Raises OSError.
     """
     path.parent.mkdir(exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=path.parent))
+    temporary = _temporary(path.parent)
+    temporary.mkdir()
     try:
         yield temporary
         for file in temporary.iterdir():
             sync(file)
         sync(temporary)
         if replace:
-            remove(path)
-        try:
-            temporary.replace(path)
-        except OSError:
-            if replace or not path.is_dir():
-                raise
+            _replace_folder(path, temporary)
+        else:
+            try:
+                temporary.replace(path)
+            except OSError:
+                if not path.is_dir():
+                    raise
         sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _replace_folder(path: Path, new: Path) -> None:
+    """Let `new` become `path`, which may exist. After a kill, `sweep_temporaries` restores the old one."""
+    old = path.with_name(f"{REPLACED}{path.name}")
+    if path.is_symlink():
+        path.unlink()
+    elif path.is_dir():
+        shutil.rmtree(old, ignore_errors=True)
+        path.replace(old)
+    try:
+        new.replace(path)
+    except OSError:
+        if old.is_dir():
+            old.replace(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def remove(path: Path) -> None:
@@ -126,13 +144,16 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     elif path.exists():
         with contextlib.suppress(OSError):
-            temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=path.parent))
+            temporary = _temporary(path.parent)
             path.replace(temporary)
             shutil.rmtree(temporary, ignore_errors=True)
 
 
 def sweep_temporaries(folder: Path, older_than: float | None = None) -> None:
-    """Remove what killed writers left in `folder`. older_than: seconds since its last change."""
+    """Remove what killed writers left in `folder`; a folder whose place is still free gets it back.
+
+    older_than: seconds since its last change.
+    """
     for leftover in folder.glob(f"{TEMPORARY}*"):
         try:
             age = time.time() - leftover.lstat().st_mtime
@@ -140,7 +161,15 @@ def sweep_temporaries(folder: Path, older_than: float | None = None) -> None:
             continue
         if older_than is not None and age < older_than:
             continue
-        if leftover.is_dir() and not leftover.is_symlink():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
+        if leftover.is_symlink() or not leftover.is_dir():
             leftover.unlink(missing_ok=True)
+        elif (place := _place_of(leftover)) is not None and not os.path.lexists(place):
+            leftover.replace(place)
+        else:
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _place_of(leftover: Path) -> Path | None:
+    """Return where a folder was that another one was to replace; None for any other."""
+    is_replaced = leftover.name.startswith(REPLACED)
+    return leftover.with_name(leftover.name.removeprefix(REPLACED)) if is_replaced else None

@@ -50,7 +50,6 @@ def write_run(source: Source, path: Path, *, replace: bool) -> ImportedRun:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with files.new_folder(path) as folder:
-            folder.chmod(0o777 & ~files.umask())
             imported = _write(source, folder, path)
             # Another process may have written there meanwhile.
             _refuse_existing(source, path, replace=replace)

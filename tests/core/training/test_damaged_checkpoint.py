@@ -14,7 +14,9 @@ from tests.core.tiny import last_checkpoint, restate, tiny, trainer
 from tui_lab.core import events as ev
 from tui_lab.core.kernels.parameter_count import count_parameters
 from tui_lab.core.training import checkpoint as ckpt
+from tui_lab.core.training import tensor_files
 from tui_lab.core.training.checkpoint import Checkpoint, Progress
+from tui_lab.core.watch import checkpoints
 from tui_lab.util.errors import RunError
 
 
@@ -47,11 +49,15 @@ def test_write_error_of_the_library_becomes_an_os_error(
     def refuse(tensors: object, path: Path) -> None:
         raise SafetensorError(message)
 
-    monkeypatch.setattr(ckpt, "save_file", refuse)
-    with pytest.raises(OSError) as caught:
-        ckpt.save(tmp_path, checkpoint)
-    assert caught.value.errno == number
-    assert Path(str(caught.value.filename)).name == "model.safetensors"
+    monkeypatch.setattr(tensor_files, "save_file", refuse)
+    for save in (
+        lambda: ckpt.save(tmp_path, checkpoint),
+        lambda: checkpoints.save(tmp_path, 1, torch.nn.Linear(1, 1), []),
+    ):
+        with pytest.raises(OSError) as caught:
+            save()
+        assert caught.value.errno == number
+        assert Path(str(caught.value.filename)).name == "model.safetensors"
 
 
 def test_checksum_covers_the_whole_file(tmp_path: Path) -> None:

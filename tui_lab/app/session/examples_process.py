@@ -183,7 +183,7 @@ class ExamplesProcess:
 
 
 def _write(weights: "dict[str, Tensor]", path: Path) -> str:
-    from safetensors.torch import save_file
+    from tui_lab.core.training.tensor_files import write_tensors
 
-    save_file(weights, path)
+    write_tensors(path, weights)
     return str(path)
