@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from tui_lab.util.plural import counted
+
 Kind = Literal["finding", "hint"]
 """A finding is shown by a test that a healthy program passes; a hint is only a suspicion."""
 
@@ -159,7 +161,7 @@ class Report:
     def crash_count(self) -> str:
         """The number of crashed checks in words: "1 check crashed", "2 checks crashed"."""
         n = len(self.crashed)
-        return f"{n} check{'' if n == 1 else 's'} crashed"
+        return f"{counted(n, 'check')} crashed"
 
     @property
     def reference_loss(self) -> float | None:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from tui_lab.core.config.schema import Config
 from tui_lab.data.dataset import Dataset, Task
+from tui_lab.util.plural import counted
 
 Ids = npt.NDArray[np.int64]
 Part = Literal["train", "val"]
@@ -35,7 +36,7 @@ class Sample:
         if self.stride > 1:
             what = f"{self.n_candidates:,} windows that share no target (of {self.n_examples:,} that overlap)"
         else:
-            what = f"{self.n_examples:,} example{'' if self.n_examples == 1 else 's'}"
+            what = counted(self.n_examples, "example")
         if self.seed is None:
             return f"all {what}"
         return f"{self.n:,} of the {what}, drawn with seed {self.seed}"

@@ -22,6 +22,7 @@ from tui_lab.core.watch.recording import Recording
 from tui_lab.core.watch.tokenizer.find_tokenizer import from_object
 from tui_lab.core.watch.watched_script import Given
 from tui_lab.util.errors import ConfigError
+from tui_lab.util.plural import counted
 
 MAX_TEXT = 10_000
 """Characters of a logged text."""
@@ -53,7 +54,7 @@ class WatchedRun:
         if self._recording is None:
             return "<WatchedRun: this process is not recorded>"
         n_steps = self._recording.n_steps
-        return f"<WatchedRun {self.path}: {self._recording.state}, {n_steps:,} step{'' if n_steps == 1 else 's'}>"
+        return f"<WatchedRun {self.path}: {self._recording.state}, {counted(n_steps, 'step')}>"
 
     def __enter__(self) -> Self:
         return self

@@ -14,6 +14,7 @@ from tui_lab.core.watch.process.ending import NO_ERRORS
 from tui_lab.core.watch.recording import Recording
 from tui_lab.core.watch.watched_script import Given, WatchedScript
 from tui_lab.util.escape import printable
+from tui_lab.util.plural import counted
 
 
 class CodeRun:
@@ -89,9 +90,7 @@ class CodeRun:
         say(self._summary())
 
     def _summary(self) -> str:
-        n_steps = self.recording.n_steps
-        unit = "step" if n_steps == 1 else "steps"
-        return f"{self.shown_folder} has ended ({self.recording.state}, {n_steps:,} {unit})"
+        return f"{self.shown_folder} has ended ({self.recording.state}, {counted(self.recording.n_steps, 'step')})"
 
     def _handled(self) -> BaseException | None:
         """Return the exception for which the calling code cleans up.

@@ -15,6 +15,7 @@ from tui_lab.runs.coverage_table import coverage_table
 from tui_lab.util.errors import ConfigError, nearest
 from tui_lab.util.escape import printable
 from tui_lab.util.exit_codes import DONE, NOT_JUDGED, NOT_MET
+from tui_lab.util.plural import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -121,13 +122,13 @@ def _show_verdict(out: "Console", report: Report, source: str) -> None:
     """Print the verdict, and what was examined and what was not."""
     if report.healthy:
         n = len(report.hints)
-        verdict = f"no findings, {n} hint{'' if n == 1 else 's'}" if n else "no problems found"
+        verdict = f"no findings, {counted(n, 'hint')}" if n else "no problems found"
         if report.without_updates:
             verdict += f" in its parts; its loop was not examined: {report.without_updates}"
         elif report.updates is not None:
-            verdict += f" in {report.updates:,} update{'' if report.updates == 1 else 's'}"
+            verdict += f" in {counted(report.updates, 'update')}"
         if n_unjudged := len(report.not_judged):
-            verdict += f"; {n_unjudged} check{'' if n_unjudged == 1 else 's'} not judged"
+            verdict += f"; {counted(n_unjudged, 'check')} not judged"
         style = "bold yellow" if report.without_updates else "bold green"
         out.print(Text(f"{printable(source)}: {verdict}", style=style))
     out.print(coverage_table(report))

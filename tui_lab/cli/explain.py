@@ -26,6 +26,7 @@ from tui_lab.core.runs.spikes import DEVIATIONS, SpikeIndex
 from tui_lab.data.tokenizers import Tokenizer, show
 from tui_lab.util.errors import RunError
 from tui_lab.util.exit_codes import DONE
+from tui_lab.util.plural import plural
 
 MOST_ROWS = 16
 """Rows of the step that are listed unless a number is given."""
@@ -112,7 +113,7 @@ def _print_outliers(outliers: Outliers | None, tokenizer: Tokenizer) -> None:
 def _seen_text(group: OutlierGroup) -> str:
     steps = [f"{step:,}" for step in group.steps]
     shown = ", ".join(steps[:SHOWN_STEPS]) + (", …" if len(steps) > SHOWN_STEPS else "")
-    return f"seen in {len(group.rows):,} rows, step{'' if len(steps) == 1 else 's'} {shown}"
+    return f"seen in {len(group.rows):,} rows, {plural(len(steps), 'step')} {shown}"
 
 
 def _rewind(run: Run, explanation: Explanation, changes: dict[str, Any], *, as_json: bool) -> int:

@@ -33,6 +33,7 @@ from tui_lab.runs.nonfinite_text import before_lines, origin_lines, origin_summa
 from tui_lab.util.errors import ConfigError, LabError, nearest
 from tui_lab.util.exit_codes import BAD_USAGE, DONE
 from tui_lab.util.files import advice
+from tui_lab.util.plural import counted
 
 if TYPE_CHECKING:
     from tui_lab.cli.detach import Detached
@@ -310,7 +311,7 @@ def _end(recording: ScriptRecording, output: OutputLog | None, error: BaseExcept
     if recording.problem:
         _say(f"tui-lab: {recording.problem}")
     elif shown_folder:
-        steps = f"{recording.n_steps:,} step{'' if recording.n_steps == 1 else 's'}"
+        steps = counted(recording.n_steps, "step")
         _say(f"recorded {steps} in {shown_folder}")
         if (event := recording.non_finite) is not None:
             _say(f"step {event.failed_step:,}: {origin_summary(event.origin)}")

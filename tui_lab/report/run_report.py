@@ -10,6 +10,7 @@ from tui_lab.report.render import render, settings_by_section
 from tui_lab.report.report_data import ReportData
 from tui_lab.runs.figures import figure_text
 from tui_lab.runs.names import state_name
+from tui_lab.util.plural import counted
 
 
 def run_report(data: ReportData) -> str:
@@ -74,4 +75,4 @@ def _trained_on(data: ReportData) -> str:
     last = data.started[-1]
     starts = f", started {len(data.started)} times" if len(data.started) > 1 else ""
     resumed = f", resumed at step {last.step:,}" if last.resumed else ""
-    return f"Trained on {last.device} with {last.threads} thread{'' if last.threads == 1 else 's'}{starts}{resumed}."
+    return f"Trained on {last.device} with {counted(last.threads, 'thread')}{starts}{resumed}."

@@ -5,6 +5,7 @@ from pathlib import PurePosixPath
 
 from tui_lab.core.runs.code import RecordedCode
 from tui_lab.core.runs.code_diff import CodeDiff, FileDiff
+from tui_lab.util.plural import counted
 
 MOST_FILES = 6
 """Files that one line names."""
@@ -35,7 +36,7 @@ def _file_text(file: FileDiff) -> str:
         case "only_second":
             return f"{file.path} (only in the second)"
         case "changed":
-            return f"{file.path} ({file.lines:,} line{'' if file.lines == 1 else 's'})"
+            return f"{file.path} ({counted(file.lines, 'line')})"
 
 
 def code_diff_lines(diff: CodeDiff) -> list[str]:
@@ -48,7 +49,7 @@ def recorded_code_text(code: RecordedCode) -> str:
     paths = [file.path for file in code.files]
     name = PurePosixPath(code.main).name if code.main in paths and code.main is not None else ""
     n_others = len(paths) - bool(name)
-    files = f"{n_others} {'other ' if name else ''}file{'' if n_others == 1 else 's'}"
+    files = f"{counted(n_others, 'other file' if name else 'file')}"
     text = f"{name} and {files}" if name and n_others else name or files
     if code.git is not None:
         text += f", git {code.git.commit[:SHORT_COMMIT]}{' with changes' if code.git.is_dirty else ''}"

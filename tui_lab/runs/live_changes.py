@@ -10,6 +10,7 @@ from tui_lab.core.runs.catalog import RunRow, config_differences
 from tui_lab.core.runs.folder import Run
 from tui_lab.runs.figures import setting_text
 from tui_lab.util.errors import RunError
+from tui_lab.util.plural import counted
 
 SHOWN_CHANGES = 3
 """Of one setting; of more, the last one and their number are shown."""
@@ -60,7 +61,7 @@ class SettingsDiff:
         """How many live changes there are; empty without any."""
         if not self.n_changes:
             return ""
-        return f"{self.n_changes:,} live change{'' if self.n_changes == 1 else 's'}"
+        return f"{counted(self.n_changes, 'live change')}"
 
 
 def settings_diff(rows: Sequence[RunRow], changes: Sequence[Sequence[Changed]]) -> SettingsDiff:

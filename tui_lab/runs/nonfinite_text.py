@@ -3,6 +3,7 @@
 from tui_lab.core.nonfinite.record import BatchRow, Origin, TensorRange
 from tui_lab.core.runs.before_nonfinite import BeforeNonFinite
 from tui_lab.runs.numbers import short_number
+from tui_lab.util.plural import plural
 
 _LARGEST = {"float16": "65504", "bfloat16": "3.4e38", "float32": "3.4e38", "float64": "1.8e308"}
 _CAUSES = {
@@ -134,7 +135,7 @@ def n_rows_text(origin: Origin) -> str:
     if origin.n_rows == origin.n_batch > 1:
         return f"all {origin.n_batch:,} rows"
     of_batch = f" of {origin.n_batch:,}" if origin.n_batch else ""
-    return f"{origin.n_rows:,}{of_batch} row{'' if max(origin.n_rows, origin.n_batch) == 1 else 's'}"
+    return f"{origin.n_rows:,}{of_batch} {plural(max(origin.n_rows, origin.n_batch), 'row')}"
 
 
 def _row_text(row: BatchRow) -> str:

@@ -8,6 +8,7 @@ from rich.text import Text
 from tui_lab.core.watch.randomness.sources import HASHES, NUMPY, OWN, PYTHON, TORCH, Source, label_of
 from tui_lab.core.watch.randomness.trace import PATH, Difference
 from tui_lab.core.watch.randomness.verdict import KERNELS, Verdict
+from tui_lab.util.plural import counted
 
 _SAME = {
     "weights": "initial weights",
@@ -33,7 +34,7 @@ def verdict_lines(name: str, verdict: Verdict) -> Iterator[str]:
     difference = verdict.difference
     if difference is None:
         compared = ", ".join(_SAME[kind] for kind in verdict.compared)
-        yield f"{name}: two runs of {_updates(verdict.n_steps)} are the same to the last bit: {compared}"
+        yield f"{name}: two runs of {counted(verdict.n_steps, 'update')} are the same to the last bit: {compared}"
         if verdict.problem:
             yield f"but not everything could be compared: {verdict.problem}"
     else:
@@ -42,7 +43,7 @@ def verdict_lines(name: str, verdict: Verdict) -> Iterator[str]:
             yield f"the same before: {', '.join(_before(kind, difference) for kind in difference.before)}"
         yield from _cause_lines(verdict)
     if verdict.first.error:
-        yield f"the script failed after {_updates(verdict.n_steps)}: {verdict.first.error}"
+        yield f"the script failed after {counted(verdict.n_steps, 'update')}: {verdict.first.error}"
     if written := verdict.first.written:
         more = f" and {len(written) - MOST_FILES} more" if len(written) > MOST_FILES else ""
         yield (
@@ -61,10 +62,6 @@ def _cause_lines(verdict: Verdict) -> Iterator[str]:
         yield "tested: with that fixed, the runs are the same"
     else:
         yield "with a seed for everything they are the same, and with one for all but one, too: run it again"
-
-
-def _updates(n: int) -> str:
-    return f"{n:,} update" + ("" if n == 1 else "s")
 
 
 def _before(kind: str, difference: Difference) -> str:

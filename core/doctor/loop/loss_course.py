@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 from tui_lab.core.doctor.loop.record import LoopRecord, UpdateRecord
+from tui_lab.util.plural import counted
 
 SHARE = 0.1
 """Of the updates: the first tenth is compared with the last tenth."""
@@ -67,7 +68,7 @@ def course_text(course: LossCourse) -> str:
     if len(broken) < len(course.values) - i:
         finite = [(n, v) for n, v in zip(course.numbers, course.values, strict=True) if math.isfinite(v)]
         finite_course = replace(course, numbers=tuple(n for n, _ in finite), values=tuple(v for _, v in finite))
-        others = f"{len(broken)} other{'' if len(broken) == 1 else 's'} not finite"
+        others = f"{counted(len(broken), 'other')} not finite"
         return f"{finite_course} ({_means_text(finite_course)}; {others})"
     since = f"{course.values[i]:g} from update {course.numbers[i] + 1} on"
     return f"{course.values[0]:.4g}, {since}, after {course.values[i - 1]:.4g}" if i else since

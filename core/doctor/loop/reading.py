@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from tui_lab.core.doctor.findings import NotApplicable, NotJudged
 from tui_lab.core.doctor.loop.record import LoopEvent, LoopRecord, LossMeasurement, Operation, UpdateRecord
 from tui_lab.core.watch.steering.steering import dropout_rates
+from tui_lab.util.plural import counted
 
 MAX_RESIDUAL = 0.05
 """Of a gradient with respect to logits, the part that weighted cross-entropy does not explain; rounding in bfloat16
@@ -118,7 +119,7 @@ def named_at(line: str) -> str:
 
 def and_others(n: int) -> str:
     """Return " and 1 other", " and 3 others", or "" for none."""
-    return f" and {n} other{'' if n == 1 else 's'}" if n else ""
+    return f" and {counted(n, 'other')}" if n else ""
 
 
 def some(names: Sequence[str], n: int = 6) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tui_lab.core.config.schema import Config
 from tui_lab.core.kernels import memory_estimate
+from tui_lab.util.plural import counted
 
 GAINS_FROM_THREADS = 2**24
 """Multiplications of the largest product from which a step gains from a second thread."""
@@ -76,8 +77,8 @@ def choose_workers(configs: Sequence[Config], trials: int, *, timed: bool) -> Wo
         return Workers(1, fixed or cores, "trials may share one GPU")
     needed = max(map(needed_bytes, configs))
     limits = {
-        f"this process may use {_counted(cores, 'core')}": max(1, cores // (fixed or 1)),
-        f"there {'is' if trials == 1 else 'are'} {_counted(trials, 'trial')} to train": max(1, trials),
+        f"this process may use {counted(cores, 'core')}": max(1, cores // (fixed or 1)),
+        f"there {'is' if trials == 1 else 'are'} {counted(trials, 'trial')} to train": max(1, trials),
         f"each may take {memory_estimate.size(needed)} of memory": max(1, _memory() // needed),
     }
     reason = min(limits, key=lambda text: limits[text])
@@ -89,9 +90,9 @@ def choose_workers(configs: Sequence[Config], trials: int, *, timed: bool) -> Wo
 def workers_text(jobs: int, threads: Sequence[int], reason: str) -> str:
     """Describe workers: "2 jobs with 1 thread each: this process may use 2 cores". threads: of all trials."""
     if not any(threads):
-        return _counted(jobs, "job")  # A script sets its threads itself.
-    spread = _counted(threads[0], "thread") if len(set(threads)) == 1 else f"{min(threads)} to {max(threads)} threads"
-    return f"{_counted(jobs, 'job')} with {spread}{' each' if jobs > 1 else ''}{f': {reason}' if reason else ''}"
+        return counted(jobs, "job")  # A script sets its threads itself.
+    spread = counted(threads[0], "thread") if len(set(threads)) == 1 else f"{min(threads)} to {max(threads)} threads"
+    return f"{counted(jobs, 'job')} with {spread}{' each' if jobs > 1 else ''}{f': {reason}' if reason else ''}"
 
 
 def needed_bytes(config: Config) -> int:
@@ -119,7 +120,3 @@ def _may_use_gpu(config: Config) -> bool:
     if config.train.device != "auto":
         return config.train.device != "cpu"
     return sys.platform == "darwin" or any(Path(path).exists() for path in _GPU_FILES)
-
-
-def _counted(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"

@@ -5,6 +5,7 @@ from textual.widgets import Static
 from tui_lab.app.actions import BY_ID
 from tui_lab.app.keymap import keymap_of
 from tui_lab.core.config.schema import Config
+from tui_lab.util.plural import counted
 
 
 class Banner(Static):
@@ -17,7 +18,7 @@ class Banner(Static):
     def show(self, config: Config, *, diagnosed: bool) -> None:
         """Name the planted faults once the doctor has looked for them: finding them is the lesson."""
         n_faults = len(config.faults)
-        text = f"{n_faults} planted mistake{'' if n_faults == 1 else 's'}"
+        text = counted(n_faults, "planted mistake")
         if diagnosed:
             text += f": {', '.join(config.faults)}"
         elif key := keymap_of(self.app).key_of(BY_ID["diagnose"]):

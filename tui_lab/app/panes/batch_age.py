@@ -1,6 +1,7 @@
 """The age of the batch that is shown, as text that does not change at every step of a run."""
 
 from tui_lab.app.session.state import LabState
+from tui_lab.util.plural import counted
 
 SECONDS_BETWEEN_BATCHES = 1.0
 """While the model trains: batches then change faster than one can read."""
@@ -23,7 +24,7 @@ def age_text(age: int, state: LabState, *, following: bool) -> str:
         return ""
     if trains and age >= ROUNDED_FROM:
         return f"about {int(float(f'{age:.0e}')):,} steps ago"
-    return f"{age:,} step{'' if age == 1 else 's'} ago"
+    return f"{counted(age, 'step')} ago"
 
 
 def _is_recent(age: int, seconds_a_step: float | None) -> bool:

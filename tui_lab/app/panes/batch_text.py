@@ -14,6 +14,7 @@ from tui_lab.app.widgets.histogram_bar import histogram_bar
 from tui_lab.core.commands import WeightsInfo
 from tui_lab.data.dataset import IGNORED
 from tui_lab.data.loader import Batch, Ids, Loader
+from tui_lab.util.plural import plural
 
 MIN_STRIP = 6
 """Columns of the strip, at least, as long as other parts of its line can be shorter."""
@@ -74,9 +75,8 @@ def repeats_text(batch: Batch, earlier: Ids, n_drawn: int) -> str:
     if not ages:
         return "all new"
     when = f"{min(ages)}" if min(ages) == max(ages) else f"{min(ages)} to {max(ages)}"
-    steps = "step" if max(ages) == 1 else "steps"
     share = "all" if len(ages) == len(batch.ids) else f"{len(ages):,} of {len(batch.ids):,}"
-    return f"{share} drawn {when} {steps} before"
+    return f"{share} drawn {when} {plural(max(ages), 'step')} before"
 
 
 def used_examples(batch: Batch, loader: Loader, width: int) -> Text:

@@ -39,6 +39,7 @@ from tui_lab.runs.event_text import event_text, failure_text
 from tui_lab.runs.names import end_name
 from tui_lab.runs.nonfinite_text import before_lines
 from tui_lab.util.escape import printable
+from tui_lab.util.plural import counted
 
 MAX_LINES = 2000
 MOST_MERGED_STEPS = 10
@@ -65,7 +66,7 @@ def log_line(message: SessionMessage) -> str | None:
         case ev.Started(faults=faults) if faults:
             # Which ones they are, the doctor says.
             n = len(faults)
-            return f"{event_text(replace(message, faults=()))}; {n} planted mistake{'' if n == 1 else 's'}"
+            return f"{event_text(replace(message, faults=()))}; {counted(n, 'planted mistake')}"
         case ev.Logged():
             # The loss pane shows the latest values; here they would push everything else out.
             return event_text(message) if message.texts else None

@@ -14,6 +14,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.runs.numbers import short_number
 from tui_lab.util.escape import printable
+from tui_lab.util.plural import counted
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def share_of_way(state: LabState) -> float | None:
 def way_text(state: LabState) -> str:
     """Return how far the loss has come from ln V to zero; empty if that is not known."""
     share = share_of_way(state)
-    steps = f"{state.step:,} step{'' if state.step == 1 else 's'}"
+    steps = counted(state.step, "step")
     return "" if share is None else f"{share:.0%} of the way to 0 after {steps}"
 
 

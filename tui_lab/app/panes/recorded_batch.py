@@ -25,6 +25,7 @@ from tui_lab.core.watch.batch.recorded_batch import Ids, RecordedBatch, RowHisto
 from tui_lab.data.dataset import IGNORED
 from tui_lab.data.tokenizers import Tokenizer
 from tui_lab.util.escape import printable
+from tui_lab.util.plural import counted
 
 LOOKS_IN_PAUSE = 12
 """For a batch that is newer than the one shown: the recorder writes it before it records the pause."""
@@ -197,7 +198,7 @@ def batch_title(batch: RecordedBatch, state: LabState) -> Text:
     age = state.step - batch.step - 1
     is_old = state.phase == "paused" and age > 0  # The user looks at the step of the pause.
     text = age_text(age, state, following=True)
-    parts = [f"  {batch.n_rows:,} row{'' if batch.n_rows == 1 else 's'}"]
+    parts = [f"  {counted(batch.n_rows, 'row')}"]
     if batch.micro_batches > 1:
         parts.append(f"the first of {batch.micro_batches:,} micro-batches")
     parts += [f"{name} {shape}" for name, shape in (("x", batch.x_shape), ("y", batch.y_shape)) if shape]

@@ -36,6 +36,7 @@ from tui_lab.core.runs.spikes import Spike
 from tui_lab.core.training.checkpoint_names import n_bytes
 from tui_lab.runs.summary_text import replaced_characters
 from tui_lab.util.errors import RunError
+from tui_lab.util.plural import counted
 
 if TYPE_CHECKING:
     from tui_lab.app.screens.lab import LabScreen
@@ -234,4 +235,4 @@ def _disk_use(ready: Ready | None) -> str:
     paths = [] if ready is None else Run(Path(ready.path)).saved_checkpoints()
     if not paths:
         return ""
-    return f": {len(paths)} checkpoint{'' if len(paths) == 1 else 's'}, {sum(map(n_bytes, paths)) / 1e6:,.1f} MB"
+    return f": {counted(len(paths), 'checkpoint')}, {sum(map(n_bytes, paths)) / 1e6:,.1f} MB"

@@ -24,6 +24,7 @@ from tui_lab.runs.names import short_name
 from tui_lab.runs.verdict_text import verdict_line
 from tui_lab.util.errors import ConfigError, RunError
 from tui_lab.util.escape import printable
+from tui_lab.util.plural import counted
 
 LEAST_COLUMN_WIDTH = 16
 """Of a run; longer values have several lines."""
@@ -163,7 +164,7 @@ def _compared(runs: Sequence[MarkedRun], n_different: int) -> str:
         return f"{n_different} settings differ; {n_unreadable} configs are unreadable"
     n_unknown = sum(run.row.kind == "imported" for run in runs)
     if n_unknown and not n_different:
-        return f"the settings of {n_unknown} imported run{'' if n_unknown == 1 else 's'} are not known"
+        return f"the settings of {counted(n_unknown, 'imported run')} are not known"
     if not n_different:
         return "same settings"
     if any(run.row.kind == "script" for run in runs):

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import ExponentialLR, LambdaLR, MultiStepLR, StepL
 from tui_lab.core.doctor.findings import Finding, FindingCode
 from tui_lab.core.doctor.loop.observed import ScheduleUse
 from tui_lab.core.doctor.loop.record import LoopRecord
+from tui_lab.util.plural import counted
 
 MAX_FACTOR = 0.05
 """Of a LambdaLR's function: one that never returns more does not return factors of the rate."""
@@ -127,7 +128,7 @@ def _counts_updates(use: ScheduleUse, record: LoopRecord) -> Finding | None:
     is_exact = course.length is not None and course.length >= n and course.length % n == 0
     is_shown = n_zero >= MIN_PER_STEP or course.warmup >= LONG_WARMUP or (is_exact and bool(use.updates))
     share = max(rates) / base if base else 0.0
-    stepped = f"{len(use.updates)} step{'' if len(use.updates) == 1 else 's'}" if use.updates else "no step"
+    stepped = counted(len(use.updates), "step") if use.updates else "no step"
     return _finding(
         use,
         title=f"The warm-up of {course.warmup} steps advances at most once in {n} updates, so the learning rate stays "

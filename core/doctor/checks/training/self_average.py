@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from tui_lab.core.doctor.findings import Finding, NotApplicable
 from tui_lab.core.doctor.program.target import Target
+from tui_lab.util.plural import counted
 
 
 def check(target: Target) -> Iterator[Finding]:
@@ -11,8 +12,8 @@ def check(target: Target) -> Iterator[Finding]:
     if not averages:
         raise NotApplicable("no weight is averaged with itself in place")
     average = max(averages, key=lambda each: each.n_weights * each.n_updates)
-    weights = f"{average.n_weights} weight tensor{'' if average.n_weights == 1 else 's'}"
-    updates = f"{average.n_updates} update{'' if average.n_updates == 1 else 's'}"
+    weights = counted(average.n_weights, "weight tensor")
+    updates = counted(average.n_updates, "update")
     yield Finding(
         code="average_of_itself",
         title="The average of the weights is the model itself, not a copy of it.",
