@@ -97,7 +97,7 @@ def examine_in_child(source: str, timeout: float, on_check: OnCheck = _ignore, *
         command = Command(python_module("tui_lab.core.doctor.worker", source, str(out)), child_environment())
         code = run_child(command, out, timeout, on_check, quiet=quiet)
         if (problems := last_value(out, "problems")) is not None:
-            raise ConfigError([Problem(**problem) for problem in problems])
+            raise ConfigError([Problem.from_json(problem) for problem in problems])
         stage = last_value(out, "check") or "starting"
         if code is None:
             message = f"did not finish within {timeout:g} s (last stage: {stage}); --timeout SECONDS sets the limit"

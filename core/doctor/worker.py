@@ -38,7 +38,7 @@ def main(source: str, out: str) -> None:
                 report = examine_config(*open_training(source, []), on_check)
             write(report=report.to_json())
         except (ConfigError, DataError, RunError) as error:
-            write(problems=[{"code": problem.code, "message": str(problem)} for problem in error.problems])
+            write(problems=[problem.to_json() for problem in error.problems])
 
 
 if __name__ == "__main__":

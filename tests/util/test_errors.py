@@ -1,8 +1,11 @@
 """Problems: how they are rendered, and suggestions for mistyped names."""
 
+from pathlib import Path
+
 import pytest
 
 from tui_lab.util.errors import MAX_SHOWN, ConfigError, Problem, nearest, shown
+from tui_lab.util.strict_json import dumps, loads
 
 
 @pytest.mark.parametrize(
@@ -20,6 +23,24 @@ from tui_lab.util.errors import MAX_SHOWN, ConfigError, Problem, nearest, shown
 )
 def test_problem_is_rendered_with_its_fields(problem: Problem, text: str) -> None:
     assert str(problem) == text
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        Problem(code="invalid", message="is wrong"),
+        Problem(code="invalid", message="is wrong", key="k", value=None),
+        Problem(code="unknown_name", message="is wrong", value="v", allowed="w", suggestion="w"),
+        Problem(code="invalid", message="is wrong", value=10**30),
+    ],
+)
+def test_problem_is_the_same_in_another_process(problem: Problem) -> None:
+    assert Problem.from_json(loads(dumps(problem.to_json()))) == problem
+
+
+def test_value_that_json_does_not_have_is_sent_as_text() -> None:
+    fields = loads(dumps(Problem(code="invalid", message="is wrong", value=[Path("a")]).to_json()))
+    assert "a" in Problem.from_json(fields).value
 
 
 def test_error_has_a_line_for_each_problem() -> None:

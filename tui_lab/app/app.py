@@ -4,6 +4,7 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -343,8 +344,8 @@ def pick_of(source: str | None, overrides: Sequence[str] = ()) -> Pick | None:
         settings.load(source, overrides)
         return Pick("preset", source, overrides=tuple(overrides))
     if overrides:
-        what = "without a source" if source is None else f"{source} is neither"
-        raise ConfigError([f"--set {overrides[0]}: allowed with a PRESET or CONFIG only, and {what}"])
+        message = "allowed with a PRESET or CONFIG only" + ("" if source is None else f"; {source} is neither")
+        raise ConfigError.of("conflict", message, key="--set", value=overrides[0])
     if source is None:
         return None
     try:
@@ -353,7 +354,8 @@ def pick_of(source: str | None, overrides: Sequence[str] = ()) -> Pick | None:
         try:
             settings.load(source)
         except ConfigError as error:
-            raise ConfigError([f"{error.problems[0]}; it is not a run in {runs.runs_folder()} either"]) from error
+            message = f"{error.problems[0].message}; it is not a run in {runs.runs_folder()} either"
+            raise ConfigError(replace(error.problems[0], message=message)) from error
         raise
 
 

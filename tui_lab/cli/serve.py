@@ -42,9 +42,9 @@ def check_port(host: str, port: int) -> None:
             trial.bind(address)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise ConfigError([f"port {port} is in use; choose another with --port"]) from None
-        reason = error.strerror or error
-        raise ConfigError([f"cannot listen at {host}, port {port}: {reason}; see --host and --port"]) from None
+            raise ConfigError.of("in_use", "is in use; choose another one", key="--port", value=port) from None
+        message = f"cannot listen at port {port}: {error.strerror or error}; see --port"
+        raise ConfigError.of("unavailable", message, key="--host", value=host) from None
 
 
 def is_loopback(host: str) -> bool:

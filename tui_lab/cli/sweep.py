@@ -59,7 +59,8 @@ def resume_sweep(sweep: Sweep, engine: str | None, jobs: Jobs, display: Display)
     try:
         rows, interruption = _train(sweep, engine or sweep.plan.engine, jobs, display)
     except OSError as error:
-        raise RunError(f"{sweep.path}: the sweep cannot continue: {error}; what was written is kept") from error
+        message = f"the sweep cannot continue: {error}; what was written is kept"
+        raise RunError.of("unwritable", message, key=str(sweep.path)) from error
     if any(row.state not in ENDED for row in rows):
         say(f"interrupted and saved: {table.counted(rows)}; resume with: tui-lab sweep --resume {sweep.path}")
         return interruption.exit_code

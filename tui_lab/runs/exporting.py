@@ -91,7 +91,7 @@ def save_curves(named: Mapping[str, Run], to: Path) -> None:
         marks = bests
     series = {name: points for name, points in series.items() if points[0]}
     if not series:
-        raise RunError(f"{', '.join(named)}: no steps recorded, so there is nothing to plot")
+        raise RunError.of("unavailable", "no steps recorded, so there is nothing to plot", key=", ".join(named))
     title = ", ".join(named) if len(named) <= TITLED else f"{len(named)} runs"
     try:
         to.parent.mkdir(parents=True, exist_ok=True)

@@ -122,7 +122,8 @@ class LocalEngine:
             return
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
         if number is None:
-            raise RunError(f"{self._sweep.path}: no trial can be trained: the process {how}: {last_line}")
+            message = f"no trial can be trained: the process {how}: {last_line}"
+            raise RunError.of("unavailable", message, key=str(self._sweep.path))
         message = f"its process {how}, {MAX_DEATHS} times" + (f": {last_line}" if last_line else "")
         from tui_lab.core.runs.sweep import study as studies
 

@@ -24,7 +24,7 @@ Code = Literal[
     "unwritable",
     "damaged",
     "needs_restart",
-    "in_use",  # Another process holds the run folder.
+    "in_use",  # Another process holds the run folder or the port.
     "not_trusted",  # User code that the user has not named.
     "user_code",  # User code that raised an exception or returned something unexpected.
     "too_large",
@@ -57,6 +57,18 @@ class Problem:
         if self.suggestion:
             text += f"; did you mean {self.suggestion!r}?"
         return text
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the problem for another process. A value that JSON does not have is sent as its text."""
+        fields = {name: value for name, value in vars(self).items() if value is not _ABSENT}
+        if not isinstance(self.value, str | int | float | None) and self.value is not _ABSENT:
+            fields["value"] = shown(self.value)
+        return fields
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Self:
+        """Return the problem that `to_json` describes."""
+        return cls(**fields)
 
 
 class LabError(ValueError):
