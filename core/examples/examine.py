@@ -15,7 +15,7 @@ from tui_lab.core.examples.measure import OnProgress, measure, no_progress
 from tui_lab.core.examples.opened import checkpoints, task_of
 from tui_lab.core.examples.ranking import Hardest, WrongCounts
 from tui_lab.core.examples.recorded import recorded_report
-from tui_lab.core.examples.report import By, Listed, Report
+from tui_lab.core.examples.report import By, ExamplesReport, Listed
 from tui_lab.core.examples.selection import DEFAULT_TARGETS, Part, Sample, part_of, select
 from tui_lab.core.examples.shares import classes_of
 from tui_lab.core.examples.shown import shown_examples
@@ -33,7 +33,7 @@ MOST_CHECKPOINTS = 8
 
 
 @dataclass(frozen=True)
-class Request:
+class ExamplesRequest:
     """A question about a run's examples.
 
     step: of the weights: the newest kept checkpoint at or before it; None for the newest. top: how many examples are
@@ -57,7 +57,7 @@ class Request:
         return max(1, self.targets // dataset.length) if self.most is None else self.most
 
 
-def examine_examples(run: Run, request: Request, report: OnProgress = no_progress) -> Report:
+def examine_examples(run: Run, request: ExamplesRequest, report: OnProgress = no_progress) -> ExamplesReport:
     """Answer a question about a run's examples. Raises ConfigError, DataError or RunError.
 
     Memory is bounded by the sample, whatever the size of the data.
@@ -89,7 +89,7 @@ class _Opened:
     sample: Sample
 
 
-def _open(run: Run, request: Request, report: OnProgress) -> _Opened:
+def _open(run: Run, request: ExamplesRequest, report: OnProgress) -> _Opened:
     if request.weights is None:
         checkpoints(run, request.step)  # Raises RunError if there is none.
         chosen, model, _ = load_chosen(run, "last", request.step)
@@ -107,7 +107,7 @@ def _open(run: Run, request: Request, report: OnProgress) -> _Opened:
     return _Opened(step, task, model, dataset, ids, sample)
 
 
-def _hardest(run: Run, request: Request, report: OnProgress) -> Report:
+def _hardest(run: Run, request: ExamplesRequest, report: OnProgress) -> ExamplesReport:
     opened = _open(run, request, report)
     hardest = Hardest(request.top)
     for measured in measure(opened.model, opened.dataset, opened.ids, report):
@@ -117,9 +117,9 @@ def _hardest(run: Run, request: Request, report: OnProgress) -> Report:
     return replace(totals, listed=tuple(map(Listed, shown)))
 
 
-def _totals(run: Run, request: Request, opened: _Opened, totals: Hardest, rule: str) -> Report:
+def _totals(run: Run, request: ExamplesRequest, opened: _Opened, totals: Hardest, rule: str) -> ExamplesReport:
     """Return a report of what was measured at one checkpoint, without a list."""
-    return Report(
+    return ExamplesReport(
         run.name,
         request.by,
         request.part,
@@ -141,7 +141,7 @@ EXACT_RULE = (
 FRACTION_RULE = f"{WRONG_TARGET} Sorted by the fraction of an example's targets that are wrong, over all checkpoints."
 
 
-def _classes(run: Run, request: Request, report: OnProgress) -> Report:
+def _classes(run: Run, request: ExamplesRequest, report: OnProgress) -> ExamplesReport:
     opened = _open(run, request, report)
     all_classes = classes_of(opened.task, opened.dataset)
     totals = Hardest(0)
@@ -153,7 +153,7 @@ def _classes(run: Run, request: Request, report: OnProgress) -> Report:
     return replace(report_of_totals, partitions=tuple(classes.partition() for classes in all_classes))
 
 
-def _most_often_wrong(run: Run, request: Request, report: OnProgress) -> Report:
+def _most_often_wrong(run: Run, request: ExamplesRequest, report: OnProgress) -> ExamplesReport:
     paths = _spread(checkpoints(run, request.step), MOST_CHECKPOINTS)
     opened = _open(run, replace(request, targets=request.targets // len(paths)), report)
     model = opened.model
@@ -171,7 +171,7 @@ def _most_often_wrong(run: Run, request: Request, report: OnProgress) -> Report:
     order = counts.order_by_example() if is_exact else counts.order()
     rows = [row for row in order[: request.top].tolist() if counts.of([row])[0].n_wrong]
     shown = shown_examples(dataset, request.part, ids[rows], opened.task.tokenizer, model)
-    return Report(
+    return ExamplesReport(
         run.name,
         request.by,
         request.part,
@@ -205,7 +205,7 @@ def _spread(paths: list[Path], most: int) -> list[Path]:
     return [paths[number] for number in numbers.tolist()]
 
 
-def _duplicates(run: Run, request: Request, report: OnProgress) -> Report:
+def _duplicates(run: Run, request: ExamplesRequest, report: OnProgress) -> ExamplesReport:
     config = run.trainer_config()
     task = task_of(run, config, report)
     dataset, n_examples = part_of(task, request.part, config)
@@ -215,7 +215,7 @@ def _duplicates(run: Run, request: Request, report: OnProgress) -> Report:
     leaked = find_duplicates(Search(task, "val", "train", request.top, request.threshold, report), val_ids)
     exact_only = why_exact_only(task)
     near = f"Near-duplicates: {exact_only}." if exact_only else NEAR_RULE.format(f"{request.threshold:g}")
-    return Report(
+    return ExamplesReport(
         run.name,
         request.by,
         request.part,

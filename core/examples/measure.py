@@ -28,7 +28,7 @@ def no_progress(what: str, done: int, total: int) -> None:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredRows:
     """Some rows. ids: [R]; x, y, predicted: int64 [R, T]; losses: nats [R, T], NaN where the target is ignored."""
 
     ids: Ids
@@ -66,7 +66,7 @@ class Measured:
 @torch.no_grad()
 def measure(
     model: Model, dataset: Dataset, ids: Ids, report: OnProgress = no_progress, what: str = "measuring"
-) -> Iterator[Measured]:
+) -> Iterator[MeasuredRows]:
     """Run the model over examples, in the order of `ids`. The model must be in evaluation mode.
 
     The forward pass is the model's own, in the kernels and the precision of its run. Memory is that of a batch.
@@ -82,5 +82,5 @@ def measure(
         targets = torch.from_numpy(np.ascontiguousarray(y)).to(device)
         losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")
         losses = losses.view(targets.shape).masked_fill_(targets == IGNORED, torch.nan)  # [R, T]
-        yield Measured(some, x, y, losses.cpu().numpy(), logits.argmax(dim=-1).cpu().numpy())
+        yield MeasuredRows(some, x, y, losses.cpu().numpy(), logits.argmax(dim=-1).cpu().numpy())
     report(what, len(ids) * T, len(ids) * T)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from tui_lab.core.examples.measure import Measured
+from tui_lab.core.examples.measure import MeasuredRows
 from tui_lab.core.examples.report import WrongCount
 
 Ids = npt.NDArray[np.int64]
@@ -26,7 +26,7 @@ class Hardest:
     n_wrong: int = 0
     n_wrong_examples: int = 0
 
-    def add(self, measured: Measured) -> None:
+    def add(self, measured: MeasuredRows) -> None:
         """Take some examples; those without targets have no loss and are not listed."""
         self.loss_sum += float(measured.loss_sums.sum())
         self.n_targets += int(measured.counted.sum())
@@ -64,7 +64,7 @@ class WrongCounts:
         self._was_right = np.zeros(len(ids), np.bool_)
         self._loss_sums = np.zeros(len(ids))
 
-    def add(self, checkpoint: Iterable[Measured]) -> None:
+    def add(self, checkpoint: Iterable[MeasuredRows]) -> None:
         """Take all examples as one checkpoint's model sees them, in the order of `ids`."""
         start = 0
         for measured in checkpoint:

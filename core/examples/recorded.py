@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from tui_lab.core.examples.measure import Measured
+from tui_lab.core.examples.measure import MeasuredRows
 from tui_lab.core.examples.ranking import Hardest
-from tui_lab.core.examples.report import By, Listed, Partition, Report
+from tui_lab.core.examples.report import By, ExamplesReport, Listed, Partition
 from tui_lab.core.examples.selection import Part, Sample
 from tui_lab.core.examples.shares import by_kind
 from tui_lab.core.examples.shown import shown_example
@@ -23,7 +23,7 @@ ONE_BATCH = "only the latest batch of a script is recorded, so there is nothing 
 NO_VALIDATION = "the validation data of a script is not recorded; use --part train"
 
 
-def recorded_report(run: Run, by: By, part: Part, top: int) -> Report:
+def recorded_report(run: Run, by: By, part: Part, top: int) -> ExamplesReport:
     """Answer a question about a script's examples from its latest recorded batch. Raises RunError with the reason."""
     if by in ("wrong", "duplicates"):
         raise RunError.of("unavailable", ONE_BATCH, key="--by", value=by, allowed="loss, classes")
@@ -42,7 +42,7 @@ def recorded_report(run: Run, by: By, part: Part, top: int) -> Report:
         listed = tuple(_listed(measured, row, cells[row], tokenizer, has_top=has_top) for row in rows)
     else:
         partitions = _partitions(measured, tokenizer, run.name)
-    return Report(
+    return ExamplesReport(
         run.name,
         by,
         part,
@@ -61,7 +61,7 @@ def recorded_report(run: Run, by: By, part: Part, top: int) -> Report:
     )
 
 
-def _listed(measured: Measured, row: int, cells: CellLosses, tokenizer: Tokenizer, *, has_top: bool) -> Listed:
+def _listed(measured: MeasuredRows, row: int, cells: CellLosses, tokenizer: Tokenizer, *, has_top: bool) -> Listed:
     shown = shown_example("train", row, None, (measured.x[row], measured.y[row]), tokenizer, cells)
     return Listed(shown if has_top else replace(shown, n_wrong=None))
 
@@ -87,7 +87,7 @@ def _batch_of(run: Run) -> RecordedBatch:
     return batch
 
 
-def _measured(batch: RecordedBatch) -> tuple[Measured, list[CellLosses]]:
+def _measured(batch: RecordedBatch) -> tuple[MeasuredRows, list[CellLosses]]:
     """Return the rows whose losses were measured, as one batch and row by row."""
     assert batch.x is not None
     assert batch.y is not None
@@ -100,10 +100,10 @@ def _measured(batch: RecordedBatch) -> tuple[Measured, list[CellLosses]]:
     if top is None or probabilities is None or not top.shape[-1]:
         top, probabilities = np.full((*x.shape, 1), IGNORED), np.full((*x.shape, 1), math.nan, np.float32)
     cells = [CellLosses(*row) for row in zip(losses, top, probabilities, strict=True)]
-    return Measured(np.arange(n), x, y, losses, top[..., 0]), cells
+    return MeasuredRows(np.arange(n), x, y, losses, top[..., 0]), cells
 
 
-def _partitions(measured: Measured, tokenizer: Tokenizer, name: str) -> tuple[Partition, ...]:
+def _partitions(measured: MeasuredRows, tokenizer: Tokenizer, name: str) -> tuple[Partition, ...]:
     kinds = TokenKinds(tokenizer)
     if not kinds.has_texts:
         message = "the texts of the script's tokens are not known, so they cannot be sorted into classes"

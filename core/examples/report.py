@@ -118,7 +118,7 @@ class Partition:
 
 
 @dataclass(frozen=True)
-class Report:
+class ExamplesReport:
     """The answer to one question about the examples of a run.
 
     step: of the weights, None where no model was used. steps: of all checkpoints that were measured. loss: mean over
@@ -152,9 +152,9 @@ class Report:
         return asdict(self)
 
 
-_REPORT = TypeAdapter(Report)
+_REPORT = TypeAdapter(ExamplesReport)
 
 
-def from_json(values: Any) -> Report:
+def from_json(values: Any) -> ExamplesReport:
     """Undo `Report.to_json`. Raises ValueError."""
     return _REPORT.validate_python(values)

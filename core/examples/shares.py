@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from tui_lab.core.examples.measure import Measured
+from tui_lab.core.examples.measure import MeasuredRows
 from tui_lab.core.examples.report import Partition, Share
 from tui_lab.core.examples.token_kinds import KINDS, TokenKinds
 from tui_lab.data.dataset import Task
@@ -34,7 +34,7 @@ class Classes:
 
     name: str
     names: tuple[str, ...]
-    of: Callable[[Measured], Ids]
+    of: Callable[[MeasuredRows], Ids]
     n: Counts = field(init=False)
     losses: npt.NDArray[np.float64] = field(init=False)
     wrong: Counts = field(init=False)
@@ -44,7 +44,7 @@ class Classes:
         self.losses = np.zeros(len(self.names))
         self.wrong = np.zeros(len(self.names), np.int64)
 
-    def add(self, measured: Measured) -> None:
+    def add(self, measured: MeasuredRows) -> None:
         """Take some rows."""
         classes = self.of(measured)
         counted = measured.counted
@@ -91,7 +91,7 @@ def by_position(n_digits: int) -> Classes:
     """Return classes for the rows of the reverse task: output digit 1 is input digit L, and so on."""
     names = tuple(f"output {i + 1}, input {n_digits - i}" for i in range(n_digits))
 
-    def of(measured: Measured) -> Ids:
+    def of(measured: MeasuredRows) -> Ids:
         return np.broadcast_to(np.arange(n_digits), (len(measured.ids), n_digits)).flatten()
 
     return Classes("digit position", names, of)
@@ -106,7 +106,7 @@ def by_digit(n_symbols: int) -> Classes:
 def by_kind(kinds: TokenKinds, dataset: object) -> Classes:
     """Return a class for each kind of text."""
 
-    def of(measured: Measured) -> Ids:
+    def of(measured: MeasuredRows) -> Ids:
         parts = []
         for example, x, y, counted in zip(measured.ids.tolist(), measured.x, measured.y, measured.counted, strict=True):
             before = tokens_before(dataset, example)

@@ -2,8 +2,8 @@
 
     python -P -m tui_lab.core.examples.worker RUN REQUEST
 
-REQUEST is a `Request` as JSON. It writes JSON lines to stdout: {"progress": [what, done, total]} while it measures,
-then {"report": …} or {"problem": …}.
+REQUEST is an `ExamplesRequest` as JSON. It writes JSON lines to stdout: {"progress": [what, done, total]} while it
+measures, then {"report": …} or {"problem": …}.
 """
 
 import os
@@ -35,12 +35,12 @@ def answer(folder: str, request: str, out: TextIO) -> None:
             write(progress=[what, done, total])
 
     try:
-        from tui_lab.core.examples.examine import Request, examine_examples
+        from tui_lab.core.examples.examine import ExamplesRequest, examine_examples
         from tui_lab.core.runs.folder import Run
 
         values = loads(request)
         weights = values.pop("weights", None)
-        asked = Request(**values, weights=None if weights is None else Path(weights))
+        asked = ExamplesRequest(**values, weights=None if weights is None else Path(weights))
         write(report=examine_examples(Run(Path(folder)), asked, progress).to_json())
     except LabError as error:
         write(problem=str(error))

@@ -16,7 +16,7 @@ CourseMetric = Literal["val_loss", "train_loss"]
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredValue:
     """A value, and the steps, tokens and seconds of training until then. tokens: samples, for some scripts."""
 
     steps: int
@@ -33,13 +33,13 @@ class Course:
     """
 
     steps: list[ev.StepDone] = field(default_factory=list)
-    evaluations: list[Measured] = field(default_factory=list)
-    smoothed: list[Measured] = field(default_factory=list)
+    evaluations: list[MeasuredValue] = field(default_factory=list)
+    smoothed: list[MeasuredValue] = field(default_factory=list)
     """The recorded weighted mean of the train loss."""
     others: list[ev.Event] = field(default_factory=list)
     has_interval_means: bool = False
 
-    def measured(self, metric: CourseMetric) -> list[Measured]:
+    def measured(self, metric: CourseMetric) -> list[MeasuredValue]:
         return self.evaluations if metric == "val_loss" else self.smoothed
 
 
@@ -54,9 +54,9 @@ def course_of(events: Iterable[ev.Event], *, has_interval_means: bool = False) -
                 tokens = event.tokens
                 seconds += event.seconds
                 course.steps.append(event)
-                course.smoothed.append(Measured(event.step, tokens, seconds, event.loss_ema))
+                course.smoothed.append(MeasuredValue(event.step, tokens, seconds, event.loss_ema))
             case ev.Evaluated():
-                course.evaluations.append(Measured(event.step, tokens, seconds, event.val_loss))
+                course.evaluations.append(MeasuredValue(event.step, tokens, seconds, event.val_loss))
             case ev.Logged():
                 pass
             case _:
@@ -74,8 +74,8 @@ class AtEqual:
     axis: Axis
     amount: float
     verdict: Verdict
-    baseline: tuple[Measured, ...]
-    group: tuple[Measured, ...]
+    baseline: tuple[MeasuredValue, ...]
+    group: tuple[MeasuredValue, ...]
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -120,7 +120,7 @@ def at_equal(axis: Axis, baseline: Sequence[Course], group: Sequence[Course], me
     return AtEqual(axis, amount, verdict, at[:n], at[n:])
 
 
-def _amount(axis: Axis, measured: Measured) -> float:
+def _amount(axis: Axis, measured: MeasuredValue) -> float:
     match axis:
         case "steps":
             return measured.steps
@@ -130,7 +130,7 @@ def _amount(axis: Axis, measured: Measured) -> float:
             return measured.seconds
 
 
-def _latest(axis: Axis, measured: Sequence[Measured], amount: float) -> Measured | None:
+def _latest(axis: Axis, measured: Sequence[MeasuredValue], amount: float) -> MeasuredValue | None:
     """Return the last value that was measured until `amount`."""
     until = [
         value for value in measured if _amount(axis, value) <= amount or math.isclose(_amount(axis, value), amount)

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Source:
+class TrainingSource:
     """What a PRESET, CONFIG or RUN of the command line stands for. checkpoint: of a run with one."""
 
     config: Config
     run: Run | None = None
     checkpoint: "Checkpoint | None" = None
 
-    def with_seed(self, seed: int) -> "Source":
+    def with_seed(self, seed: int) -> "TrainingSource":
         """Return this source with another `train.seed`: other batches and, without a checkpoint, other weights."""
         config = settings.changed(self.config, "train.seed", seed)
         if self.checkpoint is None:
@@ -34,13 +34,13 @@ class Source:
         return replace(self, config=config, checkpoint=replace(self.checkpoint, progress=progress))
 
 
-def read_source(source: str, overrides: Sequence[str] = (), *, initial_weights: bool = False) -> Source:
+def read_source(source: str, overrides: Sequence[str] = (), *, initial_weights: bool = False) -> TrainingSource:
     """Read a preset, a config file, or a run with its newest checkpoint. Raises ConfigError or RunError.
 
     initial_weights: of a run, read the settings only.
     """
     if source in settings.presets() or settings.is_file(Path(source)):
-        return Source(settings.load(source, overrides))
+        return TrainingSource(settings.load(source, overrides))
     try:
         run = runs.find(source)
     except RunError:
@@ -48,16 +48,16 @@ def read_source(source: str, overrides: Sequence[str] = (), *, initial_weights: 
         raise
     config = run.trainer_config()
     if initial_weights or not run.has_checkpoint:
-        return Source(settings.build(config.model_dump(), overrides), run)
+        return TrainingSource(settings.build(config.model_dump(), overrides), run)
 
     from tui_lab.core.training import checkpoint as ckpt
 
     checkpoint = run.read_latest(ckpt.load)
     config = settings.build(checkpoint.progress.config.model_dump(), overrides)
-    return Source(config, run, checkpoint).with_seed(config.train.seed)
+    return TrainingSource(config, run, checkpoint).with_seed(config.train.seed)
 
 
-def set_up_source(source: Source, task: "Task") -> "TrainSetup":
+def set_up_source(source: TrainingSource, task: "Task") -> "TrainSetup":
     """Build the model and the optimizer, with the weights of the checkpoint if there is one.
 
     Raises ConfigError, DataError, RunError, or TrainingError when memory runs out.

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from tui_lab.cli.output import console, write, write_json
 from tui_lab.cli.progress import preparing
-from tui_lab.core.examples.examine import Request, examine_examples
+from tui_lab.core.examples.examine import ExamplesRequest, examine_examples
 from tui_lab.core.examples.measure import no_progress
 from tui_lab.core.examples.report import Listed, Partition, ShownExample
 from tui_lab.core.runs import folder as runs
@@ -21,7 +21,7 @@ TEXT_LINES = 2
 INDENT = "    "
 
 
-def show_examples(name: str, request: Request, *, as_json: bool) -> None:
+def show_examples(name: str, request: ExamplesRequest, *, as_json: bool) -> None:
     """Print the answer to a question about a run's examples. Raises ConfigError, DataError or RunError."""
     run = runs.find(name)
     with preparing() as progress:

@@ -6,7 +6,7 @@ from pathlib import Path
 from tui_lab.cli.lr_find_subjects import Subject
 from tui_lab.cli.progress import preparing
 from tui_lab.core.config import settings
-from tui_lab.core.runs.unrecorded import Source, read_source, set_up_source
+from tui_lab.core.runs.unrecorded import TrainingSource, read_source, set_up_source
 from tui_lab.core.training.lr_range_test import RangeTest
 from tui_lab.core.training.range_points import RangePoints, RateRange
 from tui_lab.core.training.task_factory import build_task
@@ -22,7 +22,7 @@ class ConfigSubject(Subject):
         """Raises ConfigError or RunError."""
         self.name = source
         self._overrides = overrides
-        self._source: Source = read_source(source, overrides, initial_weights=initial_weights)
+        self._source: TrainingSource = read_source(source, overrides, initial_weights=initial_weights)
         self.first_seed = self._source.config.train.seed
         checkpoint = self._source.checkpoint
         self.weights = "initial" if checkpoint is None else f"step {checkpoint.progress.step}"

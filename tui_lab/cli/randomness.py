@@ -13,7 +13,7 @@ from tui_lab.cli.signals import interrupt_on_signals
 from tui_lab.core.config import settings
 from tui_lab.core.watch.process.recorded_script import ScriptToRun
 from tui_lab.core.watch.randomness.traced_runs import ScriptTracer
-from tui_lab.core.watch.randomness.verdict import Verdict, judge
+from tui_lab.core.watch.randomness.verdict import RandomnessVerdict, judge
 from tui_lab.text.randomness_text import sources_table, verdict_lines
 from tui_lab.util.exit_codes import DONE, NOT_JUDGED, NOT_MET
 
@@ -64,7 +64,7 @@ def examine_script(script: ScriptToRun, n_steps: int, *, as_json: bool) -> int:
     return DONE if verdict.is_reproducible else NOT_MET
 
 
-def _print(name: str, verdict: Verdict) -> None:
+def _print(name: str, verdict: RandomnessVerdict) -> None:
     for line in verdict_lines(name, verdict):
         write(line)
     console().print(sources_table(verdict))

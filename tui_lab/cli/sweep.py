@@ -223,7 +223,7 @@ def _results_json(
     ranking: Sequence[TrialRow],
     groups: Sequence[results.Group],
     pictures: Sequence[Path],
-    verdict: results.Verdict | None,
+    verdict: results.SweepVerdict | None,
     no_effect: Sequence[str],
 ) -> dict[str, Any]:
     return {

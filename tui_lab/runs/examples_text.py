@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tui_lab.core.examples.report import Listed, Place, Report
+from tui_lab.core.examples.report import ExamplesReport, Listed, Place
 
 BY_TITLES = {
     "loss": "hardest examples",
@@ -13,7 +13,7 @@ BY_TITLES = {
 PART_NAMES = {"train": "training data", "val": "validation data"}
 
 
-def summary_lines(report: Report) -> Iterator[str]:
+def summary_lines(report: ExamplesReport) -> Iterator[str]:
     """Give the title of a report, its figures, and what was measured."""
     yield f"{report.run}: {title(report)}"
     if figures := figures_text(report):
@@ -21,7 +21,7 @@ def summary_lines(report: Report) -> Iterator[str]:
     yield from report.notes
 
 
-def title(report: Report) -> str:
+def title(report: ExamplesReport) -> str:
     """Return what a report is about, and of which weights."""
     text = f"{BY_TITLES[report.by]}, {PART_NAMES[report.part]}"
     if len(report.steps) > 1:
@@ -29,7 +29,7 @@ def title(report: Report) -> str:
     return text if report.step is None else f"{text}, step {report.step:,}"
 
 
-def figures_text(report: Report) -> str:
+def figures_text(report: ExamplesReport) -> str:
     """Return the figures over all examples that were measured."""
     if report.by == "duplicates":
         return _copies_text(report)
@@ -42,7 +42,7 @@ def figures_text(report: Report) -> str:
     return ", ".join(parts)
 
 
-def _copies_text(report: Report) -> str:
+def _copies_text(report: ExamplesReport) -> str:
     n = 0 if report.sample is None else report.sample.n
     n_val = 0 if report.leak_sample is None else report.leak_sample.n
     own = f"of {n:,} examples {report.n_exact:,} have an equal copy, {report.n_near:,} a near one only"

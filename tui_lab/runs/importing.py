@@ -9,7 +9,7 @@ from typing import Any
 from tui_lab.core.runs.folder import runs_folder
 from tui_lab.core.runs.importing.columns import is_held_out
 from tui_lab.core.runs.importing.formats import format_of, logs_in
-from tui_lab.core.runs.importing.source import FORMATS, Format, Source
+from tui_lab.core.runs.importing.source import FORMATS, Format, ImportSource
 from tui_lab.core.runs.importing.write_run import ImportedRun, run_name, write_run
 from tui_lab.util.errors import ConfigError, LabError, nearest
 
@@ -96,7 +96,7 @@ def parse_columns(texts: Sequence[str]) -> dict[str, str]:
     return columns
 
 
-def _place(source: Source, target: Target, *, is_only: bool) -> Path:
+def _place(source: ImportSource, target: Target, *, is_only: bool) -> Path:
     """Return the folder of a run."""
     if is_only:
         return target.out or runs_folder() / run_name(target.name or source.name)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tui_lab.core.config.schema import Config
 from tui_lab.core.config.script import is_imported
-from tui_lab.core.runs.compare import AtEqual, Measured
+from tui_lab.core.runs.compare import AtEqual, MeasuredValue
 from tui_lab.core.runs.compare_groups import CurvesPart, GroupComparison
 from tui_lab.core.runs.parting import Parting
 from tui_lab.core.runs.seed_groups import SeedGroup, captured_seed
@@ -104,7 +104,7 @@ def _measured_at(at: AtEqual) -> str:
     return f" (step {steps[1]} against {steps[0]})"
 
 
-def _range(values: Sequence[Measured]) -> str:
+def _range(values: Sequence[MeasuredValue]) -> str:
     low = min(value.steps for value in values)
     high = max(value.steps for value in values)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"

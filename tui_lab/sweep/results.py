@@ -25,7 +25,7 @@ PICTURES = ("overlay.svg", "overlay.png")
 
 
 @dataclass(frozen=True)
-class Verdict:
+class SweepVerdict:
     """Whether the sweep shows what its check asks for. holds: None if a trial that it needs has not succeeded."""
 
     holds: bool | None
@@ -153,7 +153,7 @@ def _has_no_effect(key: str, rows: Sequence[TrialRow]) -> bool:
     return bool(compared) and all(len(set(losses)) == 1 for losses in compared)
 
 
-def verdict(plan: Plan, rows: Sequence[TrialRow]) -> Verdict | None:
+def verdict(plan: Plan, rows: Sequence[TrialRow]) -> SweepVerdict | None:
     """Compare the two ends that the plan's check names; None without a check."""
     check = plan.check
     if check is None:
@@ -164,7 +164,7 @@ def verdict(plan: Plan, rows: Sequence[TrialRow]) -> Verdict | None:
         values = [row.value for row in rows if row.values.get(check.key) == end and row.state == "done"]
         metrics = [value for value in values if value is not None]
         if not metrics:
-            return Verdict(None, f"undecided: no trial with {name} {written(end)} has succeeded")
+            return SweepVerdict(None, f"undecided: no trial with {name} {written(end)} has succeeded")
         means[end] = statistics.fmean(metrics)
     best, worst = means[check.best], means[check.worst]
     worst_wins = worst > best if plan.rising else worst < best
@@ -173,7 +173,7 @@ def verdict(plan: Plan, rows: Sequence[TrialRow]) -> Verdict | None:
     losses = f"{metric} {figure_text(plan.metric, worst)} vs {figure_text(plan.metric, best)}"
     sentence = f"{name} {written(check.worst)} {learns} than {written(check.best)}: {losses}"
     why = f" ({check.why})" if check.why else ""
-    return Verdict(not worst_wins, f"{'broken' if worst_wins else 'holds'}: {sentence}{why}")
+    return SweepVerdict(not worst_wins, f"{'broken' if worst_wins else 'holds'}: {sentence}{why}")
 
 
 def best_first(sweep: Sweep, rows: Sequence[TrialRow]) -> list[TrialRow]:

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from tui_lab.core.watch.randomness.sources import HASHES, NUMPY, OWN, PYTHON, TORCH, Source, label_of
+from tui_lab.core.watch.randomness.sources import HASHES, NUMPY, OWN, PYTHON, TORCH, ScriptSource, label_of
 from tui_lab.core.watch.randomness.trace import PATH, Difference
-from tui_lab.core.watch.randomness.verdict import KERNELS, Verdict
+from tui_lab.core.watch.randomness.verdict import KERNELS, RandomnessVerdict
 from tui_lab.util.plural import counted
 
 _SAME = {
@@ -29,7 +29,7 @@ MOST_FILES = 3
 _SEEDED_BY = {PYTHON: "random.seed(0)", NUMPY: "np.random.seed(0)", TORCH: "torch.manual_seed(0)"}
 
 
-def verdict_lines(name: str, verdict: Verdict) -> Iterator[str]:
+def verdict_lines(name: str, verdict: RandomnessVerdict) -> Iterator[str]:
     """Yield whether the runs are the same; and if not, what differs first, and why."""
     difference = verdict.difference
     if difference is None:
@@ -52,7 +52,7 @@ def verdict_lines(name: str, verdict: Verdict) -> Iterator[str]:
         )
 
 
-def _cause_lines(verdict: Verdict) -> Iterator[str]:
+def _cause_lines(verdict: RandomnessVerdict) -> Iterator[str]:
     yield from (cause_line(key, verdict) for key in verdict.causes)
     if verdict.remaining is not None and verdict.causes:
         yield f"with that fixed they still differ, first in {_place(verdict.remaining)}: {_UNKNOWN}"
@@ -94,7 +94,7 @@ def _place(difference: Difference) -> str:
             return f"what they do in {update}"
 
 
-def state_of(source: Source, verdict: Verdict) -> str:
+def state_of(source: ScriptSource, verdict: RandomnessVerdict) -> str:
     """Return what a source of randomness does: cause, changes, pinned, no effect, free or not used.
 
     changes: its seed is another number in each run. A free one, which has no seed, has no effect if the runs are the
@@ -110,7 +110,7 @@ def state_of(source: Source, verdict: Verdict) -> str:
     return "free" if verdict.remaining is not None else "no effect"
 
 
-def seed_text(source: Source, verdict: Verdict) -> str:
+def seed_text(source: ScriptSource, verdict: RandomnessVerdict) -> str:
     """Return how a source is seeded: by the call that changes, if there is one."""
     if source.kind == HASHES:
         return "none: not PYTHONHASHSEED" if source.is_free else "PYTHONHASHSEED"
@@ -123,7 +123,7 @@ def seed_text(source: Source, verdict: Verdict) -> str:
     return f"{first.call}({first.value}){place}{more}"
 
 
-def cause_line(key: str, verdict: Verdict) -> str:
+def cause_line(key: str, verdict: RandomnessVerdict) -> str:
     """Return a cause and what removes it."""
     if key == KERNELS:
         return (
@@ -150,7 +150,7 @@ def cause_line(key: str, verdict: Verdict) -> str:
     return f"cause: {label_of(key)} has no seed; call {_SEEDED_BY[key]} at the start of the script"
 
 
-def sources_table(verdict: Verdict) -> Table:
+def sources_table(verdict: RandomnessVerdict) -> Table:
     """Return a row for each source that is used or has a seed."""
     table = Table("source")
     table.add_column("seed", overflow="fold")

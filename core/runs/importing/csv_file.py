@@ -12,7 +12,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.runs.importing.columns import Columns, find_columns, find_counter
 from tui_lab.core.runs.importing.counters import Counters
 from tui_lab.core.runs.importing.names import name_of
-from tui_lab.core.runs.importing.source import Row, Source, sha256_of
+from tui_lab.core.runs.importing.source import ImportSource, Row, sha256_of
 from tui_lab.util.errors import DataError
 
 DELIMITERS = (",", ";", "\t")
@@ -49,7 +49,7 @@ class _Table:
     """Whether the user wants the rows to be counted."""
 
 
-def read_csv(path: Path, given: Mapping[str, str], *, number_rows: bool) -> list[Source]:
+def read_csv(path: Path, given: Mapping[str, str], *, number_rows: bool) -> list[ImportSource]:
     """Return the runs in a CSV file. given: columns by value, see `find_columns`; number_rows: a row is a step.
 
     The file is read in bounded memory, twice. Raises ConfigError, DataError.
@@ -175,7 +175,7 @@ def _scan_row(place: str, row: Sequence[str], table: _Table) -> None:
             table.counters.drop(name)
 
 
-def _source(path: Path, delimiter: str, table: _Table, sha256: str) -> Source:
+def _source(path: Path, delimiter: str, table: _Table, sha256: str) -> ImportSource:
     named = set(table.columns.values())
     numbers = [name for name in table.places if name not in table.with_text and name not in OURS]
     step = table.columns.get("step")
@@ -187,7 +187,7 @@ def _source(path: Path, delimiter: str, table: _Table, sha256: str) -> Source:
         notes.append("no column is the step: the rows are counted" + _likely_step(table))
     elif step == table.columns.get("epoch"):
         notes.append("no column is the step: an epoch counts as a step")
-    return Source(
+    return ImportSource(
         path=path,
         format="csv",
         name=table.name,

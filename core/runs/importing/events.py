@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from tui_lab.core import events as ev
 from tui_lab.core.runs.importing.columns import Columns, Value, is_held_out
-from tui_lab.core.runs.importing.source import Row, Source
+from tui_lab.core.runs.importing.source import ImportSource, Row
 from tui_lab.core.training.step_metrics import LOSS_EMA
 from tui_lab.util.errors import DataError
 
@@ -15,7 +15,7 @@ LOGGED = "logged/"
 """What the names of logged values begin with in our own exports."""
 
 
-def events_of(source: Source) -> Iterator[ev.Event]:
+def events_of(source: ImportSource) -> Iterator[ev.Event]:
     """Yield the events of a run, in bounded memory. Raises DataError for steps that go back, or values out of range.
 
     A row with a train loss is a step, and one with a validation loss an evaluation. Learning rates that are not known
@@ -45,7 +45,7 @@ def events_of(source: Source) -> Iterator[ev.Event]:
     yield ev.Stopped(step=last_step, reason="imported", time=builder.time)
 
 
-def _joined(source: Source) -> Iterator[Row]:
+def _joined(source: ImportSource) -> Iterator[Row]:
     """Yield the rows, with those of the same step in one.
 
     The later value of a column counts, except of a train loss.
@@ -68,7 +68,7 @@ def _joined(source: Source) -> Iterator[Row]:
         yield joined
 
 
-def _not_increasing(source: Source, before: Row, row: Row, how: str) -> DataError:
+def _not_increasing(source: ImportSource, before: Row, row: Row, how: str) -> DataError:
     column = source.columns.get("step", "the step")
     message = (
         f"{row.place}: step {row.step:,} {how} step {before.step:,} ({before.place}); the steps must increase. "

@@ -1,4 +1,4 @@
-"""What the readers of all formats give: one `Source` for each run, with rows of values."""
+"""What the readers of all formats give: one `ImportSource` for each run, with rows of values."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Source:
+class ImportSource:
     """One run in a log. path: its file or folder; name: of the run, as the log suggests it.
 
     columns: which column is which value; others: the remaining columns with numbers; ignored: those without.
@@ -61,4 +61,4 @@ class Log:
     """A file or folder with the log of one run or several. read: its runs; raises ConfigError, DataError."""
 
     path: Path
-    read: Callable[[], Sequence[Source]]
+    read: Callable[[], Sequence[ImportSource]]

@@ -16,7 +16,7 @@ from typing import Any
 
 from tui_lab.core.runs.importing.columns import find_columns
 from tui_lab.core.runs.importing.names import folder_name
-from tui_lab.core.runs.importing.source import Log, Row, Source, sha256_of
+from tui_lab.core.runs.importing.source import ImportSource, Log, Row, sha256_of
 from tui_lab.util import extras
 from tui_lab.util.errors import ConfigError, DataError
 
@@ -147,7 +147,7 @@ def _folders_with_files(root: Path, depth: int = DEEPEST) -> Iterator[tuple[Path
             yield from _folders_with_files(root / entry.name, depth - 1)
 
 
-def _sources(folder: _RunFolder, given: Mapping[str, str]) -> list[Source]:
+def _sources(folder: _RunFolder, given: Mapping[str, str]) -> list[ImportSource]:
     """Return the runs in a folder: several if training started again in a later file.
 
     Raises DataError without a loss.
@@ -187,14 +187,14 @@ def _trainings(folder: _RunFolder) -> list[_Training]:
 
 def _source(
     folder: _RunFolder, number: int, training: _Training, given: Mapping[str, str], notes: Sequence[str]
-) -> Source:
+) -> ImportSource:
     series = training.series
     columns = find_columns(list(series), given)
     n_replaced = sum(points.n_replaced for points in series.values())
     replaced = (
         f"a restart went back to an earlier step: {n_replaced:,} points from there on, logged before, are left out"
     )
-    return Source(
+    return ImportSource(
         path=folder.path,
         format="tensorboard",
         name=folder.name if number == 1 else f"{folder.name}-{number}",

@@ -12,7 +12,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.config.script import Captured
 from tui_lab.core.runs.importing.columns import find_columns
 from tui_lab.core.runs.importing.names import name_of
-from tui_lab.core.runs.importing.source import TRAINER_STATE, Row, Source
+from tui_lab.core.runs.importing.source import TRAINER_STATE, ImportSource, Row
 from tui_lab.util import files
 from tui_lab.util.errors import DataError
 
@@ -25,7 +25,7 @@ SETTINGS = ("max_steps", "num_train_epochs", "train_batch_size", "logging_steps"
 """Keys of the state that say how it was trained."""
 
 
-def read_trainer_state(path: Path, given: Mapping[str, str]) -> list[Source]:
+def read_trainer_state(path: Path, given: Mapping[str, str]) -> list[ImportSource]:
     """Return the run in a trainer_state.json.
 
     given: columns by value, see `find_columns`. Raises ConfigError, DataError.
@@ -42,7 +42,7 @@ def read_trainer_state(path: Path, given: Mapping[str, str]) -> list[Source]:
     names = [name for name, is_number in numbers.items() if is_number]
     columns = dict(find_columns(names, given))
     planned = state.get("max_steps")
-    source = Source(
+    source = ImportSource(
         path=path,
         format=TRAINER_STATE,
         name=name_of(path),

@@ -13,7 +13,7 @@ from tui_lab.core.runs.downsampled_log import DownsampledLog
 from tui_lab.core.runs.event_log import line_of
 from tui_lab.core.runs.folder import Run, config_text, read_config
 from tui_lab.core.runs.importing.events import events_of
-from tui_lab.core.runs.importing.source import Source
+from tui_lab.core.runs.importing.source import ImportSource
 from tui_lab.core.runs.run_files import CONFIG, DIGEST, EVENTS, NOTES, TOKENIZER
 from tui_lab.core.runs.summary import Summarizer, Summary
 from tui_lab.util import files
@@ -29,7 +29,7 @@ class ImportedRun:
     """A run that was written."""
 
     run: Run
-    source: Source
+    source: ImportSource
     summary: Summary
     n_steps: int
     n_evaluations: int
@@ -40,7 +40,7 @@ def run_name(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name).strip("-.")[:100] or "imported"
 
 
-def write_run(source: Source, path: Path, *, replace: bool) -> ImportedRun:
+def write_run(source: ImportSource, path: Path, *, replace: bool) -> ImportedRun:
     """Write the run of `source` to `path`, whole or not at all. replace: an imported run that is there.
 
     Tags and note of a replaced run are kept. Raises RunError where there is something that must not be replaced or the
@@ -60,7 +60,7 @@ def write_run(source: Source, path: Path, *, replace: bool) -> ImportedRun:
     return imported
 
 
-def _refuse_existing(source: Source, path: Path, *, replace: bool) -> None:
+def _refuse_existing(source: ImportSource, path: Path, *, replace: bool) -> None:
     """Raises RunError where `path` exists, unless it is an imported run and `replace` is set."""
     if not path.exists() and not path.is_symlink():
         return
@@ -83,7 +83,7 @@ def _refuse_existing(source: Source, path: Path, *, replace: bool) -> None:
     raise RunError.of("exists", message, key=str(path))
 
 
-def _write(source: Source, folder: Path, path: Path) -> ImportedRun:
+def _write(source: ImportSource, folder: Path, path: Path) -> ImportedRun:
     """Write the files of a run into `folder`, which becomes `path`."""
     log = DownsampledLog()
     summarizer = Summarizer()
@@ -106,7 +106,7 @@ def _write(source: Source, folder: Path, path: Path) -> ImportedRun:
     return ImportedRun(Run(path), source, summary, n_events["step"], n_events["evaluated"])
 
 
-def _config(source: Source) -> ImportedConfig:
+def _config(source: ImportSource) -> ImportedConfig:
     origin = SourceConfig(
         path=str(source.path.resolve()),
         format=source.format,

@@ -11,7 +11,7 @@ from typing import Any
 from tui_lab.core.user_code.shown_file import shown_file
 from tui_lab.core.user_code.user_files import is_user_code
 from tui_lab.core.watch.process.script_process import when_imported
-from tui_lab.core.watch.randomness.sources import NUMPY, OWN, PYTHON, TORCH, SeedCall, Source
+from tui_lab.core.watch.randomness.sources import NUMPY, OWN, PYTHON, TORCH, ScriptSource, SeedCall
 from tui_lab.core.watch.variables.frames import user_frames
 
 PINNED_SEED = 0
@@ -24,11 +24,11 @@ class Generators:
     on_source: gets each generator that the script itself makes without a seed, also in a worker of a DataLoader.
     """
 
-    def __init__(self, pins: Collection[str], on_source: Callable[[Source], None]) -> None:
+    def __init__(self, pins: Collection[str], on_source: Callable[[ScriptSource], None]) -> None:
         self._pins = frozenset(pins)
         self._on_source = on_source
         self._pid = os.getpid()
-        self._sources: dict[str, Source] = {}
+        self._sources: dict[str, ScriptSource] = {}
         self._passed_on: set[str] = set()
         """The keys of the sources that `on_source` has got."""
         self._states: dict[str, Callable[[], Any]] = {}
@@ -44,7 +44,7 @@ class Generators:
         when_imported("numpy", self._install_numpy)
         when_imported("torch", self._install_torch)
 
-    def sources(self) -> list[Source]:
+    def sources(self) -> list[ScriptSource]:
         """Return the global generators that were imported, as they are now."""
         for kind in self._states:
             self._look(kind)
@@ -75,7 +75,7 @@ class Generators:
     def _add(self, kind: str, seed: Callable[[int], Any], state: Callable[[], Any]) -> None:
         if kind in self._pins:
             seed(PINNED_SEED)
-        self._sources[kind] = Source(kind)
+        self._sources[kind] = ScriptSource(kind)
         self._states[kind] = state
         self._first[kind] = state()
 
@@ -162,9 +162,9 @@ class Generators:
         class Made(original, metaclass=_kind_of(original)):  # type: ignore[misc, metaclass]
             def __init__(self, *args: Any, **kwargs: Any) -> None:
                 super().__init__()
-                self.source: Source | None = None
+                self.source: ScriptSource | None = None
                 if is_user_code(sys._getframe(1).f_code.co_filename):  # A DataLoader makes some from torch's own.
-                    self.source = Source(OWN, watched._place(), "torch.Generator()", is_drawn=True)
+                    self.source = ScriptSource(OWN, watched._place(), "torch.Generator()", is_drawn=True)
 
             def manual_seed(self, seed: Any) -> Any:
                 return super().manual_seed(watched._seed_of(self.source, "torch.Generator.manual_seed", seed))
@@ -176,7 +176,7 @@ class Generators:
 
         torch.Generator = _named_as(Made, "Generator", torch)
 
-    def _seed_of(self, source: Source | None, call: str, seed: Any) -> Any:
+    def _seed_of(self, source: ScriptSource | None, call: str, seed: Any) -> Any:
         """Note a seed of a generator of the script's own; return the one that it gets. source: None for another one."""
         if source is None:
             return seed
@@ -187,7 +187,7 @@ class Generators:
 
     def _made_without_seed(self, call: str) -> bool:
         """Note a generator that is made without a seed; return whether it is to have one."""
-        source = Source(OWN, self._place(), call, is_free=True, is_drawn=True)
+        source = ScriptSource(OWN, self._place(), call, is_free=True, is_drawn=True)
         if source.key not in self._passed_on:  # An item of a data set may make one each time.
             self._passed_on.add(source.key)
             self._on_source(source)

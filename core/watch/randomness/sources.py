@@ -39,7 +39,7 @@ class SeedCall:
 
 
 @dataclass
-class Source:
+class ScriptSource:
     """A generator of a script.
 
     kind: one of NAMES, or OWN. place: of the code that makes it, if it is OWN; call: that code. seeds: in their order.
@@ -67,7 +67,7 @@ class Source:
         return asdict(self)
 
     @classmethod
-    def of(cls, record: Mapping[str, Any]) -> "Source":
+    def of(cls, record: Mapping[str, Any]) -> "ScriptSource":
         """Return a source from its JSON."""
         seeds = tuple(SeedCall(**seed) for seed in record["seeds"])
         return cls(**{**record, "seeds": seeds})

@@ -6,7 +6,7 @@ from typing import Any
 
 from tui_lab.core.watch.process.recorded_script import ScriptToRun
 from tui_lab.core.watch.process.tried_run import TriedRun
-from tui_lab.core.watch.randomness.sources import HASHES, Source
+from tui_lab.core.watch.randomness.sources import HASHES, ScriptSource
 from tui_lab.core.watch.randomness.trace import Entry
 
 _BEGIN = "tui_lab.core.watch.randomness.child"
@@ -22,7 +22,7 @@ class TracedRun:
     """
 
     entries: Sequence[Entry]
-    sources: Sequence[Source]
+    sources: Sequence[ScriptSource]
     problem: str = ""
     error: str = ""
     written: Sequence[str] = ()
@@ -71,7 +71,7 @@ class ScriptTracer:
 
 def _run_of(records: Sequence[dict[str, Any]], ended: Mapping[str, Any] | None) -> TracedRun:
     entries = [Entry.of(record["entry"]) for record in records if "entry" in record]
-    sources = [Source.of(record["source"]) for record in records if "source" in record]
+    sources = [ScriptSource.of(record["source"]) for record in records if "source" in record]
     problems = [record["problem"] for record in records if "problem" in record]
     written = [name for record in records for name in record.get("written", ())]
     return TracedRun(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tui_lab.core.watch.randomness.sources import HASHES, OWN, SeedCall, Source, label_of
+from tui_lab.core.watch.randomness.sources import HASHES, OWN, ScriptSource, SeedCall, label_of
 from tui_lab.core.watch.randomness.trace import Difference, first_difference, kinds_of
 from tui_lab.core.watch.randomness.traced_runs import ScriptTracer, TracedRun
 
@@ -21,7 +21,7 @@ OnRun = Callable[[int, str], None]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RandomnessVerdict:
     """first: the first run. n_steps: those that were compared with the second one. difference: from that one; None:
     they are the same. problem: what could not be compared, or "".
 
@@ -33,7 +33,7 @@ class Verdict:
     first: TracedRun
     n_steps: int
     difference: Difference | None
-    sources: Sequence[Source]
+    sources: Sequence[ScriptSource]
     problem: str = ""
     changing_seeds: Sequence[tuple[SeedCall, SeedCall]] = ()
     causes: Sequence[str] = ()
@@ -64,7 +64,7 @@ class Verdict:
         }
 
 
-def judge(tracer: ScriptTracer, on_run: OnRun = lambda number, purpose: None) -> Verdict:
+def judge(tracer: ScriptTracer, on_run: OnRun = lambda number, purpose: None) -> RandomnessVerdict:
     """Run a script twice, and more often if these runs differ. Raises ConfigError if it makes no step."""
     return _Comparison(tracer, on_run).verdict()
 
@@ -89,7 +89,7 @@ class _Comparison:
         self._on_run = on_run
         self._n_runs = 0
 
-    def verdict(self) -> Verdict:
+    def verdict(self) -> RandomnessVerdict:
         first = self._run("first run")
         second = self._run("second run")
         sources = _sources(first, second)
@@ -97,7 +97,7 @@ class _Comparison:
         difference = first_difference(first.entries, second.entries)
         about = (first, n_steps, difference, sources, first.problem or second.problem)
         if difference is None:
-            return Verdict(*about)
+            return RandomnessVerdict(*about)
         pair = self._with_seeds([source.key for source in sources if source.is_free], (first, second))
         # A seed that was drawn from a generator without one is now the same in each run.
         changing = list(_changing_seeds(*pair.runs))
@@ -107,7 +107,7 @@ class _Comparison:
         if remaining is not None and self._are_same_with_deterministic_kernels(pair.pins):
             causes = [*causes, KERNELS]
             remaining = None
-        return Verdict(*about, list(_changing_seeds(first, second)), causes, remaining)
+        return RandomnessVerdict(*about, list(_changing_seeds(first, second)), causes, remaining)
 
     def _with_seeds(self, pins: Sequence[str], without: tuple[TracedRun, TracedRun]) -> "_Pair":
         """Return two runs in which the sources `pins` have seeds. without: two runs, in case there are none."""
@@ -147,12 +147,12 @@ class _Comparison:
         return self._tracer.run(pins, deterministic_kernels=deterministic_kernels)
 
 
-def _sources(first: TracedRun, second: TracedRun) -> list[Source]:
+def _sources(first: TracedRun, second: TracedRun) -> list[ScriptSource]:
     """Return the sources of both runs: the script's own first, and last the hashes of strings."""
     every = {source.key: source for source in (*second.sources, *first.sources)}
     ordered = sorted(every.values(), key=lambda source: source.kind != OWN)
     seed = os.environ.get("PYTHONHASHSEED", "random")
-    return [*ordered, Source(HASHES, is_free=seed == "random", is_drawn=True)]
+    return [*ordered, ScriptSource(HASHES, is_free=seed == "random", is_drawn=True)]
 
 
 def _changing_seeds(first: TracedRun, second: TracedRun) -> Iterator[tuple[SeedCall, SeedCall]]:

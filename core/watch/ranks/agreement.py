@@ -40,7 +40,7 @@ _PACE = "every"
 
 
 @dataclass(frozen=True)
-class Change:
+class SettingChange:
     """A setting and its new value; None: the script's own."""
 
     key: str
@@ -52,7 +52,7 @@ class _Outcome:
     """The change that all make after `step` optimizer steps; None: the proposal is canceled."""
 
     step: int
-    change: Change | None
+    change: SettingChange | None
 
     def to_json(self) -> str:
         change = None if self.change is None else [self.change.key, self.change.value]
@@ -61,7 +61,7 @@ class _Outcome:
     @classmethod
     def from_json(cls, text: str | bytes) -> "_Outcome":
         step, change = json.loads(text)
-        return cls(step, None if change is None else Change(*change))
+        return cls(step, None if change is None else SettingChange(*change))
 
 
 def _settle(store: "Store", number: int, outcome: _Outcome) -> _Outcome:
@@ -88,7 +88,7 @@ class Leader:
         self._every = 0
         self._began = 0.0
         self._pace_set_at = 0.0
-        self._change: Change | None = None
+        self._change: SettingChange | None = None
         self._number = 0
         self._n_proposals = 0
         self._proposed_at = 0.0
@@ -114,13 +114,13 @@ class Leader:
         """Return whether the others have had time to begin to look for proposals, since the pace is known."""
         return self._now() - self._pace_set_at > SECONDS_TO_WAIT
 
-    def propose(self, change: Change) -> None:
+    def propose(self, change: SettingChange) -> None:
         """Propose a change; the proposal before must have ended."""
         self._change = change
         self._n_proposals = 0
         self._propose()
 
-    def stepped(self) -> Change | None:
+    def stepped(self) -> SettingChange | None:
         """Count an optimizer step; return the change that is to be made after it, if there is one."""
         self._n_steps += 1
         if not self._every:
@@ -209,7 +209,7 @@ class Follower:
         self._answered_at: int | None = None
         self._outcome: _Outcome | None = None
 
-    def stepped(self) -> Change | None:
+    def stepped(self) -> SettingChange | None:
         """Count an optimizer step; return the change that is to be made after it, if there is one. May wait."""
         self._n_steps += 1
         if not self._every:

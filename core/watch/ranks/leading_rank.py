@@ -5,7 +5,7 @@ from collections import deque
 import torch.distributed
 
 from tui_lab.core import commands as cmd
-from tui_lab.core.watch.ranks.agreement import Change, Leader
+from tui_lab.core.watch.ranks.agreement import Leader, SettingChange
 from tui_lab.core.watch.ranks.group import shared_store
 from tui_lab.core.watch.recorder import Recorder
 from tui_lab.core.watch.steering.changes import ResolvedChange, ScriptChanges
@@ -72,7 +72,7 @@ class LeadingRank:
                 continue
             if change is not None:
                 self._proposed = change
-                leader.propose(Change(change.key, None if change.is_own else change.new))
+                leader.propose(SettingChange(change.key, None if change.is_own else change.new))
 
     def _drop(self, reason: str, recorder: Recorder) -> None:
         if self._commands:

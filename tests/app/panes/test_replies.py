@@ -13,7 +13,7 @@ from tests.app.fake import lab, update
 from tui_lab.app.panes.generation import GenerationPane
 from tui_lab.app.panes.replies import Replies, Reply, probability_style
 from tui_lab.app.screens.paint_scheduler import MIN_PAUSE
-from tui_lab.app.session.generation_thread import Request
+from tui_lab.app.session.generation_thread import GenerationRequest
 from tui_lab.app.session.messages import TokenGenerated
 from tui_lab.core.inference.sampling import Generated
 
@@ -72,7 +72,7 @@ def token(text: str) -> Generated:
 
 
 def reply(number: int, *texts: str, step: int = 3) -> Reply:
-    return Reply(Request(number, "Hi", 9, 0.0, 0, 1.0, 0), step, tokens=[token(text) for text in texts])
+    return Reply(GenerationRequest(number, "Hi", 9, 0.0, 0, 1.0, 0), step, tokens=[token(text) for text in texts])
 
 
 async def test_newest_reply_is_on_top_and_a_token_repaints_only_its_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,10 +21,10 @@ from tui_lab.core import commands as cmd
 from tui_lab.core.examples import worker
 from tui_lab.core.examples.report import (
     CopyCount,
+    ExamplesReport,
     Listed,
     Partition,
     Place,
-    Report,
     Share,
     ShownExample,
     from_json,
@@ -43,17 +43,21 @@ def shown(example: int, loss: float, part: Part = "train") -> ShownExample:
     )
 
 
-def report(question: Question) -> Report:
+def report(question: Question) -> ExamplesReport:
     part: Part = "val" if question.part == "val" else "train"
     sample = Sample(2, 9, 9, 1, 0)
     if question.by == "classes":
         classes = (Share("digits", 6, 1.0, 0.75, 0.9, 0.5), Share("names", 2, 0.25, 0.25, 0.1, 0.0))
-        return Report("a", "classes", part, 8, (8,), sample, partitions=(Partition("kind", classes),))
+        return ExamplesReport("a", "classes", part, 8, (8,), sample, partitions=(Partition("kind", classes),))
     if question.by == "duplicates":
         place = Place("train", None, 77, 1.0, exact=True, text="copy", x=(1, 2, 3), y=(-1, 2, 1))
         bare = ShownExample("val", 5, None, "text5", (1, 2, 3), (-1, 2, 1))
-        return Report("a", "duplicates", part, sample=sample, leaked=(Listed(bare, copies=CopyCount(1, 0, (place,))),))
-    return Report("a", "loss", part, 8, (8,), sample, 1.5, 0.25, 3, tuple(Listed(shown(i, 4.0 - i)) for i in range(3)))
+        return ExamplesReport(
+            "a", "duplicates", part, sample=sample, leaked=(Listed(bare, copies=CopyCount(1, 0, (place,))),)
+        )
+    return ExamplesReport(
+        "a", "loss", part, 8, (8,), sample, 1.5, 0.25, 3, tuple(Listed(shown(i, 4.0 - i)) for i in range(3))
+    )
 
 
 @dataclass

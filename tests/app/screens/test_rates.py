@@ -14,7 +14,7 @@ from tests.core.tiny import tiny
 from tui_lab.app.screens.rates import RateScreen
 from tui_lab.app.session import rate_search
 from tui_lab.app.session.messages import Waiting
-from tui_lab.app.session.rate_search import ChildRateSearch, Ended, Measured, RateMessage, ScriptRateSearch
+from tui_lab.app.session.rate_search import ChildRateSearch, Ended, LossAtRate, RateMessage, ScriptRateSearch
 from tui_lab.app.session.source import Role
 from tui_lab.core import commands as cmd
 from tui_lab.core.config.script import ScriptConfig
@@ -63,7 +63,7 @@ async def test_enter_takes_the_suggestion_into_the_config(monkeypatch: pytest.Mo
         assert search.started == [0]
         await it.pilot.press("enter")
         assert it.pilot.app.screen is screen  # Nothing is suggested yet.
-        search.items = [Measured(0, rate, loss) for rate, loss in zip(RATES, losses(), strict=True)]
+        search.items = [LossAtRate(0, rate, loss) for rate, loss in zip(RATES, losses(), strict=True)]
         search.items.append(Ended())
         screen.tick()
         assert screen.rate == pytest.approx(1e-3, rel=0.3)
@@ -81,7 +81,7 @@ async def test_cursor_keys_choose_another_rate_and_n_repeats_with_the_next_seed(
 ) -> None:
     async with lab(size=(80, 24)) as it:
         screen, search = await open_screen(it, monkeypatch)
-        search.items = [Measured(0, rate, loss) for rate, loss in zip(RATES, losses(), strict=True)]
+        search.items = [LossAtRate(0, rate, loss) for rate, loss in zip(RATES, losses(), strict=True)]
         search.items.append(Ended())
         screen.tick()
         suggestion = screen.rate
@@ -109,7 +109,7 @@ async def test_time_before_the_first_update_is_shown_until_it_comes() -> None:
         screen.tick()
         await it.pilot.pause()
         assert waiting_line(75) in it.painted()
-        search.items = [Measured(0, rate, 1.0) for rate in RATES[:3]]
+        search.items = [LossAtRate(0, rate, 1.0) for rate in RATES[:3]]
         screen.tick()
         await it.pilot.pause()
         assert progress_line(screen.curves[-1], 100) in it.painted()
@@ -122,7 +122,7 @@ async def test_result_of_a_script_names_the_group_and_the_weights_in_full(size: 
     async with lab(size=size) as it:
         screen = RateScreen("", "the script's first steps", search, "")
         await it.pilot.app.push_screen(screen)
-        search.items = [Measured(0, rate, loss) for rate, loss in zip(RATES, losses(), strict=True)]
+        search.items = [LossAtRate(0, rate, loss) for rate, loss in zip(RATES, losses(), strict=True)]
         search.items.append(Ended(diverged="the loss rose far above that at the start", groups=groups))
         screen.tick()
         await it.pilot.pause()
@@ -158,7 +158,7 @@ async def test_script_that_trains_gets_the_chosen_rate(
         await it.press("F")
         screen = it.pilot.app.screen
         assert isinstance(screen, RateScreen) and search.started == [0]
-        search.items = [Measured(0, rate, loss) for rate, loss in zip(RATES, losses(), strict=True)]
+        search.items = [LossAtRate(0, rate, loss) for rate, loss in zip(RATES, losses(), strict=True)]
         search.items.append(Ended())
         screen.tick()
         suggestion = screen.rate

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.app.session.helpers import wait_until
-from tui_lab.app.session.generation_thread import Request
+from tui_lab.app.session.generation_thread import GenerationRequest
 from tui_lab.app.session.messages import GenerationFinished, GenerationMessage, GenerationStarted, TokenGenerated
 from tui_lab.app.session.script_generation import LONGEST_PROMPT, PATIENCE_SECONDS, ScriptGeneration
 from tui_lab.app.session.state import Phase
@@ -38,7 +38,7 @@ class Asked:
 
     def start(self, prompt: str = "The ") -> str:
         """Request a reply; return the id of its answer."""
-        self.generation.start(Request(7, prompt, 20, 0.8, 5, 0.9, 3), self.path)
+        self.generation.start(GenerationRequest(7, prompt, 20, 0.8, 5, 0.9, 3), self.path)
         command = self.sent[-1]
         assert isinstance(command, cmd.Generate)
         return command.id
@@ -105,7 +105,7 @@ def test_end_of_the_script_ends_the_reply(asked: Asked) -> None:
 
 
 def test_prompt_that_is_too_long_is_refused(asked: Asked) -> None:
-    asked.generation.start(Request(7, "x" * (LONGEST_PROMPT + 1), 20, 0.8, 0, 1.0, 0), asked.path)
+    asked.generation.start(GenerationRequest(7, "x" * (LONGEST_PROMPT + 1), 20, 0.8, 0, 1.0, 0), asked.path)
     assert asked.finish() is not None and asked.sent == []
 
 

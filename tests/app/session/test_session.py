@@ -9,7 +9,7 @@ from tests.app.fake import FakeSource
 from tests.app.session.helpers import close, collect, events, stopped, train, trained, wait_until
 from tests.core.tiny import tiny, trainer_and_run
 from tui_lab.app.session.generation import Generation
-from tui_lab.app.session.generation_thread import GenerationThread, Request
+from tui_lab.app.session.generation_thread import GenerationRequest, GenerationThread
 from tui_lab.app.session.messages import (
     GenerationFinished,
     GenerationMessage,
@@ -106,7 +106,7 @@ def test_model_generates_after_the_end() -> None:
     ready = session_messages[0]
     assert isinstance(ready, Ready) and ready.trainer_config is not None
     generation = GenerationThread(session.send)
-    generation.start(Request(1, "123", 3, 0.0, 0, 1.0, 0), ready.trainer_config, ready.tokenizer)
+    generation.start(GenerationRequest(1, "123", 3, 0.0, 0, 1.0, 0), ready.trainer_config, ready.tokenizer)
     messages: list[GenerationMessage] = []
 
     def finished() -> bool:

@@ -8,7 +8,7 @@ import torch
 
 from tests.core.recorded import recorded, recorded_script
 from tests.core.tiny import tiny, trainer_and_run
-from tui_lab.core.examples.examine import Request, examine_examples
+from tui_lab.core.examples.examine import ExamplesRequest, examine_examples
 from tui_lab.core.examples.report import By, from_json
 from tui_lab.core.examples.selection import select, target_stride
 from tui_lab.core.runs.folder import Run
@@ -43,7 +43,7 @@ def finished(path: Path, *overrides: str) -> Run:
 
 def test_planted_rows_are_the_hardest_after_training(tmp_path: Path) -> None:
     run = text_run(tmp_path, "train.steps=120", "train.checkpoint_every=40")
-    report = examine_examples(run, Request(top=5))
+    report = examine_examples(run, ExamplesRequest(top=5))
     assert {each.example.example for each in report.listed[:3]} == set(PLANTED)
     first = report.listed[0].example
     assert first.text[:8] == PLANTED[first.example] and first.offset == 8 * first.example
@@ -51,10 +51,10 @@ def test_planted_rows_are_the_hardest_after_training(tmp_path: Path) -> None:
     assert losses == sorted(losses, key=lambda loss: -(loss or 0))
     assert first.loss is not None and report.loss is not None and first.loss > 3 * report.loss
     assert first.loss == pytest.approx(np.mean([loss for loss in first.losses if loss is not None]), rel=1e-5)
-    wrong = examine_examples(run, Request("wrong", top=3))
+    wrong = examine_examples(run, ExamplesRequest("wrong", top=3))
     assert wrong.steps[-1] == 120 and len(wrong.steps) > 1
     assert {each.example.example for each in wrong.listed} == set(PLANTED)
-    classes = examine_examples(run, Request("classes"))
+    classes = examine_examples(run, ExamplesRequest("classes"))
     assert classes.loss == pytest.approx(report.loss)
     assert [sum(share.share_of_loss for share in each.classes) for each in classes.partitions] == pytest.approx([1, 1])
     assert from_json(loads(dumps(wrong.to_json()))) == wrong
@@ -63,16 +63,16 @@ def test_planted_rows_are_the_hardest_after_training(tmp_path: Path) -> None:
 def test_weights_of_a_file_are_those_of_the_checkpoint(tmp_path: Path) -> None:
     run = finished(tmp_path / "a")
     weights = run.latest() / "model.safetensors"
-    expected = examine_examples(run, Request())
+    expected = examine_examples(run, ExamplesRequest())
     assert expected.step == 8
-    given = examine_examples(run, Request(step=5, weights=weights))
+    given = examine_examples(run, ExamplesRequest(step=5, weights=weights))
     assert given.step == 5
     assert given.listed == expected.listed
 
 
 def test_loss_of_a_part_is_that_of_the_model(tmp_path: Path) -> None:
     run = finished(tmp_path / "a")
-    report = examine_examples(run, Request(part="val"))
+    report = examine_examples(run, ExamplesRequest(part="val"))
     task = build_task(tiny())
     from tui_lab.core.inference.load_model import load_model
 
@@ -95,7 +95,7 @@ def test_a_duplicated_row_is_listed_once_with_its_places(tmp_path: Path) -> None
     from tui_lab.data.tokenizers import CharTokenizer
 
     (run.path / "tokenizer.json").write_text(dumps(CharTokenizer().state()), "utf-8")
-    report = examine_examples(run, Request("duplicates"))
+    report = examine_examples(run, ExamplesRequest("duplicates"))
     places = {each.example.offset: each.copies.places[0].offset for each in report.listed if each.copies}
     assert places == {320: 3000, 352: 3032, 384: 3064}
     assert report.n_exact == 5  # The passage as seen from its other place has windows at 3008 and 3040.
@@ -106,10 +106,10 @@ def test_a_duplicated_row_is_listed_once_with_its_places(tmp_path: Path) -> None
 
 
 def test_leaked_validation_is_found_and_a_clean_one_is_not(tmp_path: Path) -> None:
-    clean = examine_examples(recorded(tmp_path / "clean"), Request("duplicates"))
+    clean = examine_examples(recorded(tmp_path / "clean"), ExamplesRequest("duplicates"))
     assert (clean.n_exact, clean.n_leaked, clean.listed, clean.leaked) == (0, 0, (), ())
     leaked = examine_examples(
-        recorded(tmp_path / "leaked", config=tiny("faults=['leaked_validation']")), Request("duplicates")
+        recorded(tmp_path / "leaked", config=tiny("faults=['leaked_validation']")), ExamplesRequest("duplicates")
     )
     assert leaked.leak_sample is not None
     assert leaked.n_exact == 0 and leaked.n_leaked == leaked.leak_sample.n > 0
@@ -130,10 +130,10 @@ def test_windows_that_share_no_target_are_measured() -> None:
 
 @pytest.mark.parametrize(
     ("request_", "code", "key"),
-    [(Request(step=3), "not_found", "--step"), (Request("wrong", step=3), "not_found", "--step")],
+    [(ExamplesRequest(step=3), "not_found", "--step"), (ExamplesRequest("wrong", step=3), "not_found", "--step")],
 )
 def test_a_step_before_the_first_checkpoint_names_the_kept_ones(
-    tmp_path: Path, request_: Request, code: str, key: str
+    tmp_path: Path, request_: ExamplesRequest, code: str, key: str
 ) -> None:
     run = finished(tmp_path / "a")
     with pytest.raises(LabError) as caught:
@@ -144,27 +144,27 @@ def test_a_step_before_the_first_checkpoint_names_the_kept_ones(
 
 def test_a_run_without_a_checkpoint_has_no_losses(tmp_path: Path) -> None:
     with pytest.raises(LabError) as caught:
-        examine_examples(recorded(tmp_path / "a"), Request())
+        examine_examples(recorded(tmp_path / "a"), ExamplesRequest())
     assert caught.value.code == "not_found"
 
 
 def test_rows_of_a_script_are_sorted_by_loss(tmp_path: Path) -> None:
     run = recorded_script(tmp_path / "a")
     with pytest.raises(LabError) as caught:
-        examine_examples(run, Request())
+        examine_examples(run, ExamplesRequest())
     assert caught.value.code == "not_found"
     x = np.array([[1, 2, 3], [4, 5, 6]])
     y = np.array([[2, 3, 0], [5, -1, 0]])
     losses = np.array([[1.0, 2.0, 3.0], [4.0, np.nan, 6.0]], np.float32)
     batch = RecordedBatch(4, 7, 1, "2x3", "2x3", x, y, losses, None, None, None)
     write_batch(run.path, batch)
-    report = examine_examples(run, Request())
+    report = examine_examples(run, ExamplesRequest())
     assert [each.example.example for each in report.listed] == [1, 0] and report.step == 5
     assert report.listed[0].example.loss == pytest.approx(5.0) and report.loss == pytest.approx(16 / 5)
     assert report.wrong is None and report.listed[0].example.n_wrong is None
     for by in ("wrong", "duplicates"):
         with pytest.raises(LabError) as caught:
-            examine_examples(run, Request(as_by(by)))
+            examine_examples(run, ExamplesRequest(as_by(by)))
         assert caught.value.code == "unavailable"
 
 

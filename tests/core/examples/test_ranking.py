@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from tests.core.tiny import trainer
-from tui_lab.core.examples.measure import Measured, measure
+from tui_lab.core.examples.measure import MeasuredRows, measure
 from tui_lab.core.examples.ranking import Hardest, WrongCounts
 from tui_lab.data.dataset import IGNORED
 
 
-def made_up(losses: list[list[float]], wrong: list[list[int]], first: int = 0) -> Measured:
+def made_up(losses: list[list[float]], wrong: list[list[int]], first: int = 0) -> MeasuredRows:
     """Rows whose targets are 0 and whose predictions are 1 where wrong; a loss of NaN has no target."""
     array = np.array(losses, np.float32)
     y = np.where(np.isnan(array), IGNORED, 0)
-    return Measured(first + np.arange(len(y)), np.zeros_like(y), y, array, np.array(wrong))
+    return MeasuredRows(first + np.arange(len(y)), np.zeros_like(y), y, array, np.array(wrong))
 
 
 def test_losses_and_predictions_are_those_of_the_logits_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:

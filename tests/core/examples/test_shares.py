@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tui_lab.core.examples.measure import Measured
+from tui_lab.core.examples.measure import MeasuredRows
 from tui_lab.core.examples.report import Partition
 from tui_lab.core.examples.shares import UNSEEN, classes_of, token_counts
 from tui_lab.data.corpora.encode import Corpus
@@ -21,13 +21,13 @@ def task() -> Task:
     return text_task(corpus, context=5, stride=1, val_fraction=len(VAL) / len(tokens), vocab="all")
 
 
-def measured(task: Task, part: str, ids: list[int]) -> Measured:
+def measured(task: Task, part: str, ids: list[int]) -> MeasuredRows:
     """Rows whose loss at position t is t + 1, of which the last prediction is wrong."""
     x, y = (task.train if part == "train" else task.val).examples(np.array(ids))
     losses = np.broadcast_to(np.arange(1, x.shape[1] + 1, dtype=np.float32), x.shape)
     predicted = y.copy()
     predicted[:, -1] += 1
-    return Measured(np.array(ids), x, y, losses, predicted)
+    return MeasuredRows(np.array(ids), x, y, losses, predicted)
 
 
 def shares(partition: Partition) -> dict[str, tuple[int, float | None, float]]:
@@ -78,7 +78,7 @@ def test_positions_of_the_reverse_task() -> None:
     predicted = y.copy()
     predicted[:, -2] = (y[:, -2] + 1) % 3
     for classes in (positions, digits):
-        classes.add(Measured(ids, x, y, losses, predicted))
+        classes.add(MeasuredRows(ids, x, y, losses, predicted))
     by_name = shares(positions.partition())
     assert list(by_name) == ["output 1, input 4", "output 2, input 3", "output 3, input 2", "output 4, input 1"]
     assert by_name["output 3, input 2"] == (7, 3.0, 1.0)

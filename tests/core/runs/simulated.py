@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tui_lab.core import events as ev
-from tui_lab.core.runs.compare import Course, Measured
+from tui_lab.core.runs.compare import Course, MeasuredValue
 
 Array = NDArray[np.float64]
 SEED_NOISE = 0.02
@@ -35,7 +35,9 @@ def evaluations(
 
 def course(steps: list[float], losses: list[float]) -> Course:
     """A course with these evaluations, 64 tokens and 10 ms for each step."""
-    return Course(evaluations=[Measured(int(s), 64 * int(s), 0.01 * s, x) for s, x in zip(steps, losses, strict=True)])
+    return Course(
+        evaluations=[MeasuredValue(int(s), 64 * int(s), 0.01 * s, x) for s, x in zip(steps, losses, strict=True)]
+    )
 
 
 def trained(losses: Array, lr: float = 0.01) -> Course:

@@ -10,7 +10,7 @@ from tests.core.recorded import STARTED, evaluated, recorded, recorded_script, s
 from tests.core.tiny import tiny
 from tui_lab.core import events as ev
 from tui_lab.core.runs.catalog import row_of
-from tui_lab.core.runs.compare import Course, Measured, at_equal
+from tui_lab.core.runs.compare import Course, MeasuredValue, at_equal
 from tui_lab.core.runs.compare_groups import GroupComparison, compare_groups
 
 
@@ -98,7 +98,7 @@ def test_train_loss_is_compared_unless_every_run_was_evaluated(tmp_path: Path) -
 
 def course(*steps: int, seconds: float = 1.0) -> Course:
     """A course evaluated at these steps, whose losses are the steps."""
-    return Course(evaluations=[Measured(step, 10 * step, seconds * step, float(step)) for step in steps])
+    return Course(evaluations=[MeasuredValue(step, 10 * step, seconds * step, float(step)) for step in steps])
 
 
 @pytest.mark.parametrize(

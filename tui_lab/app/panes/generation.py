@@ -14,7 +14,7 @@ from tui_lab.app.keymap import keymap_of, named
 from tui_lab.app.panes.pane import Pane
 from tui_lab.app.panes.prompt_form import PromptForm
 from tui_lab.app.panes.replies import CHECKPOINT_HINT, NO_MODEL_HINT, Replies, Reply, probability_style, restored
-from tui_lab.app.session.generation_thread import Request
+from tui_lab.app.session.generation_thread import GenerationRequest
 from tui_lab.app.session.messages import (
     GenerationFinished,
     GenerationStarted,
@@ -57,7 +57,7 @@ class GenerationPane(Pane):
     class Requested(Message):
         """A reply is to be generated."""
 
-        def __init__(self, request: Request) -> None:
+        def __init__(self, request: GenerationRequest) -> None:
             super().__init__()
             self.request = request
 
@@ -146,7 +146,7 @@ class GenerationPane(Pane):
         self._expect_reply(request, self._state.step)
         self.post_message(self.Requested(request))
 
-    def request_at_evaluation(self, state: LabState, step: int) -> Request | None:
+    def request_at_evaluation(self, state: LabState, step: int) -> GenerationRequest | None:
         """Return a request to the weights of an evaluation, and expect its reply; None if there is to be none."""
         if state.ready is not None:
             self.form.fill(state.ready)
@@ -159,7 +159,7 @@ class GenerationPane(Pane):
         self._expect_reply(request, step)
         return request
 
-    def _expect_reply(self, request: Request, step: int) -> None:
+    def _expect_reply(self, request: GenerationRequest, step: int) -> None:
         self.replies = [*self.replies, Reply(request, step)][-MAX_REPLIES:]
         self.selected = None
         self._dirty = True

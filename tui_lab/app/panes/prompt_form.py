@@ -8,7 +8,7 @@ from textual.widgets import Input, Static
 
 from tui_lab.app.panes.sampling_fields import AT_EVALUATIONS, DEFAULTS, is_at_evaluations, parse_fields
 from tui_lab.app.prompts import TEXT_PROMPT, first_prompt, script_prompt
-from tui_lab.app.session.generation_thread import Request
+from tui_lab.app.session.generation_thread import GenerationRequest
 from tui_lab.app.session.messages import Ready
 from tui_lab.app.widgets.input import Field
 from tui_lab.app.widgets.static_text import update_text
@@ -85,7 +85,7 @@ class PromptForm(Vertical):
     def _every_changed(self, event: Input.Changed) -> None:
         self.at_evaluations = is_at_evaluations(event.value)
 
-    def request(self, config: Config | None) -> Request:
+    def request(self, config: Config | None) -> GenerationRequest:
         """Return a request from the fields. config: None for a script. Raises ConfigError."""
         fields = parse_fields({name: self.query_one(f"#{name}", Input).value for name in DEFAULTS})
         if fields.every == AT_EVALUATIONS and not self._has_weights_of_evaluations:
@@ -96,7 +96,7 @@ class PromptForm(Vertical):
             raise ConfigError.of("missing", "the prompt is empty; type at least one character", key="prompt")
         n_tokens = fields.max_new_tokens if config is None else new_tokens(config, prompt, fields.max_new_tokens)
         self._n_requests += 1
-        return Request(
+        return GenerationRequest(
             number=self._n_requests,
             prompt=prompt,
             max_new_tokens=n_tokens,

@@ -14,7 +14,7 @@ from textual.strip import Strip
 
 from tui_lab.app.actions import BY_ID
 from tui_lab.app.keymap import keymap_of
-from tui_lab.app.session.generation_thread import Request
+from tui_lab.app.session.generation_thread import GenerationRequest
 from tui_lab.app.textual_fixes.size_lays_out import size_without_layout
 from tui_lab.app.textual_fixes.wrap_keeps_spaces import wrapped
 from tui_lab.app.widgets.movement import SCROLL
@@ -39,7 +39,7 @@ class Reply:
     has_weights: whether it is known which weights reply; until then the step is that of the request, and not shown.
     """
 
-    request: Request
+    request: GenerationRequest
     step: int
     best: bool = False
     has_weights: bool = False
@@ -68,7 +68,7 @@ class Reply:
 
 def restored(recorded: RecordedReply) -> Reply:
     """Return a recorded reply as one that is complete; its request has the number 0, which no new one has."""
-    request = Request(0, recorded.prompt, recorded.max_new_tokens, **vars(recorded.sampling))
+    request = GenerationRequest(0, recorded.prompt, recorded.max_new_tokens, **vars(recorded.sampling))
     return Reply(request, recorded.step, recorded.best, tokens=list(recorded.tokens), done=True)
 
 

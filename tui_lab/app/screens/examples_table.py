@@ -8,7 +8,7 @@ from rich.text import Text
 from textual.binding import Binding
 
 from tui_lab.app.widgets.table import Table
-from tui_lab.core.examples.report import Listed, Partition, Report, Share
+from tui_lab.core.examples.report import ExamplesReport, Listed, Partition, Share
 from tui_lab.util.escape import printable
 
 TEXT = "text"
@@ -79,13 +79,13 @@ class ExamplesTable(Table[Text]):
     def __init__(self, id: str) -> None:
         super().__init__(id=id, cursor_type="row", zebra_stripes=False)
         self._filled: object = None
-        self._report: Report | None = None
+        self._report: ExamplesReport | None = None
 
     def on_resize(self) -> None:
         if self._report is not None:
             self.fill(self._report)
 
-    def fill(self, report: Report | None) -> None:
+    def fill(self, report: ExamplesReport | None) -> None:
         """Show a report; None: nothing."""
         room = self.size.width - self.styles.scrollbar_size_vertical
         if (report, room) == self._filled:
@@ -104,7 +104,7 @@ class ExamplesTable(Table[Text]):
         if self.row_count:
             self.move_cursor(row=min(cursor, self.row_count - 1), animate=False)
 
-    def _fill_examples(self, report: Report, room: int) -> None:
+    def _fill_examples(self, report: ExamplesReport, room: int) -> None:
         rows = all_listed(report)
         columns = COLUMNS[report.by]
         cells = [[column.of(row) for column in columns] for row in rows]
@@ -124,7 +124,7 @@ class ExamplesTable(Table[Text]):
             ]
             self.add_row(*numbers, one_line(row.example.text, text_width))
 
-    def _fill_classes(self, report: Report, room: int) -> None:
+    def _fill_classes(self, report: ExamplesReport, room: int) -> None:
         names = [share.name for partition in report.partitions for share in partition.classes]
         titles = [partition.name for partition in report.partitions]
         columns = ("targets", "of all", "loss", "wrong", "of the loss")
@@ -138,7 +138,7 @@ class ExamplesTable(Table[Text]):
                 self.add_row(*cells)
 
 
-def all_listed(report: Report) -> tuple[Listed, ...]:
+def all_listed(report: ExamplesReport) -> tuple[Listed, ...]:
     """Return the examples of a report, those that are copies within a part before those that leak."""
     return (*report.listed, *report.leaked)
 

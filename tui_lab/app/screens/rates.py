@@ -12,7 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from tui_lab.app.keymap import named
-from tui_lab.app.session.rate_search import Ended, Measured, RateSearch
+from tui_lab.app.session.rate_search import Ended, LossAtRate, RateSearch
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
 from tui_lab.app.widgets.keyboard_chart import KeyboardChart
 from tui_lab.app.widgets.static_text import update_text
@@ -116,7 +116,7 @@ class RateScreen(BaseScreen[float | None], ModalScreen[float | None]):
         """Take what was measured since the last tick, and draw it."""
         messages = self._search.drain() if self.ended is None else ()
         for message in messages:
-            if isinstance(message, Measured):
+            if isinstance(message, LossAtRate):
                 self.curves[-1].add(message.lr, message.loss)
             else:
                 self.ended = message

@@ -18,7 +18,7 @@ from tui_lab.util.strict_json import dumps, loads
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tui_lab.core.examples.report import Report
+    from tui_lab.core.examples.report import ExamplesReport
     from tui_lab.data.tokenizers import Tokenizer
 
 Send = Callable[[cmd.Command], None]
@@ -54,7 +54,7 @@ class Answered:
     """The answer to a question, or why there is none."""
 
     question: Question
-    report: "Report | None"
+    report: "ExamplesReport | None"
     tokenizer: "Tokenizer | None"
     problem: str = ""
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tui_lab.app.session.generation_thread import GenerationThread, Request
+from tui_lab.app.session.generation_thread import GenerationRequest, GenerationThread
 from tui_lab.app.session.messages import GenerationMessage, WeightsCopied, WeightsNotCopied
 from tui_lab.app.session.script_generation import ScriptGeneration
 from tui_lab.app.session.source import Source
@@ -30,7 +30,7 @@ class Generation:
             self._waits = True
             self._here.copy_weights(at_evaluation=at_evaluation)
 
-    def start(self, request: Request, copied: WeightsCopied | None = None) -> None:
+    def start(self, request: GenerationRequest, copied: WeightsCopied | None = None) -> None:
         """Answer a request once the run is ready; with an error if its model cannot be asked."""
         ready = self._state.ready
         config = self._state.trainer_config

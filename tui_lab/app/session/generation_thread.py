@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Request:
+class GenerationRequest:
     """A prompt and how to continue it. `number` identifies the reply's messages."""
 
     number: int
@@ -67,7 +67,7 @@ class GenerationThread:
         self._send(cmd.Snapshot(receive, at_evaluation, refuse))
 
     def start(
-        self, request: Request, config: Config, tokenizer: Tokenizer, copied: WeightsCopied | None = None
+        self, request: GenerationRequest, config: Config, tokenizer: Tokenizer, copied: WeightsCopied | None = None
     ) -> None:
         """Generate with copied weights, or ask the trainer for its present ones, and generate once they come."""
         self.stop()
@@ -88,7 +88,7 @@ class GenerationThread:
 
     def _work(
         self,
-        request: Request,
+        request: GenerationRequest,
         config: Config,
         tokenizer: Tokenizer,
         weights: "dict[str, Tensor]",

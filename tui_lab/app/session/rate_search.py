@@ -28,7 +28,7 @@ LONGEST_ERROR = 500
 
 
 @dataclass(frozen=True)
-class Measured:
+class LossAtRate:
     """The loss of the batch after an update with a rate."""
 
     seed: int
@@ -49,7 +49,7 @@ class Ended:
     groups: tuple[RatedGroup, ...] = ()
 
 
-RateMessage = Measured | Ended
+RateMessage = LossAtRate | Ended
 
 
 class RateSearch(Protocol):
@@ -177,7 +177,7 @@ def _refuse(why: str, put: Put[RateMessage]) -> None:
 def _test_script(test: ScriptRangeTest, seed: int, put: Put[RateMessage]) -> None:
     try:
         for point in test.run():
-            put(Measured(seed, point.lr, point.loss))
+            put(LossAtRate(seed, point.lr, point.loss))
     except (LabError, OSError) as error:
         put(Ended(error=str(error)))
     except Exception as error:
@@ -193,6 +193,6 @@ def _pass_on(line: str, put: Put[RateMessage]) -> Ended | None:
     except ValueError:  # The process was killed while it wrote this line.
         return None
     if record["event"] == "rate":
-        put(Measured(record["seed"], float(record["lr"]), float(record["loss"])))
+        put(LossAtRate(record["seed"], float(record["lr"]), float(record["loss"])))
         return None
     return Ended(diverged=record["tests"][-1]["diverged"])

@@ -8,7 +8,7 @@ from tui_lab.app.session.background_work import BackgroundWork, Put
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.watch.process.recorded_script import recorded_script
 from tui_lab.core.watch.randomness.traced_runs import ScriptTracer, TracingStopped
-from tui_lab.core.watch.randomness.verdict import STEPS, Verdict, judge
+from tui_lab.core.watch.randomness.verdict import STEPS, RandomnessVerdict, judge
 from tui_lab.util.child import ONE_THREAD
 from tui_lab.util.errors import LabError
 
@@ -25,7 +25,7 @@ class RunBegins:
 class Compared:
     """The end. verdict: None if there is none. error: why."""
 
-    verdict: Verdict | None = None
+    verdict: RandomnessVerdict | None = None
     error: str = ""
 
 

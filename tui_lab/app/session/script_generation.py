@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tui_lab.app.session.buffer import Buffer
-from tui_lab.app.session.generation_thread import Request
+from tui_lab.app.session.generation_thread import GenerationRequest
 from tui_lab.app.session.messages import GenerationFinished, GenerationMessage, GenerationStarted, TokenGenerated
 from tui_lab.app.session.state import Phase
 from tui_lab.core import commands as cmd
@@ -44,11 +44,11 @@ class ScriptGeneration:
     def stop(self) -> None:
         self._stop.set()
 
-    def refuse(self, request: Request, reason: str) -> None:
+    def refuse(self, request: GenerationRequest, reason: str) -> None:
         """Answer a request with an error."""
         self._buffer.put(GenerationFinished(request.number, reason))
 
-    def start(self, request: Request, folder: Path) -> None:
+    def start(self, request: GenerationRequest, folder: Path) -> None:
         """Ask the script that is recorded in `folder` to generate."""
         self.stop()
         if len(request.prompt) > LONGEST_PROMPT:

@@ -45,8 +45,8 @@ def examples(
 ) -> None:
     """List a run's hardest examples, those most often wrong, duplicates, or the loss by class of token."""
     from tui_lab.cli.examples import show_examples
-    from tui_lab.core.examples.examine import Request
+    from tui_lab.core.examples.examine import ExamplesRequest
 
     trust_code(None, allow_code, run=run)
-    request = Request(by.value, part.value, step, top, sample, seed, similarity)
+    request = ExamplesRequest(by.value, part.value, step, top, sample, seed, similarity)
     show_examples(run, request, as_json=json)

@@ -30,7 +30,7 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Change:
+class ItemChange:
     """What the second read of an item changed. n: elements. shared: whether the item is a view of what is stored."""
 
     stored: Stored
@@ -64,7 +64,7 @@ def check(target: Target) -> Iterator[Finding]:
         raise NotJudged("; ".join(dict.fromkeys(reasons)))
 
 
-def _change(dataset: Any, use: LoaderUse) -> Change | None:
+def _change(dataset: Any, use: LoaderUse) -> ItemChange | None:
     """Return what reading an item for the second time changes; None if nothing."""
     stored = list(_stored(dataset))
     if sum(_n_bytes(one.value) for one in stored) > MAX_BYTES:
@@ -79,7 +79,7 @@ def _change(dataset: Any, use: LoaderUse) -> Change | None:
             shared = n > 0 and any(_share(one.value, part) for part in _arrays(item))
             # A counter of reads is a number, or one number for each item.
             if n and (shared or one.value.ndim >= 2):
-                return Change(one, index, n, shared)
+                return ItemChange(one, index, n, shared)
     return None
 
 
@@ -150,7 +150,7 @@ def _share(stored: Any, part: Any) -> bool:
     return bool(np.may_share_memory(one, other))
 
 
-def _finding(use: LoaderUse, change: Change) -> Finding:
+def _finding(use: LoaderUse, change: ItemChange) -> Finding:
     name = type(use.dataset).__name__
     has_workers = use.n_workers > 0
     return Finding(

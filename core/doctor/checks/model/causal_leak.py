@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tui_lab.core.doctor.checks.model.heads import heads_mixed
-from tui_lab.core.doctor.checks.model.measured_mode import Measured
+from tui_lab.core.doctor.checks.model.measured_mode import MeasuredMode
 from tui_lab.core.doctor.checks.model.norm_axis import norm_axis
 from tui_lab.core.doctor.findings import Finding, NotJudged
 from tui_lab.core.doctor.measures.attention_record import AttentionCall, AttentionRecord, Mix
@@ -20,7 +20,7 @@ from tui_lab.core.doctor.measures.dependence import (
 )
 
 
-def leak_findings(measured: Measured, mixing: list[Measured]) -> Iterator[Finding]:
+def leak_findings(measured: MeasuredMode, mixing: list[MeasuredMode]) -> Iterator[Finding]:
     """Yield the finding of a leak, unless another one explains it or the model may be bidirectional on purpose."""
     record = measured.record()
     result = measured.result
@@ -60,7 +60,7 @@ def _evidence(result: Dependence) -> str:
     )
 
 
-def _self_attentions(measured: Measured, record: AttentionRecord) -> list[tuple[int, AttentionCall]]:
+def _self_attentions(measured: MeasuredMode, record: AttentionRecord) -> list[tuple[int, AttentionCall]]:
     """Return the attentions over positions that leak: their keys change with the tokens that are seen too early."""
     x = measured.target.probe.x
     leaks = measured.result.future.any(dim=0).to(x.device)
@@ -75,7 +75,7 @@ def _self_attentions(measured: Measured, record: AttentionRecord) -> list[tuple[
     ]
 
 
-def _open_attentions(measured: Measured, record: AttentionRecord) -> list[tuple[int, AttentionCall]]:
+def _open_attentions(measured: MeasuredMode, record: AttentionRecord) -> list[tuple[int, AttentionCall]]:
     """Return the attentions over x in which counted positions look at later ones."""
     counted = measured.result.counted.to(measured.target.device)
 
@@ -89,7 +89,7 @@ def _open_attentions(measured: Measured, record: AttentionRecord) -> list[tuple[
     return [(number, call) for number, call in calls if looks_ahead(call.weights)]
 
 
-def _open_mask(measured: Measured, calls: list[tuple[int, AttentionCall]], n_calls: int) -> Finding:
+def _open_mask(measured: MeasuredMode, calls: list[tuple[int, AttentionCall]], n_calls: int) -> Finding:
     number, call = calls[0]
     weights = call.weights.float().nan_to_num(0.0)
     where = f"attention {number}" + (f" ({call.module})" if call.module else "")
@@ -116,14 +116,14 @@ def _open_mask(measured: Measured, calls: list[tuple[int, AttentionCall]], n_cal
     )
 
 
-def _allow(measured: Measured) -> str:
+def _allow(measured: MeasuredMode) -> str:
     """Return how the user states that positions may see later ones."""
     if measured.target.record is None or measured.target.record.is_rehearsal:
         return "set causal=False in its Case"
     return "do not train it to predict the next token, which it sees"
 
 
-def _mean_over_row(mix: Mix, measured: Measured) -> Finding:
+def _mean_over_row(mix: Mix, measured: MeasuredMode) -> Finding:
     return _causal_leak(
         measured,
         f"A {mix.operation.split(' ')[0]} over the positions lets each position see later ones{measured.suffix}.",
@@ -133,7 +133,7 @@ def _mean_over_row(mix: Mix, measured: Measured) -> Finding:
     )
 
 
-def _unexplained(measured: Measured) -> Finding:
+def _unexplained(measured: MeasuredMode) -> Finding:
     pairs = measured.result.future.nonzero()
     by_one = bool((pairs[:, 1] - pairs[:, 0] == 1).all())
     return _causal_leak(
@@ -147,7 +147,7 @@ def _unexplained(measured: Measured) -> Finding:
     )
 
 
-def _causal_leak(measured: Measured, title: str, evidence: str, fix: str, location: str) -> Finding:
+def _causal_leak(measured: MeasuredMode, title: str, evidence: str, fix: str, location: str) -> Finding:
     why = "The model reads the answer from its input: the loss falls to zero, and generated text is meaningless."
     if measured.only_here and measured.mode == "evaluation":
         why = "The validation loss is computed in this mode, so it does not show how well the model predicts; "

@@ -18,7 +18,7 @@ SAME_MODE = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class MeasuredMode:
     """What was measured in one mode. only_here: whether the other mode shows none of it; mode: its name."""
 
     target: Target
@@ -39,12 +39,12 @@ class Measured:
             return record_attention(self.target.model, lambda: self.target.logits(x), x)
 
 
-def measured_modes(target: Target) -> list[Measured]:
+def measured_modes(target: Target) -> list[MeasuredMode]:
     """Measure in evaluation mode, and in training mode if it computes something else with dropout off."""
     with target.evaluating(), torch.no_grad():
         evaluated = target.logits(target.probe.x)
         result = dependence(target)
-    modes = [Measured(target, "evaluation", result, target.evaluating)]
+    modes = [MeasuredMode(target, "evaluation", result, target.evaluating)]
     trial = target.fresh()
     trial.model.train()
     with torch.no_grad(), without_dropout():
@@ -55,7 +55,7 @@ def measured_modes(target: Target) -> list[Measured]:
         differs = not are_close(evaluated, first)
         if not differs or not are_close(first, second):  # Such as a spectral norm, which changes with each pass.
             return modes
-        modes.append(Measured(trial, "training", dependence(trial), _training))
+        modes.append(MeasuredMode(trial, "training", dependence(trial), _training))
     return [_with_difference(modes[0], modes[1]), _with_difference(modes[1], modes[0])]
 
 
@@ -63,10 +63,10 @@ def _training() -> AbstractContextManager[None]:
     return without_dropout()
 
 
-def _with_difference(measured: Measured, other: Measured) -> Measured:
+def _with_difference(measured: MeasuredMode, other: MeasuredMode) -> MeasuredMode:
     future = bool(measured.result.future.any()) and not bool(other.result.future.any())
     rows = measured.result.mixes_rows and not other.result.mixes_rows
-    return Measured(measured.target, measured.mode, measured.result, measured.context, future or rows)
+    return MeasuredMode(measured.target, measured.mode, measured.result, measured.context, future or rows)
 
 
 def are_close(a: Tensor, b: Tensor) -> bool:

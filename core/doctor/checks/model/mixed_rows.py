@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tui_lab.core.doctor.checks.model.batch_mixing import batch_mixing, rows_mixed
-from tui_lab.core.doctor.checks.model.measured_mode import Measured
+from tui_lab.core.doctor.checks.model.measured_mode import MeasuredMode
 from tui_lab.core.doctor.checks.model.norm_axis import norm_axis
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.doctor.loop.lines import class_line
@@ -15,7 +15,7 @@ from tui_lab.core.doctor.measures.dependence import TOLERANCE, counted_predictio
 from tui_lab.core.doctor.program.target import Target
 
 
-def mixed_rows_finding(measured: Measured) -> Finding:
+def mixed_rows_finding(measured: MeasuredMode) -> Finding:
     """Return the finding of rows that influence each other in this mode, with its cause where one is known."""
     recurrent = _rows_as_time(measured.target)
     if recurrent is None and _takes_positions_first(measured.target):

@@ -1,11 +1,11 @@
 """The finding of a norm that runs over positions or rows."""
 
-from tui_lab.core.doctor.checks.model.measured_mode import Measured
+from tui_lab.core.doctor.checks.model.measured_mode import MeasuredMode
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.doctor.measures.attention_record import Mix
 
 
-def norm_axis(mix: Mix, evidence: str, measured: Measured) -> Finding:
+def norm_axis(mix: Mix, evidence: str, measured: MeasuredMode) -> Finding:
     """Return the finding. mix: the norm; evidence: what was measured of its effect."""
     over = "rows of the batch" if mix.over_rows else "positions"
     return Finding(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from tui_lab.core.doctor.checks.model.heads import heads_mixed
-from tui_lab.core.doctor.checks.model.measured_mode import Measured, are_close
+from tui_lab.core.doctor.checks.model.measured_mode import MeasuredMode, are_close
 from tui_lab.core.doctor.findings import Finding
 from tui_lab.core.doctor.measures.dependence import TOLERANCE, Dependence, counted_predictions, other_tokens
 from tui_lab.core.doctor.measures.operations import PRODUCTS
@@ -21,7 +21,7 @@ MIXING_FUNCTIONS = frozenset((
 ))  # fmt: skip
 
 
-def past_findings(measured: Measured) -> Iterator[Finding]:
+def past_findings(measured: MeasuredMode) -> Iterator[Finding]:
     """Judge whether positions see what came before."""
     result = measured.result
     T = len(result.own)
@@ -43,7 +43,7 @@ def past_findings(measured: Measured) -> Iterator[Finding]:
         yield _no_context(result, mixes=bool(record.calls) or _has_mixing_parts(measured))
 
 
-def _has_mixing_parts(measured: Measured) -> bool:
+def _has_mixing_parts(measured: MeasuredMode) -> bool:
     """Return whether the model has something that usually brings positions together: a bigram model has none."""
     kinds = (nn.RNNBase, nn.RNNCellBase, nn.modules.conv._ConvNd, nn.MultiheadAttention)
     if any(isinstance(module, kinds) for module in measured.target.model.modules()):

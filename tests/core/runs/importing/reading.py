@@ -6,12 +6,12 @@ from pathlib import Path
 from tui_lab.core import events as ev
 from tui_lab.core.runs.importing.events import events_of
 from tui_lab.core.runs.importing.formats import format_of, logs_in
-from tui_lab.core.runs.importing.source import Source
+from tui_lab.core.runs.importing.source import ImportSource
 
 SAMPLES = Path(__file__).parent / "samples"
 
 
-def sources(path: Path, *, number_rows: bool = False, **columns: str) -> list[Source]:
+def sources(path: Path, *, number_rows: bool = False, **columns: str) -> list[ImportSource]:
     """The runs in a file or folder. columns: as the user gives them."""
     logs = logs_in(path, format_of(path), columns, number_rows=number_rows)
     return [source for log in logs for source in log.read()]

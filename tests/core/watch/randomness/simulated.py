@@ -3,12 +3,12 @@
 import itertools
 from collections.abc import Collection, Sequence
 
-from tui_lab.core.watch.randomness.sources import HASHES, NUMPY, OWN, PYTHON, TORCH, SeedCall, Source
+from tui_lab.core.watch.randomness.sources import HASHES, NUMPY, OWN, PYTHON, TORCH, ScriptSource, SeedCall
 from tui_lab.core.watch.randomness.trace import Entry, Kind
 from tui_lab.core.watch.randomness.traced_runs import TracedRun
 from tui_lab.core.watch.randomness.verdict import KERNELS
 
-OWN_GENERATOR = Source(OWN, "data.py, line 3", "np.random.default_rng()", is_free=True, is_drawn=True)
+OWN_GENERATOR = ScriptSource(OWN, "data.py, line 3", "np.random.default_rng()", is_free=True, is_drawn=True)
 TIME = "seed:torch.manual_seed:train.py, line 1"
 KINDS: tuple[Kind, ...] = ("weights", "batch", "loss", "gradient", "update")
 
@@ -41,7 +41,7 @@ class Simulated:
         ]
         used = {key for keys in self._reads.values() for key in keys}
         sources = [
-            Source(kind, is_free=kind in used and kind not in self._fixed, is_drawn=kind in used)
+            ScriptSource(kind, is_free=kind in used and kind not in self._fixed, is_drawn=kind in used)
             for kind in (PYTHON, NUMPY, TORCH)
         ]
         if TIME in used or "from python" in used:

@@ -12,7 +12,7 @@ import torch
 from tui_lab.core.user_code import user_files
 from tui_lab.core.watch.randomness import generators
 from tui_lab.core.watch.randomness.generators import Generators
-from tui_lab.core.watch.randomness.sources import NUMPY, OWN, PYTHON, TORCH, Source
+from tui_lab.core.watch.randomness.sources import NUMPY, OWN, PYTHON, TORCH, ScriptSource
 
 
 @pytest.fixture(autouse=True)
@@ -33,14 +33,14 @@ def restored(monkeypatch: pytest.MonkeyPatch) -> None:
     assert user_files.is_user_code(__file__)
 
 
-def installed(pins: Collection[str] = ()) -> tuple[Generators, list[Source]]:
-    own: list[Source] = []
+def installed(pins: Collection[str] = ()) -> tuple[Generators, list[ScriptSource]]:
+    own: list[ScriptSource] = []
     watched = Generators(pins, own.append)
     watched.install()
     return watched, own
 
 
-def by_kind(watched: Generators) -> dict[str, Source]:
+def by_kind(watched: Generators) -> dict[str, ScriptSource]:
     return {source.kind: source for source in watched.sources()}
 
 
@@ -106,7 +106,7 @@ def test_a_seed_of_the_clock_is_replaced_where_it_is_pinned() -> None:
 
 
 def test_generators_that_the_script_makes_without_a_seed_are_named_and_can_be_pinned() -> None:
-    def drawn(pins: Collection[str] = ()) -> tuple[list[Source], float, float]:
+    def drawn(pins: Collection[str] = ()) -> tuple[list[ScriptSource], float, float]:
         _, own = installed(pins)
         numbers = (np.random.default_rng().random(), random.Random().random())
         seeded = (np.random.default_rng(3).random(), np.random.default_rng(seed=3).random(), random.Random(3).random())
@@ -131,7 +131,7 @@ def test_a_generator_that_a_line_makes_again_and_again_is_passed_on_once() -> No
 
 
 def test_objects_that_generate_numbers_are_seen_and_stay_what_they_are() -> None:
-    def drawn(pins: Collection[str] = ()) -> tuple[dict[str, Source], tuple[float, ...]]:
+    def drawn(pins: Collection[str] = ()) -> tuple[dict[str, ScriptSource], tuple[float, ...]]:
         watched, own = installed(pins)
         state = np.random.RandomState()
         bits = np.random.Generator(np.random.PCG64())

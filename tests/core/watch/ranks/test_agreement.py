@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch._C._distributed_c10d import HashStore
 
-from tui_lab.core.watch.ranks.agreement import MAX_PROPOSALS, Change, Follower, Leader
+from tui_lab.core.watch.ranks.agreement import MAX_PROPOSALS, Follower, Leader, SettingChange
 
 N_STEPS = 60
-CHANGES = [Change("optim.lr_factor", 2.0), Change("optim.grad_clip", None)]
+CHANGES = [SettingChange("optim.lr_factor", 2.0), SettingChange("optim.grad_clip", None)]
 
 
 class Turns:
@@ -57,8 +57,8 @@ class Training:
     """Ranks that step; none is more than `lead` steps ahead of another, as where each step sums the gradients."""
 
     def __init__(self, n_ranks: int, lead: int, turn_seconds: float) -> None:
-        self.made: list[list[tuple[int, Change]]] = [[] for _ in range(n_ranks)]
-        self.given_up: list[Change] = []
+        self.made: list[list[tuple[int, SettingChange]]] = [[] for _ in range(n_ranks)]
+        self.given_up: list[SettingChange] = []
         self.now = 0.0
         self._turn_seconds = turn_seconds
         self._n_steps = [0] * n_ranks
@@ -76,7 +76,7 @@ class Training:
 
         self._turns.add(work)
 
-    def _run(self, rank: int, wait: Callable[[], None], stepped: Callable[[], Change | None]) -> None:
+    def _run(self, rank: int, wait: Callable[[], None], stepped: Callable[[], SettingChange | None]) -> None:
         for step in range(1, N_STEPS + 1):
             while step > min(self._n_steps) + self._lead:
                 wait()
@@ -86,10 +86,10 @@ class Training:
             wait()
         self._n_steps[rank] = 10**9
 
-    def _leading(self, leader: Leader) -> Callable[[], Change | None]:
+    def _leading(self, leader: Leader) -> Callable[[], SettingChange | None]:
         proposals = list(CHANGES)
 
-        def stepped() -> Change | None:
+        def stepped() -> SettingChange | None:
             change = leader.stepped()
             if leader.was_given_up():
                 self.given_up.append(last_proposed[0])
@@ -136,12 +136,12 @@ def test_ranks_that_run_ahead_never_differ(order: list[int], lead: int, turn_sec
         assert all(step in made for made in steps)
 
 
-def leader_alone(step_seconds: float) -> tuple[Leader, Callable[[], Change | None]]:
+def leader_alone(step_seconds: float) -> tuple[Leader, Callable[[], SettingChange | None]]:
     """A leader of two processes that knows its pace, and a function that makes a step."""
     now = 0.0
     leader = Leader(HashStore(), 2, lambda: now)
 
-    def step() -> Change | None:
+    def step() -> SettingChange | None:
         nonlocal now
         now += step_seconds
         return leader.stepped()

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.distributed.distributed_c10d import Store
 
-from tui_lab.core.watch.ranks.agreement import Change, Leader
+from tui_lab.core.watch.ranks.agreement import Leader, SettingChange
 from tui_lab.core.watch.ranks.following_rank import FollowingRank
 
 LR = 0.5
@@ -42,7 +42,7 @@ class Training:
         self._leader.stepped()
         return -weight.item()
 
-    def change(self, change: Change) -> None:
+    def change(self, change: SettingChange) -> None:
         """Propose a change, and make steps until it is made."""
         self._leader.propose(change)
         while not self._leader.is_idle:
@@ -61,30 +61,30 @@ def training(store: Store, following: FollowingRank) -> Training:
 
 
 def test_it_makes_the_changes_in_its_optimizer(training: Training) -> None:
-    training.change(Change("optim.lr_factor", 0.25))
+    training.change(SettingChange("optim.lr_factor", 0.25))
     assert training.update() == pytest.approx(LR * 2 / 4)
     assert training.optimizer.param_groups[0]["lr"] == LR
-    training.change(Change("optim.grad_clip", 0.5))
+    training.change(SettingChange("optim.grad_clip", 0.5))
     assert training.update() == pytest.approx(LR * 0.5 / 4, rel=1e-4)
     assert training.update(clips=True) == pytest.approx(LR * 0.5 / 4, rel=1e-4)
-    training.change(Change("optim.lr_factor", None))
-    training.change(Change("optim.grad_clip", None))
+    training.change(SettingChange("optim.lr_factor", None))
+    training.change(SettingChange("optim.grad_clip", None))
     assert training.update() == pytest.approx(LR * 2)
-    training.change(Change("model.dropout", 0.0))
+    training.change(SettingChange("model.dropout", 0.0))
     assert training.dropout.p == 0.0
-    training.change(Change("model.dropout", None))
+    training.change(SettingChange("model.dropout", None))
     assert training.dropout.p == 0.5
 
 
 def test_only_given_optimizers_are_steered(training: Training, following: FollowingRank) -> None:
-    training.change(Change("optim.lr_factor", 0.25))
+    training.change(SettingChange("optim.lr_factor", 0.25))
     following.optimizers = [torch.optim.SGD([nn.Parameter(torch.ones(1))])]
     assert training.update() == pytest.approx(LR * 2)
 
 
 def test_a_lost_store_keeps_what_is_in_force(training: Training, monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
     """The first process keeps it, too."""
-    training.change(Change("optim.lr_factor", 0.25))
+    training.change(SettingChange("optim.lr_factor", 0.25))
 
     def lost(self: object, keys: list[str]) -> bool:
         raise torch.distributed.DistStoreError("connection reset")

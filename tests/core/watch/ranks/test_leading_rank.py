@@ -12,7 +12,7 @@ from tests.core.watch.loops import batch, start
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
 from tui_lab.core.watch.ranks import agreement, leading_rank
-from tui_lab.core.watch.ranks.agreement import Change, Follower
+from tui_lab.core.watch.ranks.agreement import Follower, SettingChange
 from tui_lab.core.watch.recording import Recording
 
 LR = 0.5
@@ -28,7 +28,7 @@ COMMANDS = (
 
 def train(
     folder: Path, model: nn.Module, follower: Follower | None = None
-) -> tuple[Recording, list[tuple[int, Change]]]:
+) -> tuple[Recording, list[tuple[int, SettingChange]]]:
     """Train 80 steps with all commands sent after the first; return the changes that the follower has made."""
     record = Recording.start("test", ["test.py"], folder / "run")
     optimizer = torch.optim.SGD(model.parameters(), lr=LR)
@@ -61,10 +61,10 @@ def test_changes_are_made_after_the_step_of_the_others(store: Store, tmp_path: P
     record, made = train(tmp_path, DistributedDataParallel(start()), Follower(store, 1))
     changed = changes_of(record)
     assert [change for _, change in made] == [
-        Change("optim.lr_factor", 0.5),
-        Change("optim.lr_factor", 0.25),
-        Change("model.dropout", 0.0),
-        Change("model.dropout", None),
+        SettingChange("optim.lr_factor", 0.5),
+        SettingChange("optim.lr_factor", 0.25),
+        SettingChange("model.dropout", 0.0),
+        SettingChange("model.dropout", None),
     ]
     assert [event.step for event in changed] == [step for step, _ in made]
     assert [event.new for event in changed] == [0.5, 0.25, 0.0, 0.25]
