@@ -77,9 +77,15 @@ class Run:
         refuse_links(self.path)
         format_version.require_readable(self.path)
         lock = take(self.path)
-        format_version.update(self.path)
-        files.sweep_temporaries(self.path)
-        files.sweep_temporaries(self.checkpoints)
+        try:
+            format_version.update(self.path)
+            files.sweep_temporaries(self.path)
+            files.sweep_temporaries(self.checkpoints)
+        except BaseException as error:
+            lock.release()
+            if isinstance(error, OSError):
+                raise RunError.of("unwritable", files.advice(error), key=str(self.path)) from error
+            raise
         return lock
 
     def config(self) -> RunConfig:

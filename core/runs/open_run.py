@@ -1,18 +1,19 @@
 """Open a run for training: start a new one, resume one from its checkpoint, or fork one with other settings."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tui_lab.core.commands import CommandQueue, undo_stack
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
-from tui_lab.core.events import Changed, Event, Saved
+from tui_lab.core.events import Changed, Event, Saved, SaveFailed
 from tui_lab.core.kernels.autotune import with_kernels
 from tui_lab.core.kernels.memory_estimate import is_out_of_memory, out_of_memory_error
 from tui_lab.core.kernels.process_tuning import keep_freed_memory
 from tui_lab.core.runs import folder as runs
+from tui_lab.core.runs.delete import remove
 from tui_lab.core.runs.event_log import events_until
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.fork_fit import require_fit, require_same_tokenizer
@@ -110,9 +111,8 @@ def start(
         setup = set_up(config, task)
     if progress is not None:  # It raises where the run is not wanted any more: then no folder is left.
         progress("creating the run folder", 0, 1)
-    run = runs.create(name, config, task.tokenizer, out)
-    lock = run.lock()
-    return _opened(run, lock, setup, Summarizer(), TrainControl(commands), group=group)
+    with _created(name, config, task, out) as (run, lock):
+        return _opened(run, lock, setup, Summarizer(), TrainControl(commands), group=group)
 
 
 def resume(
@@ -224,14 +224,40 @@ def fork(
     require_fit(checkpoint.progress.config, config, step)
     task = build_task(config, progress)
     require_same_tokenizer(checkpoint.progress.config, config, parent, task.tokenizer)
-    setup = set_up(config, task, _with_config(checkpoint, config, task))
-    run = runs.create(f"{parent.name}-fork", parent.trainer_config(), task.tokenizer)
-    lock = run.lock()
+    with translate_out_of_memory(config, task.tokenizer.n_vocab):
+        setup = set_up(config, task, _with_config(checkpoint, config, task))
     past = events_until(parent.events(), step, str(path.relative_to(parent.path)))
     events = [event for event in past if event.kind not in NOT_INHERITED]
-    summarizer = summarize(run.record([*events, *_changes(checkpoint.progress.config, config, step)]))
-    parent.row_log().copy_until(step, run.row_log())
-    return _opened(run, lock, setup, summarizer, TrainControl(commands, undo_stack(summarizer.changes, config)))
+    with _created(f"{parent.name}-fork", parent.trainer_config(), task) as (run, lock):
+        changes = _changes(checkpoint.progress.config, config, step)
+        summarizer = summarize(_saved(run.record([*events, *changes])))
+        parent.row_log().copy_until(step, run.row_log())
+        return _opened(run, lock, setup, summarizer, TrainControl(commands, undo_stack(summarizer.changes, config)))
+
+
+@contextmanager
+def _created(name: str, config: Config, task: Task, out: Path | None = None) -> Iterator[tuple[Run, Lock]]:
+    """Create a run, and hold its lock while it is opened; an error removes it. Raises RunError where none can be."""
+    run = runs.create(name, config, task.tokenizer, out)
+    lock = run.lock()
+    try:
+        yield run, lock
+    except BaseException as error:
+        lock.release()
+        with suppress(RunError, OSError):  # A folder with files of the user stays.
+            remove(run.path)
+        if isinstance(error, OSError):
+            message = f"cannot create a run here: {advice(error)}"
+            raise RunError.of("unwritable", message, key=str(run.path)) from error
+        raise
+
+
+def _saved(events: Iterable[Event]) -> Iterator[Event]:
+    """Pass on the events of `Run.record`. Raises RunError where one cannot be written."""
+    for event in events:
+        if isinstance(event, SaveFailed):
+            raise RunError.of("unwritable", event.message, key=event.path)
+        yield event
 
 
 def _with_config(checkpoint: ckpt.Checkpoint, config: Config, task: Task) -> ckpt.Checkpoint:

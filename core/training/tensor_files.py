@@ -17,7 +17,7 @@ def copied(tensor: Tensor) -> Tensor:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a safetensors file. Raises OSError."""
+    """Write a safetensors file, for those who may read its folder. Raises OSError."""
     try:
         save_file(dict(tensors), path)
     except SafetensorError as error:
@@ -25,3 +25,4 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         match = re.search(r"os error (\d+)", str(error))
         number = int(match[1]) if match else errno.EIO
         raise OSError(number, os.strerror(number) if match else str(error), str(path)) from error
+    path.chmod(path.parent.stat().st_mode & 0o666)  # The library lets only the owner read it.

@@ -13,7 +13,7 @@ from pathlib import Path
 from tui_lab.cli.output import say, write
 from tui_lab.core.runs import folder as runs
 from tui_lab.core.runs.lock import InUse, in_use
-from tui_lab.core.runs.run_files import CONFIG, OUTPUT
+from tui_lab.core.runs.run_files import CONFIG, OUTPUT, refuse_links
 from tui_lab.util.child import child_environment, python_module
 from tui_lab.util.errors import RunError
 from tui_lab.util.escape import printable
@@ -113,6 +113,7 @@ def _report(process: Detached) -> int:
 
 def _launch(command: Command, folder: Path, *, is_new: bool = False) -> Detached:
     log = folder / OUTPUT
+    refuse_links(folder, [OUTPUT])  # The process refuses the others.
     first_byte = log.stat().st_size if log.exists() else 0
     process = Detached(folder, _spawn(command, log), first_byte)
     try:
@@ -150,7 +151,7 @@ def poll(process: Detached) -> Detached:
 
 def _spawn(command: Command, log: Path) -> int:
     """Start `command` in a separate session, which a closed terminal does not reach; return its process id."""
-    append = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    append = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
     return os.posix_spawn(
         command.command_line[0],
         command.command_line,

@@ -1,12 +1,13 @@
 """Locking run folders: one writer at a time, named in the error of the second; readers are not affected."""
 
+import errno
 import json
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -14,11 +15,12 @@ from tests.core.recorded import summary
 from tests.core.tiny import tiny, trainer
 from tui_lab.core.inference.load_model import load_model
 from tui_lab.core.runs import folder as runs
-from tui_lab.core.runs import lock, open_run
+from tui_lab.core.runs import format_version, lock, open_run
+from tui_lab.core.runs.append_log import Appender
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.lock import InUse, in_use, take
 from tui_lab.core.runs.run_files import HOLDER, LOCK
-from tui_lab.util.errors import RunError
+from tui_lab.util.errors import RunError, TrainingError
 
 
 def trained(path: Path) -> Run:
@@ -134,6 +136,40 @@ def test_run_that_fails_to_open_is_released(tmp_path: Path) -> None:
         open_run.resume(str(run.path), None)
     assert caught.value.code == "damaged"
     assert in_use(run.path) is None
+
+
+def full(*values: Any, **options: Any) -> NoReturn:
+    raise OSError(errno.ENOSPC, "full")
+
+
+def test_lock_that_cannot_clear_the_folder_is_released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = trained(tmp_path / "a")
+    monkeypatch.setattr(format_version, "update", full)
+    with pytest.raises(RunError) as caught:
+        run.lock()
+    assert caught.value.code == "unwritable" and in_use(run.path) is None
+
+
+def test_start_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(open_run, "Trainer", full)
+    with pytest.raises(RunError) as caught:
+        open_run.start("tiny", tiny(), tmp_path / "a")
+    assert caught.value.code == "unwritable" and not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("at", ["set_up", "write"])
+def test_fork_that_fails_leaves_nothing(at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def set_up(*values: Any) -> NoReturn:
+        raise MemoryError
+
+    run = trained(tmp_path / "a")
+    if at == "set_up":
+        monkeypatch.setattr(open_run, "set_up", set_up)
+    else:
+        monkeypatch.setattr(Appender, "_write", full)
+    with pytest.raises(TrainingError if at == "set_up" else RunError):
+        open_run.fork(str(run.path), tiny("train.steps=20"))
+    assert not list(runs.runs_folder().glob("*"))
 
 
 def test_runs_of_the_same_name_and_second_have_different_folders() -> None:

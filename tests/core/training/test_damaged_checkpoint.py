@@ -1,7 +1,9 @@
 """Damaged checkpoints and failed writes: each is an error of its type that names the file."""
 
 import errno
+import stat
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,14 +52,22 @@ def test_write_error_of_the_library_becomes_an_os_error(
         raise SafetensorError(message)
 
     monkeypatch.setattr(tensor_files, "save_file", refuse)
-    for save in (
+    saves: list[Callable[[], Path]] = [
         lambda: ckpt.save(tmp_path, checkpoint),
         lambda: checkpoints.save(tmp_path, 1, torch.nn.Linear(1, 1), []),
-    ):
+    ]
+    for save in saves:
         with pytest.raises(OSError) as caught:
             save()
         assert caught.value.errno == number
         assert Path(str(caught.value.filename)).name == "model.safetensors"
+
+
+@pytest.mark.parametrize(("mode", "expected"), [(0o750, 0o640), (0o700, 0o600)])
+def test_who_may_read_a_folder_may_read_its_tensors(mode: int, expected: int, tmp_path: Path) -> None:
+    tmp_path.chmod(mode)
+    tensor_files.write_tensors(tmp_path / "file", {"a": torch.ones(1)})
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == expected
 
 
 def test_checksum_covers_the_whole_file(tmp_path: Path) -> None:
