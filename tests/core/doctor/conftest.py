@@ -3,6 +3,7 @@
 import pytest
 
 from tests.core.doctor.short_rehearsals import shorten_rehearsals
+from tui_lab.core.doctor import runner
 
 
 @pytest.fixture(autouse=True)
@@ -10,3 +11,11 @@ def short_rehearsals(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     """Rehearse few updates, but in slow tests as many as the doctor."""
     if request.node.get_closest_marker("slow") is None:
         shorten_rehearsals(monkeypatch)
+
+
+@pytest.fixture
+def without_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the checks that train at several rates: half of the time of an examination that finds another fault."""
+    checks = tuple(check for check in runner.CHECKS if check.name not in ("overfit", "loss progress"))
+    assert len(checks) == len(runner.CHECKS) - 2
+    monkeypatch.setattr(runner, "CHECKS", checks)

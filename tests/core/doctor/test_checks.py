@@ -119,6 +119,7 @@ def test_second_log_softmax_is_healthy() -> None:
 
 
 @pytest.mark.parametrize("where", ["model", "loss"])
+@pytest.mark.usefixtures("without_trials")
 def test_double_softmax_is_found_in_the_model_and_in_the_loss(where: str) -> None:
     class Sure(Small):
         def forward(self, x: Tensor) -> Tensor:
@@ -128,11 +129,13 @@ def test_double_softmax_is_found_in_the_model_and_in_the_loss(where: str) -> Non
         return F.cross_entropy(logits.softmax(-1).flatten(0, 1), y.flatten())
 
     given = case(Sure()) if where == "model" else case(loss=softened)
-    [finding] = examine(given).findings
+    report = examine(given)
+    [finding] = report.findings
     assert finding.code == "double_softmax" and f"{floor(V):.3f}" in "".join(finding.drawing)
-    assert finding.reference_loss == floor(V) == examine(given).reference_loss
+    assert finding.reference_loss == floor(V) == report.reference_loss
 
 
+@pytest.mark.usefixtures("without_trials")
 def test_log_likelihood_of_probabilities_is_healthy() -> None:
     class Sure(Small):
         def forward(self, x: Tensor) -> Tensor:
@@ -155,6 +158,7 @@ def test_causal_leak_has_its_reach_and_a_matrix_of_dependencies() -> None:
     assert len(rows) == T and "·" not in "".join(rows).replace("t=", "")
 
 
+@pytest.mark.usefixtures("without_trials")
 def test_leak_without_gradient_is_found_by_exchanging_tokens() -> None:
     class Argmax(Small):
         def forward(self, x: Tensor) -> Tensor:
@@ -163,6 +167,7 @@ def test_leak_without_gradient_is_found_by_exchanging_tokens() -> None:
     assert codes(examine(case(Argmax()))) == ["causal_leak"]
 
 
+@pytest.mark.usefixtures("without_trials")
 def test_mean_over_the_batch_is_batch_mixing() -> None:
     class Mixed(Small):
         def forward(self, x: Tensor) -> Tensor:
@@ -181,6 +186,7 @@ def test_mean_over_the_batch_is_batch_mixing() -> None:
         (lambda x, y: torch.full_like(y, -100), "ignored_targets"),
     ],
 )
+@pytest.mark.usefixtures("without_trials")
 def test_wrong_targets_are_found(change: object, code: str) -> None:
     def batch(step: int) -> tuple[Tensor, Tensor]:
         x, y = pair(step)
@@ -278,6 +284,7 @@ def test_two_faults_are_found_and_fixed_one_by_one(faults: tuple[str, ...], voca
     assert examine_target(target_from_config(config)).healthy
 
 
+@pytest.mark.usefixtures("without_trials")
 def test_vanishing_gradient_is_listed_by_layer() -> None:
     class Deep(Small):
         def __init__(self) -> None:
@@ -297,6 +304,7 @@ def test_vanishing_gradient_is_listed_by_layer() -> None:
     assert "vanishes" in findings["gradient_flow"].title and "layers.0" in findings["gradient_flow"].evidence
 
 
+@pytest.mark.usefixtures("without_trials")
 def test_first_module_with_a_non_finite_output_is_in_the_evidence() -> None:
     model = Small()
     with torch.no_grad():
@@ -403,6 +411,7 @@ def test_hint_that_an_earlier_check_gave_is_not_repeated(monkeypatch: pytest.Mon
     assert [hint.title for hint in examine(case()).hints] == ["first", "second"]
 
 
+@pytest.mark.usefixtures("without_trials")
 def test_report_round_trips_through_json() -> None:
     report = examine_target(target_from_config(tiny('faults=["no_mask", "double_softmax"]')))
     assert report_from_json(json.loads(dumps(report.to_json()))).findings == report.findings
@@ -413,6 +422,7 @@ def test_every_fault_names_a_finding() -> None:
     assert len({check.name for check in CHECKS}) == len(CHECKS)
 
 
+@pytest.mark.usefixtures("without_trials")
 def test_finding_about_the_model_has_the_line_of_its_class() -> None:
     class Unused(Small):
         def forward(self, x: Tensor) -> Tensor:

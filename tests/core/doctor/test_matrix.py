@@ -7,12 +7,12 @@ from tui_lab.core.doctor.selftest.matrix import Trial, summary, trials
 from tui_lab.core.doctor.selftest.reference_models import REFERENCE_MODELS
 
 WHOLE = list(trials(0))
-QUICK = {"no_context": "random reverse", "no_zero_grad": "random text"}
+QUICK = {"no_zero_grad": "random text"}
 """The design that is tried with a fault."""
 
 
 def quick(trial: Trial) -> bool:
-    """A fault of each task, and a healthy model of torch.
+    """A fault, and a healthy model of torch.
 
     The checks have tests of their own for the other faults; tests/cli/test_doctor.py has presets, healthy and not.
     """

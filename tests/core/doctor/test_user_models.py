@@ -180,6 +180,7 @@ def plain(
         (plain(clip=1e-8), "gradient_clipped"),
     ],
 )
+@pytest.mark.usefixtures("without_trials")
 def test_fault_of_an_update_is_found(loop: Loop, code: str) -> None:
     model = Small()
     assert codes(examine(case(model, optimizer=torch.optim.SGD(model.parameters(), lr=0.1), update=loop)))[:1] == [code]
@@ -204,6 +205,7 @@ def test_update_of_the_enclosing_model_is_examined_on_copies() -> None:
     assert torch.equal(torch.get_rng_state(), generator) and scheduler.last_epoch == 0
 
 
+@pytest.mark.usefixtures("without_trials")
 def test_update_of_another_model_is_found() -> None:
     other = Small()
 
@@ -215,6 +217,7 @@ def test_update_of_another_model_is_found() -> None:
     assert codes(examine(case(update=update)))[:1] == ["update_ignores_model"]
 
 
+@pytest.mark.usefixtures("without_trials")
 def test_shift_that_wraps_around_is_found() -> None:
     def rolled(step: int) -> tuple[Tensor, Tensor]:
         x, _ = pair(step)
@@ -232,10 +235,12 @@ def test_shift_that_wraps_around_is_found() -> None:
         (lambda out, y: (out.softmax(-1) * 0).log().sum(), "not_finite"),
     ],
 )
+@pytest.mark.usefixtures("without_trials")
 def test_wrong_losses_are_found(loss: Any, code: str) -> None:
     assert codes(examine(case(loss=loss)))[:1] == [code]
 
 
+@pytest.mark.usefixtures("without_trials")
 def test_activation_on_the_head_is_found() -> None:
     class Active(Small):
         def forward(self, x: Tensor) -> Tensor:
@@ -244,6 +249,7 @@ def test_activation_on_the_head_is_found() -> None:
     assert codes(examine(case(Active())))[:1] == ["activated_logits"]
 
 
+@pytest.mark.usefixtures("without_trials")
 def test_high_weight_decay_and_dropout_are_found() -> None:
     model = Small()
     decaying = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=200.0)
@@ -251,6 +257,7 @@ def test_high_weight_decay_and_dropout_are_found() -> None:
     assert "dropout_too_high" in codes(examine(case(dropout=0.9)))
 
 
+@pytest.mark.usefixtures("without_trials")
 def test_model_that_changes_its_weights_in_forward_is_found_and_restored() -> None:
     class Normalizing(Small):
         def forward(self, x: Tensor) -> Tensor:
@@ -265,6 +272,7 @@ def test_model_that_changes_its_weights_in_forward_is_found_and_restored() -> No
     assert torch.equal(model.head.weight, before)
 
 
+@pytest.mark.usefixtures("without_trials")
 def test_embedding_with_a_largest_norm_may_scale_its_rows() -> None:
     class Scaled(Small):
         def __init__(self) -> None:
@@ -274,7 +282,7 @@ def test_embedding_with_a_largest_norm_may_scale_its_rows() -> None:
     assert "weights_change_in_forward" not in codes(examine(case(Scaled())))
 
 
-@pytest.mark.parametrize("draw", [random.random, np.random.rand])
+@pytest.mark.parametrize("draw", [pytest.param(random.random, marks=pytest.mark.slow), np.random.rand])
 def test_layers_dropped_by_seeded_generators_are_healthy(draw: Callable[[], float]) -> None:
     class Dropping(Small):
         def forward(self, x: Tensor) -> Tensor:
@@ -285,6 +293,7 @@ def test_layers_dropped_by_seeded_generators_are_healthy(draw: Callable[[], floa
     assert report.findings == () and report.crashed == () and "causality" in report.passed
 
 
+@pytest.mark.usefixtures("without_trials")
 def test_noise_that_no_seed_sets_is_found_and_other_checks_go_on() -> None:
     generator = torch.Generator()
 
@@ -378,6 +387,7 @@ def test_embedding_whose_output_is_detached_is_found_although_the_head_shares_it
     assert codes(examine(case(Tied()))) == expected
 
 
+@pytest.mark.usefixtures("without_trials")
 def test_layers_of_a_sequential_that_are_cut_off_are_no_experts() -> None:
     model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
     x = torch.randn(8, 8)

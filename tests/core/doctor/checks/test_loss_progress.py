@@ -27,7 +27,9 @@ from tui_lab.core.doctor.program.tokens import PAIRS
 
 Batches = Callable[[int], tuple[Tensor, Tensor]]
 Losses = Callable[[nn.Module, tuple[Tensor, Tensor], int], Tensor]
-STEPS = 120
+STEPS = 40
+PLATEAU = 120
+"""Steps after which a loss that rests at that of a constant prediction is mentioned, and enough to try lower rates."""
 LATER = 1
 """The number of a step that the checks repeat: what some loops do before their first step is not part of it."""
 
@@ -49,12 +51,12 @@ def infinite(model: nn.Module, batch: tuple[Tensor, Tensor], step: int) -> Tenso
     return cross_entropy(model, batch, step) * torch.inf
 
 
-def nan_at_50(model: nn.Module, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
-    return cross_entropy(model, batch, step) * (torch.nan if step == 50 else 1.0)
+def nan_at_20(model: nn.Module, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
+    return cross_entropy(model, batch, step) * (torch.nan if step == 20 else 1.0)
 
 
 def infinite_once(model: nn.Module, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
-    return cross_entropy(model, batch, step) + (torch.inf if step == 50 else 0.0)
+    return cross_entropy(model, batch, step) + (torch.inf if step == 20 else 0.0)
 
 
 def wrong_sign(model: nn.Module, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
@@ -86,14 +88,16 @@ Weights = dict[str, Tensor]
 
 
 @functools.cache
-def recorded(batches: Batches, losses: Losses, lr: float, *, rebuilds: bool) -> tuple[nn.Module, Weights, LoopRecorder]:
+def recorded(
+    batches: Batches, losses: Losses, lr: float, steps: int, *, rebuilds: bool
+) -> tuple[nn.Module, Weights, LoopRecorder]:
     """Record a small loop. Return its model, the weights that it began with, and the recorder."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 4))
     start = {name: value.clone() for name, value in model.state_dict().items()}
     with LoopRecorder() as recorder:
         optimizer = torch.optim.AdamW(model.parameters(), lr)
-        for step in range(STEPS):
+        for step in range(steps):
             if rebuilds:
                 optimizer = torch.optim.AdamW(model.parameters(), lr)
             optimizer.zero_grad()
@@ -103,10 +107,15 @@ def recorded(batches: Batches, losses: Losses, lr: float, *, rebuilds: bool) -> 
 
 
 def trained(
-    batches: Batches = learnable, losses: Losses = cross_entropy, lr: float = 1e-2, *, rebuilds: bool = False
+    batches: Batches = learnable,
+    losses: Losses = cross_entropy,
+    lr: float = 1e-2,
+    steps: int = STEPS,
+    *,
+    rebuilds: bool = False,
 ) -> Target:
     """Return the target of a small loop, with the weights that it began with. Equal loops are recorded once."""
-    model, start, recorder = recorded(batches, losses, lr, rebuilds=rebuilds)
+    model, start, recorder = recorded(batches, losses, lr, steps, rebuilds=rebuilds)
     torch.manual_seed(0)
     model.load_state_dict(start)
     for each in recorder.optimizers:
@@ -153,7 +162,7 @@ def test_loss_that_falls_is_no_finding() -> None:
 
 @pytest.mark.parametrize("lr", [1.0, pytest.param(10.0, marks=pytest.mark.slow)])
 def test_rate_at_which_the_loss_stays_is_too_high_if_lower_rates_learn(lr: float) -> None:
-    (finding,) = found(trained(lr=lr))
+    (finding,) = found(trained(lr=lr, steps=PLATEAU))
     assert (finding.code, finding.kind) == ("lr_too_high", "finding")
     assert finding.proposal["optim.lr"] < lr
 
@@ -165,7 +174,7 @@ def test_rates_that_there_is_no_time_to_try_are_said(stays: bool, monkeypatch: p
     monkeypatch.setattr(loss_progress, "_stays", lambda course: stays)
     monkeypatch.setattr(loss_progress, "_constant_level", lambda course, record: None)
     monkeypatch.setattr(loss_progress, "_is_above_start", lambda course: True)
-    target = trained(lr=1.0)
+    target = trained(lr=1.0, steps=PLATEAU)
     if stays:
         (finding,) = found(target)
         assert finding.code == "loss_not_falling" and "CPU time" in finding.evidence
@@ -175,12 +184,12 @@ def test_rates_that_there_is_no_time_to_try_are_said(stays: bool, monkeypatch: p
 
 
 def test_targets_unrelated_to_the_inputs_are_a_hint() -> None:
-    (finding,) = found(trained(unrelated, lr=1e-3))
+    (finding,) = found(trained(unrelated, lr=1e-3, steps=PLATEAU))
     assert (finding.code, finding.kind) == ("loss_not_falling", "hint")
 
 
 def test_plateau_of_a_language_model_is_a_hint_if_only_lower_rates_learn_by_heart() -> None:
-    (finding,) = found(replace(trained(unrelated, lr=1.0), tokens=PAIRS))
+    (finding,) = found(replace(trained(unrelated, lr=1.0, steps=PLATEAU), tokens=PAIRS))
     assert (finding.code, finding.kind) == ("loss_not_falling", "hint")
 
 
@@ -209,11 +218,11 @@ def test_rate_of_a_language_model_is_too_high_if_lower_ones_learn(
 
 
 def test_targets_that_a_lower_rate_only_learns_by_heart_do_not_blame_the_rate() -> None:
-    (finding,) = found(trained(unrelated, lr=1.0))
+    (finding,) = found(trained(unrelated, lr=1.0, steps=PLATEAU))
     assert (finding.code, finding.kind) == ("loss_not_falling", "hint")
 
 
-@pytest.mark.parametrize(("losses", "first"), [(infinite, 1), (nan_at_50, 51)])
+@pytest.mark.parametrize(("losses", "first"), [(infinite, 1), (nan_at_20, 21)])
 def test_loss_that_is_not_finite_is_a_finding_with_its_first_update(losses: Losses, first: int) -> None:
     finding = found(trained(losses=losses))[0]
     assert (finding.code, finding.kind) == ("loss_not_finite", "finding")
@@ -230,16 +239,16 @@ def rising(target: Target) -> Target:
 def test_loss_that_becomes_nan_is_a_finding_whatever_else_prevents_a_judgment() -> None:
     with pytest.raises(NotJudged):
         list(loss_progress.check(rising(trained())))
-    (finding,) = loss_progress.check(rising(trained(losses=nan_at_50)))
+    (finding,) = loss_progress.check(rising(trained(losses=nan_at_20)))
     assert finding.code == "loss_not_finite"
 
 
 def test_checks_that_saw_values_that_are_not_finite_have_not_passed() -> None:
     healthy = trained()
-    broken = trained(losses=nan_at_50)
+    broken = trained(losses=nan_at_20)
     for check in (loss_values.check, loop_gradients.check, optimizer_step.check):
         assert not list(check(healthy))
-        with pytest.raises(NotJudged, match="from update 51 on"):
+        with pytest.raises(NotJudged, match="from update 21 on"):
             list(check(broken))
 
 
@@ -264,7 +273,7 @@ def evaluated_once(model: nn.Module, batch: tuple[Tensor, Tensor], step: int) ->
     """All rows are evaluated before the training, whose targets are random."""
     if step == 0:
         with torch.no_grad():
-            for number in range(STEPS):
+            for number in range(PLATEAU):
                 model(learnable(number)[0])
     return F.cross_entropy(model(batch[0]), unrelated(step)[1])
 
@@ -275,7 +284,7 @@ def test_values_of_rows_that_the_model_acted_on_need_not_fall() -> None:
 
 
 def test_loss_of_rows_that_were_evaluated_before_the_training_has_to_fall() -> None:
-    (finding,) = found(trained(losses=evaluated_once, lr=1e-3))
+    (finding,) = found(trained(losses=evaluated_once, lr=1e-3, steps=PLATEAU))
     assert (finding.code, finding.kind) == ("loss_not_falling", "hint")
 
 
@@ -290,7 +299,7 @@ def test_loss_that_is_one_number_for_all_batches_is_a_hint_of_a_trained_model_to
 
 
 def test_targets_unrelated_to_the_inputs_are_a_hint_of_a_trained_model_too() -> None:
-    target = replace(trained(unrelated, lr=1e-3), untrained=False)
+    target = replace(trained(unrelated, lr=1e-3, steps=PLATEAU), untrained=False)
     (finding,) = loss_progress.check(target)
     assert (finding.code, finding.kind) == ("loss_not_falling", "hint")
     few = replace(target, record=replace(target.loop, updates=target.loop.updates[:50]))

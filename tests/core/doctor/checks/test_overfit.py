@@ -69,7 +69,7 @@ def program(model: nn.Module, loss: Loss, *, outputs_suffice: bool = True) -> Ta
     return replace(target, output_loss=lambda output, b: loss(output, b[1])) if outputs_suffice else target
 
 
-@pytest.mark.parametrize("loss", [soft_cross_entropy, clipped_policy])
+@pytest.mark.parametrize("loss", [soft_cross_entropy, pytest.param(clipped_policy, marks=pytest.mark.slow)])
 def test_loss_with_a_high_minimum_is_not_judged(loss: Loss) -> None:
     assert results(overfit.check, program(network(), loss)) in ([], [("not judged", "")])
 

@@ -61,7 +61,9 @@ class Computed(Small):
         return self.last
 
 
-@pytest.mark.parametrize("kind", [Closure, Tied, Hooked, Computed])
+@pytest.mark.parametrize(
+    "kind", [Tied, Computed, *(pytest.param(kind, marks=pytest.mark.slow) for kind in (Closure, Hooked))]
+)
 def test_model_with_functions_of_its_own_is_healthy_and_unchanged(kind: type[Small]) -> None:
     model = kind()
     model(pair()[0])

@@ -201,6 +201,11 @@ PROGRAMS: dict[str, Callable[[], Case]] = {
     "regression": lambda: Case(regression(), curve),
     "lazy": lambda: Case(lazy(), curve),
 }
+VARIANTS = {
+    "logits only with targets", "logits only with targets, own loss", "logits in a dict", "mapping", "named tuple", "rows",
+    "rows cut by the user", "source and target", "classes of images, own loss",
+}  # fmt: skip
+"""Forms of which the fast tests only ask what the doctor sees of them."""
 TOKENS = {name for name in PROGRAMS if name.split(" ")[0] not in ("classes", "regression", "lazy")}
 
 
@@ -209,7 +214,9 @@ def trained(given: Case) -> Case:
     return Case(given.model, given.batches, given.loss, optimizer, forward=given.forward)
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in VARIANTS else ()) for name in PROGRAMS]
+)
 def test_healthy_program_is_examined_without_findings(name: str) -> None:
     given = PROGRAMS[name]()
     report = examine(given if name == "lazy" else trained(given))

@@ -80,7 +80,9 @@ def test_name_may_be_a_class_a_model_or_a_function_that_returns_a_case(name: str
     assert isinstance(given, Case) and isinstance(given.model, nn.Module)
 
 
-@pytest.mark.parametrize("name", ["Mini", "layers", "Translator", "Short", "TimeFirst"])
+@pytest.mark.parametrize(
+    "name", ["layers", "Short", *(pytest.param(n, marks=pytest.mark.slow) for n in ("Mini", "Translator", "TimeFirst"))]
+)
 def test_healthy_model_has_no_findings_on_the_batches_that_are_made_for_it(name: str, file: Path) -> None:
     assert examine(case_from(f"{file}:{name}")).findings == ()
 

@@ -204,7 +204,13 @@ def examined(make: Callable[[], Loop]) -> Report:
     return examine(target_of(make()))
 
 
-@pytest.mark.parametrize("make", HEALTHY, ids=lambda make: make.__name__)
+SLOW = (reward_model, adversarial_examples, batched_policy, hamiltonian)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [pytest.param(make, marks=pytest.mark.slow if make in SLOW else (), id=make.__name__) for make in HEALTHY],
+)
 def test_healthy_program_has_no_finding_and_no_check_crashes(make: Callable[[], Loop]) -> None:
     report = examined(make)
     assert [finding.code for finding in (*report.findings, *report.hints)] == []
