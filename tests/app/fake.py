@@ -247,11 +247,13 @@ async def lab(
         assert opened.trainer_config is not None
         it = Lab(pilot, screen, source, now, opened.trainer_config)
         half = steps // 2
+        recorded: list[SessionMessage] = [opened, started(opened)] if loaded else []
+        recorded += [update(step) for step in range(1, steps + 1)]
+        if half:
+            recorded.insert(recorded.index(update(half)) + 1, evaluated(half))
         with app.batch_update():  # Lays out once, and not after each message.
             await app.push_screen(screen)
-            await it.tell(*((opened, started(opened)) if loaded else ()))
-            await it.tell(*(update(step) for step in range(1, half + 1)), *([evaluated(half)] if half else []))
+            await it.tell(*recorded)
         await pilot.pause()
-        await it.tell(*(update(step) for step in range(half + 1, steps + 1)))
         screen._compositor._dirty_regions.clear()  # Of a lab as it opens, tests/app/test_looks.py paints everything.
         yield it

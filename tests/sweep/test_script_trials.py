@@ -28,10 +28,11 @@ from tui_lab.util.errors import RunError
 
 TRAIN = """
 import config, sys, torch
+from tui_lab.core.training.optim_without_dynamo import SGD
 lr = 0.1
 momentum = float(sys.argv[1])
 model = torch.nn.Linear(4, 1)
-optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum, weight_decay=config.sgd.wd)
+optimizer = SGD(model.parameters(), lr=lr, momentum=momentum, weight_decay=config.sgd.wd)
 x = torch.ones(8, 4)
 open("cache.txt", "w").write("for all trials")
 for i in range(100):
@@ -135,7 +136,9 @@ def test_script_that_fails_says_what_it_printed_last(tmp_path: Path) -> None:
     assert result is not None and result.state == "failed" and "no such option" in result.message
 
 
-@pytest.mark.parametrize("code", ["import os; os._exit(9)", "raise KeyboardInterrupt", "pass"])
+@pytest.mark.parametrize(
+    "code", ["import os; os._exit(9)", pytest.param("raise KeyboardInterrupt", marks=pytest.mark.slow), "pass"]
+)
 def test_script_without_steps_fails_instead_of_running_again(code: str, tmp_path: Path) -> None:
     result = trial_of(code, tmp_path).train(Stopper())
     assert result is not None and result.state == "failed" and result.message

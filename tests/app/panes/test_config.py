@@ -178,10 +178,7 @@ async def test_list_shows_whole_names_moves_by_letters_and_is_searched() -> None
 
 async def test_requested_value_is_shown_until_the_trainer_confirms_it() -> None:
     async with lab() as it:
-        for _ in range(3):
-            await it.pilot.press("L")
-        it.screen.tick()
-        await it.pilot.pause()
+        await it.press("L", "L", "L")
         assert it.source.sent == [cmd.Scale("optim.lr", 2.0)] * 3
         assert "optim.lr 0.002 → 0.016 requested" in it.text("#readout")
         assert "→ 0.016" in it.text("#settings")
