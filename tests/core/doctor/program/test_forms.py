@@ -202,9 +202,16 @@ PROGRAMS: dict[str, Callable[[], Case]] = {
     "lazy": lambda: Case(lazy(), curve),
 }
 VARIANTS = {
-    "logits only with targets", "logits only with targets, own loss", "logits in a dict", "mapping", "named tuple", "rows",
-    "rows cut by the user", "source and target", "classes of images, own loss",
-}  # fmt: skip
+    "logits only with targets",
+    "logits only with targets, own loss",
+    "logits in a dict",
+    "mapping",
+    "named tuple",
+    "rows",
+    "rows cut by the user",
+    "source and target",
+    "classes of images, own loss",
+}
 """Forms of which the fast tests only ask what the doctor sees of them."""
 TOKENS = {name for name in PROGRAMS if name.split(" ")[0] not in ("classes", "regression", "lazy")}
 
