@@ -1,6 +1,5 @@
 """Validation: the loss and the task's own metric over held-out examples."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from tui_lab.core.kernels.chunked_cross_entropy import cross_entropy_sum
 from tui_lab.core.kernels.device import to_device
 from tui_lab.core.training.distributed import SINGLE_PROCESS, ProcessGroup
 from tui_lab.core.training.loss import exact_matches
+from tui_lab.core.training.loss_figures import perplexity
 from tui_lab.core.user_code.external_model import Model
 from tui_lab.data.dataset import IGNORED, Task
 
@@ -80,8 +80,3 @@ def _loss_and_matches(model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tenso
 def _sum(numbers: list[Tensor]) -> float:
     """Return the sum of tensors [], added in float64 and in their order."""
     return float(sum(number.item() for number in numbers))
-
-
-def perplexity(loss: float) -> float:
-    """Return exp(loss), with the loss cut at 700, near the largest exponent of a float."""
-    return math.exp(min(loss, 700.0))

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from tui_lab.core.kernels.device import HostCopy
+from tui_lab.core.training.loss_figures import LOSS_EMA
 from tui_lab.core.training.loss_scale import LossScale
 from tui_lab.core.training.optim import can_skip_on_device
-from tui_lab.core.training.step_metrics import LOSS_EMA, StepMetrics
+from tui_lab.core.training.step_metrics import StepMetrics
 from tui_lab.core.training.train_step import apply_unread_gradients, check_finite
 from tui_lab.core.training.update import Update, begin_update, compute_gradients
 

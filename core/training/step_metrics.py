@@ -19,8 +19,6 @@ from tui_lab.core.training.layer_metrics import (
     rounded,
 )
 
-LOSS_EMA = 0.9
-"""The weight of the past in the running mean of the loss."""
 UPDATE_RATIO_EVERY = 10
 """Steps between measurements: copying the weights at every step would cost the small models a few percent."""
 DEAD_UNITS_EVERY = 50

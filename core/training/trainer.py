@@ -25,13 +25,14 @@ from tui_lab.core.training.control import TrainControl
 from tui_lab.core.training.distributed import SINGLE_PROCESS, ProcessGroup
 from tui_lab.core.training.evaluation import evaluate
 from tui_lab.core.training.late_reading import LateReading, can_read_late
+from tui_lab.core.training.loss_figures import running_mean
 from tui_lab.core.training.loss_scale import LossScale, scaled_backward
 from tui_lab.core.training.model_looks import ENDED, ModelLooks
 from tui_lab.core.training.nonfinite_step import trace_overflow
 from tui_lab.core.training.optim import set_weight_decay
 from tui_lab.core.training.row_losses import RowRecorder
 from tui_lab.core.training.setup import TrainSetup
-from tui_lab.core.training.step_metrics import LOSS_EMA, StepMetrics, step_done
+from tui_lab.core.training.step_metrics import StepMetrics, step_done
 from tui_lab.core.training.task_factory import LOADER_KEYS, change_loader
 from tui_lab.core.training.train_step import NotFiniteError, Overflow, apply_gradients, check_finite
 from tui_lab.core.training.update import Update, begin_update, compute_gradients
@@ -191,13 +192,12 @@ class Trainer:
             **update.measurements.read(),
             seconds=max(0.0, self.clock() - update.started),  # A clock may be set back.
         )
-        before = self.progress.loss_ema
         self.progress = replace(
             self.progress,
             step=update.step + 1,
             tokens=self.progress.tokens + metrics.tokens,
             seconds=self.progress.seconds + metrics.seconds,
-            loss_ema=metrics.loss if before is None else LOSS_EMA * before + (1 - LOSS_EMA) * metrics.loss,
+            loss_ema=running_mean(self.progress.loss_ema, metrics.loss),
             loss_scale=None if scale is None else scale.after_step(),
         )
         return metrics

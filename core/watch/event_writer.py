@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from tui_lab.core import events as ev
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.runs.summary import Summarizer, Summary
-from tui_lab.util.errors import RunError
 
 Job = Callable[[], ev.Event | None]
 """Writes a file; returns an event to record, if there is any."""
@@ -54,10 +53,19 @@ class EventWriter:
             for event in self._run.record(self._events()):
                 if isinstance(event, ev.SaveFailed):
                     self.problem = event.message
-        except (RunError, OSError) as error:
-            self.problem = str(error)
-            for _ in self._events():  # The script must be able to go on putting events.
-                continue
+        except Exception as error:
+            self.problem = _message_of(error)
+            self._discard()
+
+    def _discard(self) -> None:
+        """Take items until the end, so that the script can go on putting them, and run the jobs."""
+        while True:
+            try:
+                for _ in self._events():
+                    continue
+                return
+            except Exception as error:
+                self.problem = _message_of(error)
 
     def _events(self) -> Iterator[ev.Event]:
         """Yield the events until the end; jobs are run as they come."""
@@ -68,8 +76,8 @@ class EventWriter:
                 continue
             try:
                 event = item()
-            except (OSError, ValueError) as error:
-                self.problem = str(error)
+            except Exception as error:
+                self.problem = _message_of(error)
                 continue
             if event is not None:
                 self._summarizer.update(event)
@@ -89,3 +97,8 @@ class EventWriter:
                 if is_closing:
                     return None
                 self._closing.wait(SECONDS_BETWEEN_LOOKS)
+
+
+def _message_of(error: Exception) -> str:
+    """Return what the user reads of an error; one that is not of a file is named, since it is a bug."""
+    return str(error) if isinstance(error, OSError | ValueError) and str(error) else repr(error)

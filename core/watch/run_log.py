@@ -9,7 +9,7 @@ from tui_lab.core import events as ev
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs.folder import Run, config_text
 from tui_lab.core.runs.run_files import CONFIG, TOKENIZER
-from tui_lab.core.training.step_metrics import LOSS_EMA
+from tui_lab.core.training.loss_figures import perplexity, running_mean
 from tui_lab.core.watch.batch.recorded_batch import RecordedBatch, RowHistory, write_batch
 from tui_lab.core.watch.evaluation.evaluations import Evaluation
 from tui_lab.core.watch.event_writer import Job
@@ -111,8 +111,7 @@ class RunLog:
 
     def step(self, *, loss: float, lr: float, n_counted: int, seconds: float, epoch: int = 0, **measured: Any) -> None:
         """Record a step with these values. n_counted: its tokens or samples; measured: the other fields of StepDone."""
-        before = self._loss_ema
-        self._loss_ema = loss if before is None or math.isnan(before) else LOSS_EMA * before + (1 - LOSS_EMA) * loss
+        self._loss_ema = running_mean(self._loss_ema, loss)
         self._n_counted += n_counted
         self.n_steps += 1
         event = ev.StepDone(
@@ -149,8 +148,8 @@ class RunLog:
         if not evaluation.is_mean_known:
             self._warn_of_mean()
         nats = val_loss if evaluation.per_target is None else evaluation.per_target
-        perplexity = _perplexity(nats) if evaluation.is_cross_entropy and not math.isnan(nats) else None
-        self.validation(val_loss, perplexity, evaluation.examples)
+        has_perplexity = evaluation.is_cross_entropy and not math.isnan(nats)
+        self.validation(val_loss, perplexity(nats) if has_perplexity else None, evaluation.examples)
 
     def _warn_of_no_validation(self, reason: str) -> None:
         """Say once why an evaluation gave no validation loss."""
@@ -207,10 +206,3 @@ def _with_total(config: ScriptConfig, n_before: int) -> ScriptConfig:
     if not 0 < total <= n_before:
         return config
     return config.model_copy(update={"train": config.train.model_copy(update={"steps": n_before + total})})
-
-
-def _perplexity(loss: float) -> float:
-    try:
-        return math.exp(loss)
-    except OverflowError:
-        return math.inf

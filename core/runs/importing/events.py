@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from tui_lab.core import events as ev
 from tui_lab.core.runs.importing.columns import Columns, Value, is_held_out
 from tui_lab.core.runs.importing.source import ImportSource, Row
-from tui_lab.core.training.step_metrics import LOSS_EMA
+from tui_lab.core.training.loss_figures import LOSS_EMA, running_mean
 from tui_lab.util.errors import DataError
 
 BY_LAYER = ("grad_norm", "update_ratio", "dead_units")
@@ -143,8 +143,7 @@ class _Builder:
 
     def _next_ema(self, loss: float, n_steps: int) -> float:
         """Return the weighted mean after `n_steps` more steps; a mean of these steps counts as often."""
-        weight = LOSS_EMA**n_steps if self.has_interval_means else LOSS_EMA
-        return loss if math.isnan(self._loss_ema) else weight * self._loss_ema + (1 - weight) * loss
+        return running_mean(self._loss_ema, loss, LOSS_EMA**n_steps if self.has_interval_means else LOSS_EMA)
 
     def _seconds(self, known: Mapping[Value, float]) -> float:
         """Return the time of the step; 0 where it is not known, as of the first one."""
