@@ -416,7 +416,7 @@ def test_a_closed_stdout_stays_closed(script: Callable[..., Path]) -> None:
     assert OWN_LINES.sub(b"", stderr) == b"None\n"
 
 
-@pytest.mark.parametrize(("rank", "begin"), [("0", "tui_lab.cli.watch"), ("1", "tui_lab.cli.watch_rank")])
+@pytest.mark.parametrize(("rank", "begin"), [("0", "tui_lab.cli.watch_process"), ("1", "tui_lab.cli.watch_rank")])
 def test_the_first_rank_is_recorded_and_the_others_follow(
     rank: str, begin: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tui_lab.cli.usage_hints import is_script
-from tui_lab.cli.watch import check
+from tui_lab.cli.watch_target import check
 from tui_lab.core.config import settings
 from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs import folder as runs

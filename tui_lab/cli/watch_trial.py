@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tui_lab.cli import watch as recorded
+from tui_lab.cli import watch_process as recorded
 from tui_lab.core.watch.process.replaced_modules import ReplacedModules
 from tui_lab.core.watch.process.replaced_values import ReplacedValues
 from tui_lab.core.watch.process.seeding import seed_generators
@@ -33,10 +33,10 @@ def begin(
 ) -> None:
     """Begin to record this process, which is going to run the script. Python calls it through `startup`.
 
-    watch: the keyword arguments for `tui_lab.cli.watch.begin`. values: what replaces values that the script and its
-    modules assign: `name`, `file` ("" for the script), `key` in it, and `value` as Python writes it. files: the folder
-    for copies of files that it changes. list_path: the file that lists what it makes. unreplaced_path: the file that
-    lists values which are not replaced yet. parent: the id of the process that has started this one.
+    watch: the keyword arguments for `watch_process.begin`. values: what replaces values that the script and its modules
+    assign: `name`, `file` ("" for the script), `key` in it, and `value` as Python writes it. files: the folder for
+    copies of files that it changes. list_path: the file that lists what it makes. unreplaced_path: the file that lists
+    values which are not replaced yet. parent: the id of the process that has started this one.
     """
     _end_with(parent)
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):

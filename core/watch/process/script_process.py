@@ -98,7 +98,7 @@ def interpreter_options(command_line: Sequence[str]) -> list[str]:
 
 
 def environment(
-    settings: dict[str, Any], begin: str = "tui_lab.cli.watch", variables: Mapping[str, str] = os.environ
+    settings: dict[str, Any], begin: str = "tui_lab.cli.watch_process", variables: Mapping[str, str] = os.environ
 ) -> dict[str, str]:
     """Return the environment `variables`, changed so that Python first runs the startup code with `settings`.
 

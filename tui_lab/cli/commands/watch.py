@@ -83,6 +83,7 @@ def watch(
     after SCRIPT may separate the two.
     """
     from tui_lab.cli import watch as implementation
+    from tui_lab.cli.watch_target import check
     from tui_lab.core.nonfinite.record import TRACE_VARIABLE
     from tui_lab.core.runs import folder as runs
     from tui_lab.core.runs.code import CODE_VARIABLE
@@ -90,7 +91,7 @@ def watch(
 
     script, arguments = _script_and_arguments(script_and_arguments or [], module)
     target = Target(script, tuple(arguments), is_module=module is not None)
-    implementation.check(target)
+    check(target)
     if out is not None:
         runs.refuse_taken(out)
     if no_trace:
