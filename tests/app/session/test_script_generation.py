@@ -8,7 +8,8 @@ import pytest
 from tests.app.session.helpers import wait_until
 from tui_lab.app.session.generation_thread import GenerationRequest
 from tui_lab.app.session.messages import GenerationFinished, GenerationMessage, GenerationStarted, TokenGenerated
-from tui_lab.app.session.script_generation import LONGEST_PROMPT, PATIENCE_SECONDS, ScriptGeneration
+from tui_lab.app.session.script_generation import LONGEST_PROMPT, ScriptGeneration
+from tui_lab.app.session.script_query import PATIENCE_SECONDS, RunningScript
 from tui_lab.app.session.state import Phase
 from tui_lab.core import commands as cmd
 from tui_lab.core.inference.sampling import Generated
@@ -30,7 +31,8 @@ class Asked:
         self.now = 0.0
         self.seconds_a_look = 0.0
         self.messages: list[GenerationMessage] = []
-        self.generation = ScriptGeneration(self.sent.append, lambda: self.phase, self._clock)
+        self.generation = ScriptGeneration()
+        self.script = RunningScript(self.sent.append, path, lambda: self.phase, self._clock)
 
     def _clock(self) -> float:
         self.now += self.seconds_a_look
@@ -38,7 +40,7 @@ class Asked:
 
     def start(self, prompt: str = "The ") -> str:
         """Request a reply; return the id of its answer."""
-        self.generation.start(GenerationRequest(7, prompt, 20, 0.8, 5, 0.9, 3), self.path)
+        self.generation.start(GenerationRequest(7, prompt, 20, 0.8, 5, 0.9, 3), self.script)
         command = self.sent[-1]
         assert isinstance(command, cmd.Generate)
         return command.id
@@ -105,7 +107,7 @@ def test_end_of_the_script_ends_the_reply(asked: Asked) -> None:
 
 
 def test_prompt_that_is_too_long_is_refused(asked: Asked) -> None:
-    asked.generation.start(GenerationRequest(7, "x" * (LONGEST_PROMPT + 1), 20, 0.8, 0, 1.0, 0), asked.path)
+    asked.generation.start(GenerationRequest(7, "x" * (LONGEST_PROMPT + 1), 20, 0.8, 0, 1.0, 0), asked.script)
     assert asked.finish() is not None and asked.sent == []
 
 

@@ -8,6 +8,7 @@ from tui_lab.app.panes.recorded_batch import NO_TOKENS
 from tui_lab.app.session.attention_source import AttentionSource, InspectedMaps, ScriptMaps
 from tui_lab.app.session.generation import why_no_model
 from tui_lab.app.session.inside_source import InsideSource, InspectedInside, ScriptInside
+from tui_lab.app.session.script_query import RunningScript
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.training.checkpoint_names import step_of
 from tui_lab.util.errors import RunError
@@ -45,7 +46,7 @@ class ExampleControls:
         source: AttentionSource = InspectedMaps(lab.source.send)
         replayed = lab.source.role != "training"
         if lab.state.is_script and lab.state.ready is not None:
-            source = ScriptMaps(lab.source.send, Path(lab.state.ready.path))
+            source = ScriptMaps(self._script(lab.state.ready.path))
             replayed = False
         above = None if lab.lesson is None else lab.lesson.text_above_attention()
         lab.app.push_screen(
@@ -65,7 +66,7 @@ class ExampleControls:
         source: InsideSource = InspectedInside(lab.source.send)
         replayed = lab.source.role != "training"
         if lab.state.is_script and lab.state.ready is not None:
-            source = ScriptInside(lab.source.send, Path(lab.state.ready.path))
+            source = ScriptInside(self._script(lab.state.ready.path))
             replayed = False
             if reason := why_no_model(lab.source, lab.state):
                 rows = None
@@ -106,6 +107,10 @@ class ExampleControls:
         is_replay = lab.source.role == "replay"
         asker = ExamplesProcess(Path(ready.path), lab.source.send)
         lab.app.push_screen(ExamplesScreen(ready.name, asker, lab.state.run_config, live=is_live, step=step))
+
+    def _script(self, folder: str) -> RunningScript:
+        lab = self._lab
+        return RunningScript(lab.source.send, Path(folder), lambda: lab.state.phase)
 
     def _why_no_example(self) -> str:
         lab = self._lab

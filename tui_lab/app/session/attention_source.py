@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy.typing as npt
 
 from tui_lab.app.session.inspector import Inspector
 from tui_lab.app.session.script_answers import SECONDS_BETWEEN_REQUESTS, ScriptAnswers
+from tui_lab.app.session.script_query import RunningScript
 from tui_lab.core import commands as cmd
 from tui_lab.core.inference.attention import AttentionMaps
 from tui_lab.core.watch.answers import answer_files as answers
@@ -125,11 +125,11 @@ class InspectedMaps:
 
 
 class ScriptMaps:
-    """From the process of the script that is recorded in `folder`."""
+    """From the process of a script."""
 
-    def __init__(self, send: Callable[[cmd.Command], None], folder: Path) -> None:
-        self._folder = folder
-        self._answers: ScriptAnswers[MeasuredMaps] = ScriptAnswers(send, folder)
+    def __init__(self, script: RunningScript) -> None:
+        self._folder = script.folder
+        self._answers: ScriptAnswers[MeasuredMaps] = ScriptAnswers(script)
 
     @property
     def n_requests(self) -> int:

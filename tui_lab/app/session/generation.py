@@ -5,6 +5,7 @@ from pathlib import Path
 from tui_lab.app.session.generation_thread import GenerationRequest, GenerationThread
 from tui_lab.app.session.messages import GenerationMessage, WeightsCopied, WeightsNotCopied
 from tui_lab.app.session.script_generation import ScriptGeneration
+from tui_lab.app.session.script_query import RunningScript
 from tui_lab.app.session.source import Source
 from tui_lab.app.session.state import LabState
 from tui_lab.core.config.script import is_imported
@@ -20,7 +21,7 @@ class Generation:
         self._source = source
         self._state = state
         self._here = GenerationThread(source.send)
-        self._in_script = ScriptGeneration(source.send, lambda: state.phase)
+        self._in_script = ScriptGeneration()
         self._waits = False
         """Whether a copy of the weights has been asked for."""
 
@@ -41,7 +42,8 @@ class Generation:
         elif reason := why_no_model(self._source, self._state):
             self._in_script.refuse(request, reason)
         else:
-            self._in_script.start(request, Path(ready.path))
+            script = RunningScript(self._source.send, Path(ready.path), lambda: self._state.phase)
+            self._in_script.start(request, script)
 
     def stop(self) -> None:
         self._here.stop()

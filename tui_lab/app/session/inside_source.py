@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from tui_lab.app.session.attention_source import Rows, rows_of_script
 from tui_lab.app.session.inspector import Inspector
 from tui_lab.app.session.script_answers import SECONDS_BETWEEN_REQUESTS, ScriptAnswers
+from tui_lab.app.session.script_query import RunningScript
 from tui_lab.core import commands as cmd
 from tui_lab.core.inside.results import Measured
 from tui_lab.core.watch.answers.inside_answers import InsideAnswer, read_inside
@@ -115,11 +115,10 @@ class InspectedInside:
 
 
 class ScriptInside:
-    """From the process of the script that is recorded in `folder`."""
+    """From the process of a script."""
 
-    def __init__(self, send: Callable[[cmd.Command], None], folder: Path) -> None:
-        self._send = send
-        self._folder = folder
+    def __init__(self, script: RunningScript) -> None:
+        self._script = script
         self._answers: dict[cmd.Look, ScriptAnswers[Inside]] = {}
         self._seconds: dict[cmd.Look, float] = {}
         """What the latest measurement cost."""
@@ -130,7 +129,7 @@ class ScriptInside:
 
     def request(self, request: LookRequest, now: float, *, running: bool) -> None:
         def read(answer_id: str) -> Inside | None:
-            answer = read_inside(self._folder, answer_id)
+            answer = read_inside(self._script.folder, answer_id)
             return None if answer is None else _inside(answer, request)
 
         def command(answer_id: str) -> cmd.Command:
@@ -141,7 +140,7 @@ class ScriptInside:
 
         look = request.look
         if look not in self._answers:
-            self._answers[look] = ScriptAnswers(self._send, self._folder, PATIENCE_SECONDS)
+            self._answers[look] = ScriptAnswers(self._script, PATIENCE_SECONDS)
         key = (request.row, request.how if look == "ablation" else "", request.step)
         pause = max(SECONDS_BETWEEN_REQUESTS, self._seconds.get(look, 0.0) / SHARE if running else 0.0)
         self._answers[look].request(key, command, read, failed, now, pause)

@@ -1,63 +1,46 @@
 """Generate text in the process of a watched script, and read the tokens from the run folder as they come."""
 
-import threading
-import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 from tui_lab.app.session.buffer import Buffer
 from tui_lab.app.session.generation_thread import GenerationRequest
 from tui_lab.app.session.messages import GenerationFinished, GenerationMessage, GenerationStarted, TokenGenerated
-from tui_lab.app.session.state import Phase
+from tui_lab.app.session.script_query import Progress, RunningScript, ScriptQuery
 from tui_lab.core import commands as cmd
 from tui_lab.core.watch.answers import answer_files as answers
 
-POLL_SECONDS = 0.1
-PATIENCE_SECONDS = 30.0
-"""How long to wait for the first token and between two, while the script is not paused."""
 LONGEST_PROMPT = 2000
 """Characters. The whole command must fit into one atomic write."""
 
 
 class ScriptGeneration:
-    """Answer one request at a time; a new one ends the one before. `drain` returns the messages.
+    """Answer one request at a time; a new one ends the one before. `drain` returns the messages."""
 
-    send: takes commands to the script. phase: returns that of the run; while it is paused an answer may take any time.
-    """
-
-    def __init__(
-        self,
-        send: Callable[[cmd.Command], None],
-        phase: Callable[[], Phase],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._send = send
-        self._phase = phase
-        self._clock = clock
+    def __init__(self) -> None:
         self._buffer = Buffer[GenerationMessage]()
-        self._stop = threading.Event()
+        self._query: ScriptQuery | None = None
 
     def drain(self) -> list[GenerationMessage]:
         return self._buffer.drain()
 
     def stop(self) -> None:
-        self._stop.set()
+        if self._query is not None:
+            self._query.stop()
 
     def refuse(self, request: GenerationRequest, reason: str) -> None:
         """Answer a request with an error."""
         self._buffer.put(GenerationFinished(request.number, reason))
 
-    def start(self, request: GenerationRequest, folder: Path) -> None:
-        """Ask the script that is recorded in `folder` to generate."""
+    def start(self, request: GenerationRequest, script: RunningScript) -> None:
+        """Ask the script to generate."""
         self.stop()
         if len(request.prompt) > LONGEST_PROMPT:
             self.refuse(request, f"the prompt has {len(request.prompt):,} characters; at most {LONGEST_PROMPT:,}")
             return
-        self._stop = threading.Event()
-        answer_id = uuid.uuid4().hex
-        self._send(
-            cmd.Generate(
+
+        def command(answer_id: str) -> cmd.Command:
+            return cmd.Generate(
                 answer_id,
                 request.prompt,
                 request.max_new_tokens,
@@ -66,43 +49,35 @@ class ScriptGeneration:
                 request.top_p,
                 request.seed,
             )
-        )
-        arguments = (request.number, folder, answer_id, self._stop)
-        threading.Thread(target=self._read, args=arguments, name="script generation", daemon=True).start()
 
-    def _read(self, number: int, folder: Path, answer_id: str, stop: threading.Event) -> None:
-        """Pass the tokens on until the end of the answer, an error, or silence."""
-        error: str | None = None
-        try:
-            error = self._pass_on(number, folder, answer_id, stop)
-        except (OSError, ValueError) as problem:
-            error = f"the reply cannot be read: {problem}"
-        finally:
-            answers.remove(folder, answer_id)
-        self._buffer.put(GenerationFinished(number, error))
+        reply = _Reply(request.number, script.folder, self._buffer.put)
+        self._query = ScriptQuery(script, command, reply.look, reply.end)
 
-    def _pass_on(self, number: int, folder: Path, answer_id: str, stop: threading.Event) -> str | None:
-        n_tokens = 0
-        started = False
-        waited = 0.0
-        looked_at = self._clock()
-        while not stop.is_set():
-            answer = answers.read_generation(folder, answer_id)
-            if answer.step is not None and not started:
-                started = True
-                self._buffer.put(GenerationStarted(number, cmd.WeightsInfo(answer.step)))
-            for token in answer.tokens[n_tokens:]:
-                self._buffer.put(TokenGenerated(number, token))
-            if answer.done:
-                return answer.error
-            now = self._clock()
-            phase = self._phase()
-            if phase in ("ended", "failed"):
-                return "the script has ended, so its model is no longer in memory"
-            waited = 0.0 if len(answer.tokens) > n_tokens or phase == "paused" else waited + now - looked_at
-            n_tokens = len(answer.tokens)
-            looked_at = now
-            if waited >= PATIENCE_SECONDS:
-                return f"the script has not answered within {PATIENCE_SECONDS:.0f} s; a step may take longer"
-            stop.wait(POLL_SECONDS)
-        return None
+
+class _Reply:
+    """Passes the tokens of one reply on as they come."""
+
+    def __init__(self, number: int, folder: Path, put: Callable[[GenerationMessage], None]) -> None:
+        self._number = number
+        self._folder = folder
+        self._put = put
+        self._has_started = False
+        self._n_tokens = 0
+        self._error: str | None = None
+
+    def look(self, answer_id: str) -> Progress:
+        answer = answers.read_generation(self._folder, answer_id)
+        if answer.step is not None and not self._has_started:
+            self._has_started = True
+            self._put(GenerationStarted(self._number, cmd.WeightsInfo(answer.step)))
+        new = answer.tokens[self._n_tokens :]
+        for token in new:
+            self._put(TokenGenerated(self._number, token))
+        self._n_tokens = len(answer.tokens)
+        self._error = answer.error
+        if answer.done:
+            return "complete"
+        return "more" if new else "nothing new"
+
+    def end(self, reason: str | None) -> None:
+        self._put(GenerationFinished(self._number, reason or self._error))
