@@ -91,6 +91,7 @@ def test_user_code_with_a_finding_is_exit_1(file: Path, run_cli: RunCli) -> None
     assert done.code == 1 and "[causal_leak]" in done.out and "no problems" not in done.out
 
 
+@pytest.mark.slow
 def test_output_of_user_code_goes_to_stderr(file: Path, run_with_child: RunCli) -> None:
     done = run_with_child("doctor", "mine.py:prints", "--json")
     assert json.loads(done.out)["healthy"] and "a word from the file" in done.err

@@ -98,6 +98,7 @@ def test_healthy_script_is_stopped_and_changes_no_file(tmp_path: Path, run_with_
     assert {"log.txt", "best.pt"} <= set(report["not_written"])
 
 
+@pytest.mark.slow
 def test_fault_of_the_script_is_found(tmp_path: Path, run_with_child: RunCli) -> None:
     write(tmp_path, QUICK_LOOP.replace("rows[:, :-1], rows[:, 1:]", "rows[:, 1:], rows[:, 1:]"))
     done = run_with_child("doctor", "train.py", *SHORT, "--json", "--junit", "report.xml")

@@ -104,6 +104,11 @@ def is_only_parsed(arguments: list[str]) -> bool:
     )
 
 
+def starts_the_script(arguments: list[str]) -> bool:
+    """Whether a command runs the reader's script in processes of its own: seconds, of which most import torch."""
+    return arguments[:2] in (["lr-find", "train.py"], ["randomness", "train.py"])
+
+
 def write_logs_of_others(folder: Path) -> None:
     """Write what other programs have logged, for `runs import`."""
     shutil.copy(SAMPLES / "keras" / "training.csv", folder / "old.csv")
@@ -171,16 +176,9 @@ def without_earlier_pages(page: Path) -> list[Shown]:
 SLOW_PAGES = ("doctor", "own-model", "sweep")
 
 
-@pytest.mark.usefixtures("doctor_in_process")
-@pytest.mark.parametrize(
-    "page",
-    [pytest.param(page, marks=pytest.mark.slow if page.stem in SLOW_PAGES else ()) for page in PAGES],
-    ids=lambda page: page.stem,
-)
-def test_commands_of_a_page_work_in_order(
-    page: Path, run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In this process: a program for each command would load torch fifty times."""
+@pytest.fixture
+def folder_of_the_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with the reader's own files."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my-text.txt").write_text(README.read_text("utf-8") * 4, "utf-8")
     (tmp_path / "mine.py").write_text(own_file(), "utf-8")
@@ -188,15 +186,39 @@ def test_commands_of_a_page_work_in_order(
     write_logs_of_others(tmp_path)
     (tmp_path / "mypackage").mkdir()
     (tmp_path / "mypackage" / "train.py").write_text(SCRIPT, "utf-8")
+    return tmp_path
+
+
+@pytest.mark.usefixtures("doctor_in_process")
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=pytest.mark.slow if page.stem in SLOW_PAGES else ()) for page in PAGES],
+    ids=lambda page: page.stem,
+)
+def test_commands_of_a_page_work_in_order(page: Path, run_cli: RunCli, folder_of_the_reader: Path) -> None:
+    """In this process: a program for each command would load torch fifty times."""
     for shown in without_earlier_pages(page):
-        if is_only_parsed(shown.arguments):
+        if is_only_parsed(shown.arguments) or starts_the_script(shown.arguments):
             continue
         done = run_cli(*shortened(shown.arguments))
         assert done.code in expected_codes(shown.arguments), (shown.line, done.err)
         if shown.reader:
             check_reader(shown.reader, done.out)
         if shown.target:
-            (tmp_path / shown.target).write_text(done.out, "utf-8")
+            (folder_of_the_reader / shown.target).write_text(done.out, "utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("folder_of_the_reader")
+def test_commands_that_start_the_script_work(run_cli: RunCli) -> None:
+    """As others do in fast tests: `doctor train.py` of README, and those in tests/core/watch."""
+    commands = {
+        shown.line: shown for page in PAGES for shown in lab_commands(page) if starts_the_script(shown.arguments)
+    }
+    assert {shown.arguments[0] for shown in commands.values()} == {"lr-find", "randomness"}
+    for shown in commands.values():
+        done = run_cli(*shortened(shown.arguments))
+        assert done.code in expected_codes(shown.arguments), (shown.line, done.err)
 
 
 def test_options_of_every_command_exist() -> None:

@@ -53,6 +53,7 @@ def test_comparison_notices_lost_events_changed_weights_and_temporaries(finished
     assert outcome(finished)["weights"] != whole["weights"]
 
 
+@pytest.mark.slow
 def test_damaged_run_works_or_raises_a_lab_error(tmp_path: Path) -> None:
     sound = mutate.create_run(tmp_path / "sound")
     assert set(mutate.use(Path(mutate._copy(sound, tmp_path / "copy"))).values()) == {""}

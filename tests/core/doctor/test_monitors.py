@@ -114,7 +114,7 @@ def test_finding_is_reported_again_after_a_change() -> None:
 
 def test_healthy_training_has_no_findings() -> None:
     monitors = Monitors()
-    events = trainer("train.steps=400", "train.eval_every=50").events()
+    events = trainer("train.steps=200", "train.eval_every=25").events()
     assert [finding.code for event in events for finding in monitors.update(event)] == []
 
 

@@ -217,7 +217,7 @@ _VALUES = _LEAVES | _INNER | st.dictionaries(_NAMES, _INNER, max_size=2)
 """As deep as settings are read, and small: Hypothesis refuses input that takes long to make."""
 
 
-@limit(max_examples=40)
+@limit(max_examples=15)
 @given(st.lists(st.dictionaries(_NAMES, _VALUES, max_size=3), max_size=2))
 def test_any_settings_can_be_written_and_read(namespaces: list[dict[str, Any]]) -> None:
     settings = captured_settings(namespaces)
