@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tui_lab.core.kernels.process_tuning import reduce_gc
+from tui_lab.util.child import take_stdout
 from tui_lab.util.errors import LabError
 from tui_lab.util.strict_json import dumps, loads
 
@@ -50,8 +51,6 @@ def answer(folder: str, request: str, out: TextIO) -> None:
 
 if __name__ == "__main__":
     reduce_gc()
-    stdout = sys.stdout
-    sys.stdout = sys.stderr  # What user code prints is not part of the answer.
     if hasattr(os, "nice"):
         os.nice(LOWEST)
-    answer(sys.argv[1], sys.argv[2], stdout)
+    answer(sys.argv[1], sys.argv[2], take_stdout())

@@ -2,13 +2,19 @@
 
 import json
 import sys
+import types
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 import pytest
 
 from tests.core.runs.test_folder import finished_run as made_run
 from tests.process import TINY, Cli
 from tui_lab.core.runs.folder import Run
+from tui_lab.core.runs.sweep import folder as sweeps
+from tui_lab.core.runs.sweep.folder import Result, Sweep, trial_lock
+from tui_lab.core.runs.sweep.plan import plan
 from tui_lab.sweep import ray_engine
 from tui_lab.util.errors import ConfigError
 
@@ -29,6 +35,59 @@ def test_a_run_folder_is_packed_and_unpacked(tmp_path: Path) -> None:
     summary = here.summary()
     assert summary is not None and summary.run == str(tmp_path / "here")
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+class FakeRay(types.ModuleType):
+    """A cluster of two CPUs whose trials all fail, once `ready` has them, with an error without a message."""
+
+    class exceptions:
+        RayError = ConnectionError
+
+    def __init__(self) -> None:
+        super().__init__("ray")
+        self.ready: list[object] = []
+        self.canceled: list[object] = []
+        self.is_initialized = lambda: True
+        self.cluster_resources = lambda: {"CPU": 2}
+        self.shutdown = lambda: None
+        self.remote = lambda function: self
+        self.options = lambda **options: SimpleNamespace(remote=lambda *arguments: object())
+
+    def wait(self, references: list[object], **options: Any) -> tuple[list[object], list[object]]:
+        return [reference for reference in references if reference in self.ready], []
+
+    def get(self, reference: object) -> NoReturn:
+        raise ConnectionError
+
+    def cancel(self, reference: object, *, force: bool) -> None:
+        self.canceled.append(reference)
+
+
+def test_every_trial_is_released_whatever_goes_wrong_with_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = FakeRay()
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    sweep = sweeps.create_sweep(plan("reverse", [], ["optim.lr=0.1,0.2,0.3"], {"jobs": 2}), tmp_path / "s")
+    engine = ray_engine.RayEngine(sweep, 2)
+    engine.tend([])
+    first = next(iter(engine._claims))
+    ray.ready = [first]
+    engine.tend([])
+    result = sweep.result(0)
+    assert result is not None and result.state == "failed" and "ConnectionError" in result.message
+    ray.ready = list(engine._claims)[:1]
+
+    def refuse(sweep: Sweep, number: int, result: Result) -> NoReturn:
+        raise OSError("full")
+
+    with monkeypatch.context() as context:
+        context.setattr(Sweep, "write_result", refuse)
+        with pytest.raises(OSError):
+            engine.kill()
+    assert not engine.busy and len(ray.canceled) == 2
+    for number in range(3):
+        with sweep.lock(trial_lock(number)).acquire(timeout=0):
+            pass
+    engine.close()
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import os
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,12 @@ def test_killed_tree_has_no_process_left() -> None:
         assert output.read() == b"", "which ends when no process has it open"
     kill_tree(child)
     assert child.returncode < 0
+
+
+def test_only_answers_are_on_the_stdout_of_a_worker() -> None:
+    code = (
+        "import os; from tui_lab.util.child import take_stdout; out = take_stdout(); "
+        "print('a'); os.system('echo b'); os.write(1, b'c'); out.write('answer'); out.close()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "answer" and all(letter in done.stderr for letter in "abc")

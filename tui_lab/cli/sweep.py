@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -117,11 +117,10 @@ def _engine(sweep: Sweep, workers: Workers | None, jobs: Jobs) -> Iterator[Engin
 
         ray_engine.require_ray()
         cluster = ray_engine.RayEngine(sweep, jobs if isinstance(jobs, int) else None)
-        try:
+        with ExitStack() as stack:
+            stack.callback(cluster.close)
+            stack.callback(cluster.kill)
             yield cluster
-        finally:
-            cluster.kill()
-            cluster.close()
         return
     local = LocalEngine(sweep, workers.jobs)
     try:

@@ -83,7 +83,8 @@ class RayEngine:
         try:
             received: Remote = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
-            return Result("failed", message=f"Ray: {type(error).__name__}: {str(error).strip().splitlines()[0]}")
+            lines = str(error).strip().splitlines()
+            return Result("failed", message=": ".join(["Ray", type(error).__name__, *lines[:1]]))
         result, packed = received
         folder = self._sweep.folder(claim.number)
         if packed:
@@ -97,11 +98,13 @@ class RayEngine:
         self.kill()
 
     def kill(self) -> None:
-        self._collect()
-        for reference, claim in self._claims.items():
-            self._ray.cancel(reference, force=True)
-            claim.release()
-        self._claims.clear()
+        """Cancel the trials that have not ended, and release all, whatever goes wrong with one of them."""
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._claims.clear)
+            for reference, claim in self._claims.items():
+                stack.callback(claim.release)
+                stack.callback(self._ray.cancel, reference, force=True)
+            self._collect()
 
     def close(self) -> None:
         self._stack.close()

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 from tui_lab.core.kernels.process_tuning import reduce_gc
 from tui_lab.core.runs.sweep import study as studies
@@ -23,17 +24,18 @@ from tui_lab.core.runs.sweep.folder import Result, Sweep, read_sweep
 from tui_lab.core.runs.sweep.study import Claim
 from tui_lab.sweep.local import BAD_FOLDER
 from tui_lab.sweep.stopper import Stopper
+from tui_lab.util.child import take_stdout
 from tui_lab.util.errors import RunError
 
 
-def main(folder: str) -> int:
-    """Train trials; return the exit code. Raises RunError if the sweep's folder is damaged."""
+def main(folder: str, numbers: TextIO) -> int:
+    """Train trials; return the exit code. numbers: for that of each trial, before it starts.
+
+    Raises RunError if the sweep's folder is damaged.
+    """
     stopper = Stopper()
     _stop_with_parent(stopper)
     sweep = read_sweep(Path(folder))
-    numbers = sys.stdout
-    # What a user's model prints must not be read as a trial number.
-    sys.stdout = sys.stderr
     train = _of_config() if sweep.plan.script is None else _of_script
     with studies.opened(sweep) as study:
         while not stopper.requested and (claim := study.claim()) is not None:
@@ -105,7 +107,7 @@ def _stop_with_parent(stopper: Stopper) -> None:
 if __name__ == "__main__":
     reduce_gc()
     try:
-        sys.exit(main(sys.argv[1]))
+        sys.exit(main(sys.argv[1], take_stdout()))
     except RunError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(BAD_FOLDER)

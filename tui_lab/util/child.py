@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TextIO
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """For a child that runs during training: the threads of two processes would wait for each other."""
@@ -24,6 +25,17 @@ def python_module(module: str, *arguments: str) -> list[str]:
 def child_environment(**changes: str) -> dict[str, str]:
     """Return this process's environment with `changes`, and with PYTHONPATH freed of the current folder."""
     return {**os.environ, "PYTHONPATH": _python_path(os.environ.get("PYTHONPATH", "")), **changes}
+
+
+def take_stdout() -> TextIO:
+    """Return this process's standard output for its answers alone; call it once, where a worker starts.
+
+    From then on, stdout is stderr: also for what C code and the programs print that user code starts.
+    """
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return answers
 
 
 def kill_group(child: "subprocess.Popen[bytes] | subprocess.Popen[str]") -> None:
@@ -42,11 +54,13 @@ def kill_tree(child: "subprocess.Popen[bytes]") -> None:
     if child.poll() is None:
         import psutil  # Most processes that start others never come here.
 
+        started: list[psutil.Process] = []
         with contextlib.suppress(psutil.Error):
-            for process in psutil.Process(child.pid).children(recursive=True):
-                with contextlib.suppress(psutil.Error):
-                    process.kill()
-        child.kill()
+            started = psutil.Process(child.pid).children(recursive=True)
+        child.kill()  # First, so that it starts no others in their place.
+        for process in started:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
     child.wait()
 
 

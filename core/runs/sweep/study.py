@@ -10,7 +10,7 @@ let two processes read the same waiting trial before either writes.
 import math
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,11 +89,13 @@ class Study:
             lock.acquire(timeout=timeout, poll_interval=PROBE / 5)
         except Timeout:
             return None
-        # Its last owner may have finished it meanwhile, or died before updating the study.
-        if result := self.sweep.result(number):
-            self.tell(number, result)
-            lock.release()
-            return None
+        with ExitStack() as unless_claimed:
+            unless_claimed.callback(lock.release)
+            # Its last owner may have finished it meanwhile, or died before updating the study.
+            if result := self.sweep.result(number):
+                self.tell(number, result)
+                return None
+            unless_claimed.pop_all()
         return Claim(self, number, trial, lock)
 
     def tell(self, number: int, result: Result) -> None:

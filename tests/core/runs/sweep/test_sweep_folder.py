@@ -13,7 +13,7 @@ from tests.core.recorded import summary
 from tui_lab.core.runs.sweep import folder as sweeps
 from tui_lab.core.runs.sweep import plan as planning
 from tui_lab.core.runs.sweep import study
-from tui_lab.core.runs.sweep.folder import Plan, Result, Sweep, Watch
+from tui_lab.core.runs.sweep.folder import Plan, Result, Sweep, Watch, trial_lock
 from tui_lab.core.runs.sweep.parallel import usable_cores
 from tui_lab.util.errors import ConfigError, RunError
 
@@ -173,6 +173,17 @@ def test_result_that_the_study_does_not_have_counts(tmp_path: Path) -> None:
         for one in rest[:2]:
             assert one is not None
             one.release()
+
+
+def test_trial_whose_result_is_damaged_is_released(tmp_path: Path) -> None:
+    sweep = create(tmp_path / "s")
+    sweep.write_result(0, Result("done", 1.0))
+    result = sweep._result(0)
+    result.write_text("{", "utf-8")
+    with study.opened(sweep) as mine, pytest.raises(RunError):
+        mine.claim()
+    with sweep.lock(trial_lock(0)).acquire(timeout=0):
+        pass
 
 
 def test_lost_study_is_rebuilt_from_the_results(tmp_path: Path) -> None:
