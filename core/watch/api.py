@@ -120,7 +120,7 @@ class WatchedRun:
             seconds=now - self._stepped_at,
             grad_norm=None if grad_norm is None else _number("grad_norm", grad_norm),
         )
-        self._recording.boundary()
+        self._recording.boundary(recorder)
         self._stepped_at = time.perf_counter()
 
     def lr(self, lr: float) -> float:

@@ -35,29 +35,34 @@ MANY_SKIPPED = 20
 class Recorder:
     """Listens to the hooks. boundary: called between two steps, when commands may run.
 
+    is_awaited: () → whether a command waits for the end of the step, such as a pause: the user then looks at its batch.
+    optimizer_stepped: called after each step of an optimizer, whether it is recorded or not.
+
     A step becomes an event when the next one begins or later: its values are read then, so that a GPU need not wait.
     """
 
     def __init__(
         self,
         log: RunLog,
-        boundary: Callable[[], None],
+        boundary: Callable[["Recorder"], None],
         given: Given | None = None,
         clock: Callable[[], float] = time.perf_counter,
+        *,
+        is_awaited: Callable[[], bool] = lambda: False,
+        optimizer_stepped: Callable[["Recorder"], None] = lambda recorder: None,
     ) -> None:
         self.log = log
         self.steering = Steering()
         self.hooks = ScriptHooks(self)
         self.script = WatchedScript(given or Given(), ModelFinder(self.hooks))
         self.script.watch_given_model()
-        self.batches = Batches(clock)
+        self.batches = Batches(clock, is_awaited)
         self.clock = StepClock(clock)
         self._evaluations = EvaluationRecorder()
         self.steps = StepLog(log, self.script, self.batches, self._evaluations, clock)
         self._trainer = TrainerHooks(self.hooks, self.script, self._evaluations, self.steps, self.end_step)
         self._boundary = boundary
-        self.on_optimizer_step: Callable[[], None] = lambda: None
-        """Called after each step of an optimizer, whether it is recorded or not."""
+        self._optimizer_stepped = optimizer_stepped
         self._now = clock
         self._measurements = Measurements(clock)
         self.non_finite = NonFiniteReport(
@@ -206,9 +211,9 @@ class Recorder:
             self._attach(self._open, optimizer)
             self.last_state.updated(self.script.model, optimizer)
             if self._open.is_ended(self.script.optimizers):
-                self._boundary()
+                self._boundary(self)
         if not isinstance(optimizer, ByHand):
-            self.on_optimizer_step()
+            self._optimizer_stepped(self)
 
     def failed(self, hook: str, error: Exception) -> None:
         if hook in ("before_step", "after_step"):
@@ -288,7 +293,7 @@ class Recorder:
         self.script.optimizers.set_last(step.stepped.latest)
         self.close_step(wait=wait)
         if is_first:  # Commands have waited until it was known where a step ends.
-            self._boundary()
+            self._boundary(self)
 
     def _attach(self, step: OpenStep, optimizer: Optimizer) -> None:
         """Move what has happened since the last optimizer step into `step`."""

@@ -59,13 +59,15 @@ class Recording:
         self._writer = EventWriter(run)
         self.answering = Answering(run)
         self.boundary = Boundary(commands, self.answering)
-        self.recorder = Recorder(RunLog(run, config, self._writer), self.boundary, given)
-        self.recorder.batches.is_awaited = self.boundary.is_awaited
-        self.recorder.on_optimizer_step = self.boundary.optimizer_stepped
-        self.boundary.recorder = self.recorder
+        self.recorder = Recorder(
+            RunLog(run, config, self._writer, self.update_code),
+            self.boundary,
+            given,
+            is_awaited=self.boundary.is_awaited,
+            optimizer_stepped=self.boundary.optimizer_stepped,
+        )
         self._code = code_recorder(run.path, self._writer.put) if given is None or given.code else None
         self.update_code()
-        self.recorder.log.on_start = self.update_code
         self._timer = threading.Timer(SECONDS_WITHOUT_STEP, self._check_for_steps)
         self._timer.daemon = True
         self._timer.start()

@@ -29,21 +29,23 @@ class Writer(Protocol):
 class RunLog:
     """Makes the events and passes them to the writer. n_steps: the number of the last recorded step.
 
-    steps_before: how many the optimizer had made before; the first recorded step has the number after it.
+    steps_before: how many the optimizer had made before; the first recorded step has the number after it. on_start:
+    called at the first step, when nearly all modules are imported.
     """
 
-    def __init__(self, run: Run, config: ScriptConfig, writer: Writer) -> None:
+    def __init__(
+        self, run: Run, config: ScriptConfig, writer: Writer, on_start: Callable[[], None] = lambda: None
+    ) -> None:
         self.run = run
         self.config = config
         self.n_steps = 0
         self.steps_before = 0
         self.is_started = False
-        self.on_start: Callable[[], None] = lambda: None
-        """Called at the first step, when nearly all modules are imported."""
         self.tokenizer: ScriptTokenizer | None = None
         self.n_vocab = 0
         """The number of logits of a model that takes tokens, or else of tokens of its tokenizer; 0: unknown."""
         self._writer = writer
+        self._on_start = on_start
         self._loss_ema: float | None = None
         self._n_counted = 0
         self._best_val_loss = math.inf
@@ -85,7 +87,7 @@ class RunLog:
         started = discovered.started(self.config)
         n_before = self.steps_before
         self._writer.put(replace(started, step=n_before, resumed=n_before > 0, n_vocab=self.n_vocab))
-        self.on_start()
+        self._on_start()
 
     def step_done(self, step: OpenStep, values: StepValues) -> None:
         """Record a step."""

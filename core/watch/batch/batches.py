@@ -1,6 +1,5 @@
 """Collects the batch of a step: x, y, the losses of its cells, and which rows came before."""
 
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -51,10 +50,14 @@ class HeldLogits(NamedTuple):
 
 
 class Batches:
-    """Call `forward` and `criterion` as they happen in a step, then `end_step`."""
+    """Call `forward` and `criterion` as they happen in a step, then `end_step`.
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+    is_awaited: () → whether the batch of this step is to be recorded in any case.
+    """
+
+    def __init__(self, clock: Callable[[], float], is_awaited: Callable[[], bool]) -> None:
         self._clock = clock
+        self._is_awaited = is_awaited
         self._budget = Budget(clock=clock)
         self._hasher = RowHasher()
         self._memory = RowMemory()
@@ -81,8 +84,6 @@ class Batches:
         """Whether x is [T, B]: as the targets of the latest recorded batch show it."""
         self.always = False
         """Record every batch: while the user goes step by step."""
-        self.is_awaited: Callable[[], bool] = lambda: False
-        """() → whether a command waits for the end of the step, such as a pause: the user then looks at its batch."""
 
     @property
     def inputs(self) -> Inputs | None:
@@ -181,7 +182,7 @@ class Batches:
         hashes: Tensor | RowCopy | None = None
         batch = None
         if inputs is not None and inputs.x is not None:
-            if not self._is_recorded and self.is_awaited():
+            if not self._is_recorded and self._is_awaited():
                 self._record_late(inputs)
             x = self._rows_of(inputs.x) if inputs.has_tokens else inputs.x
             hashes = self._hasher.hashes(x)
@@ -221,7 +222,7 @@ class Batches:
         return ids.t() if self.is_time_first else ids
 
     def _is_due(self) -> bool:
-        if self.always or self.is_awaited():
+        if self.always or self._is_awaited():
             return True
         return self._clock() - self._taken_at >= SECONDS_BETWEEN_BATCHES and self._budget.allows()
 

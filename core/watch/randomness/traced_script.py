@@ -25,7 +25,11 @@ class TracingRecorder(Recorder):
     """A recorder that also traces. add: gets each entry, in its order. fail: gets what cannot be traced."""
 
     def __init__(
-        self, log: RunLog, boundary: Callable[[], None], add: Callable[[Entry], None], fail: Callable[[str], None]
+        self,
+        log: RunLog,
+        boundary: Callable[[Recorder], None],
+        add: Callable[[Entry], None],
+        fail: Callable[[str], None],
     ) -> None:
         super().__init__(log, boundary)
         self._add_entry = add
@@ -128,9 +132,9 @@ class TracedScript:
     def put(self, item: ev.Event | Job) -> None:
         """Take what is recorded: nothing of it is used."""
 
-    def _step_ended(self) -> None:
-        self._recorder.close_step(wait=True)
-        if self._recorder.steps.n_complete - self._log.steps_before >= self._n_steps:
+    def _step_ended(self, recorder: Recorder) -> None:
+        recorder.close_step(wait=True)
+        if recorder.steps.n_complete - self._log.steps_before >= self._n_steps:
             self._complete()
 
     def finish(self) -> None:

@@ -57,8 +57,8 @@ class RampedScript:
             self._n_groups = len(self._ramp.groups)
             self._lines.write(groups=[asdict(group) for group in self._ramp.groups])
 
-    def _step_ended(self) -> None:
-        self._recorder.close_step(wait=True)
+    def _step_ended(self, recorder: Recorder) -> None:
+        recorder.close_step(wait=True)
         if self._ramp.problem:
             self._fail(self._ramp.problem)
         # The loss of one more batch shows the effect of the last rate.

@@ -25,7 +25,6 @@ class Boundary:
 
     def __init__(self, commands: cmd.CommandQueue, answering: Answering) -> None:
         self.control = TrainControl(commands)
-        self.recorder: Recorder | None = None
         self.was_stopped = False
         """Whether StopRequested was raised and no step was made after it."""
         self.is_waiting = False
@@ -38,23 +37,21 @@ class Boundary:
         self._changes = ScriptChanges(self.control)
         self._ranks = LeadingRank(self._changes) if n_processes() > 1 else None
 
-    def __call__(self) -> None:
+    def __call__(self, recorder: Recorder) -> None:
         """Execute what has arrived. Raises StopRequested once if the user asked to stop."""
         control = self.control
-        if self.recorder is None:
-            return
         if self.was_stopped:  # The script continues.
             self.was_stopped = False
-            self._resume(self.recorder)
+            self._resume(recorder)
         control.count_step()
-        self._check_last_step(self.recorder)
+        self._check_last_step(recorder)
         if not self.is_awaited():
             return
         try:
-            with self.recorder.clock.pause():
-                self._wait(self.recorder)
+            with recorder.clock.pause():
+                self._wait(recorder)
         except KeyboardInterrupt:  # Ctrl+C while the run is paused: the next step is not one of a paused run.
-            self._resume(self.recorder)
+            self._resume(recorder)
             raise
         if control.stop_requested:
             self.was_stopped = True
@@ -161,7 +158,7 @@ class Boundary:
         elif (change := self._changes.resolve(command, recorder)) is not None:
             self._changes.make(change, recorder)
 
-    def optimizer_stepped(self) -> None:
+    def optimizer_stepped(self, recorder: Recorder) -> None:
         """Called after each step of an optimizer, and after the commands that were executed there."""
-        if self._ranks is not None and self.recorder is not None:
-            self._ranks.stepped(self.recorder)
+        if self._ranks is not None:
+            self._ranks.stepped(recorder)
