@@ -79,7 +79,7 @@ class LateReading:
         if unread is not None:
             yield self._finish(unread)
 
-    def make(self, n: int) -> None:
+    def run_updates(self, n: int) -> None:
         """Make `n` updates and read them all. Raises NotFiniteError."""
         end = self._trainer.step + n
         while self._trainer.step + self.has_unread < end:
@@ -142,7 +142,7 @@ class LateReading:
         )
 
 
-def can_read_late(trainer: "Trainer") -> bool:
+def supports_late_reading(trainer: "Trainer") -> bool:
     """Return whether the updates of a trainer can be made without knowing the loss of the one before.
 
     Not with several processes, which exchange numbers at every step; not with planted faults, which may keep gradients.

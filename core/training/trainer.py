@@ -24,7 +24,7 @@ from tui_lab.core.training.compiled import with_compiled_loss
 from tui_lab.core.training.control import TrainControl
 from tui_lab.core.training.distributed import SINGLE_PROCESS, ProcessGroup
 from tui_lab.core.training.evaluation import evaluate
-from tui_lab.core.training.late_reading import LateReading, can_read_late
+from tui_lab.core.training.late_reading import LateReading, supports_late_reading
 from tui_lab.core.training.loss_figures import running_mean
 from tui_lab.core.training.loss_scale import LossScale, scaled_backward
 from tui_lab.core.training.model_looks import ENDED, ModelLooks
@@ -80,7 +80,7 @@ class Trainer:
         self._best_is_restored = False
         self._looks = ModelLooks(self.model)
         wants_late = self.device.type == "cuda" if reads_late is None else reads_late
-        self.late = LateReading(self) if wants_late and can_read_late(self) else None
+        self.late = LateReading(self) if wants_late and supports_late_reading(self) else None
 
     @property
     def config(self) -> Config:

@@ -35,8 +35,8 @@ class Listener(Protocol):
         """Backpropagation from the scalar `loss` begins."""
         ...
 
-    def clipped(self, norm: Tensor, wanted: float) -> None:
-        """The script asked for gradients of the norm `wanted` at most; `norm` is their norm before."""
+    def clipped(self, norm: Tensor, max_norm: float) -> None:
+        """The script asked for gradients of the norm `max_norm` at most; `norm` is their norm before."""
         ...
 
     def scaled(self, loss: Tensor, scaled_loss: Tensor, scale: Tensor | None) -> None:

@@ -62,8 +62,8 @@ class DropBudget:
 class _Part(ABC, Generic[T]):
     """An object of the script. count: returns the updates so far, which show whether its state is the last one."""
 
-    def __init__(self, thing: T, folder: Path, count: Callable[[], int], budget: DropBudget) -> None:
-        self._ref: weakref.ref[T] = weakref.ref(thing, self._dropped)
+    def __init__(self, obj: T, folder: Path, count: Callable[[], int], budget: DropBudget) -> None:
+        self._ref: weakref.ref[T] = weakref.ref(obj, self._dropped)
         self._folder = folder
         self._count = count
         self._budget = budget
@@ -77,20 +77,20 @@ class _Part(ABC, Generic[T]):
         """Why the state is not known, if it is not."""
 
     @property
-    def thing(self) -> T | None:
+    def obj(self) -> T | None:
         """The object; None once the script has dropped it."""
         return self._ref()
 
     @property
     def is_known(self) -> bool:
         """Whether its state after the last update is there, or was copied when it was dropped."""
-        return self.thing is not None or self._copied_at == self._count()
+        return self.obj is not None or self._copied_at == self._count()
 
     def write(self, folder: Path, number: int = 0) -> None:
         """Write the last state, which is known, into `folder`. number: of an optimizer. Raises OSError."""
-        thing = self.thing
-        if thing is not None:
-            self._write(folder, self._state_of(thing), number)
+        obj = self.obj
+        if obj is not None:
+            self._write(folder, self._state_of(obj), number)
         elif self._copy is not None:
             self._write(folder, self._copy, number)
         elif self._written is not None:
@@ -126,8 +126,8 @@ class _Part(ABC, Generic[T]):
         self._release()
 
     @abstractmethod
-    def _state_of(self, thing: T | None) -> Mapping[str, Any]:
-        """Return the state of `thing`; None: of the object that is being dropped. Raises RunError."""
+    def _state_of(self, obj: T | None) -> Mapping[str, Any]:
+        """Return the state of `obj`; None: of the object that is being dropped. Raises RunError."""
 
     @abstractmethod
     def _write(self, folder: Path, state: Mapping[str, Any], number: int) -> None:
@@ -153,8 +153,8 @@ class _ModelPart(_Part[nn.Module]):
         modules = model._modules.items()
         self._submodules = {name: weakref.ref(module) for name, module in modules if module is not None}
 
-    def _state_of(self, thing: nn.Module | None) -> Mapping[str, Any]:
-        return checkpoints.model_state(self._assembled() if thing is None else thing)
+    def _state_of(self, obj: nn.Module | None) -> Mapping[str, Any]:
+        return checkpoints.model_state(self._assembled() if obj is None else obj)
 
     def _write(self, folder: Path, state: Mapping[str, Any], number: int) -> None:
         checkpoints.write_model(folder, state)
@@ -187,8 +187,8 @@ class _OptimizerPart(_Part[Optimizer]):
         self._state = optimizer.state
         self._groups = optimizer.param_groups
 
-    def _state_of(self, thing: Optimizer | None) -> Mapping[str, Any]:
-        return checkpoints.optimizer_state(self._state, self._groups) if thing is None else thing.state_dict()
+    def _state_of(self, obj: Optimizer | None) -> Mapping[str, Any]:
+        return checkpoints.optimizer_state(self._state, self._groups) if obj is None else obj.state_dict()
 
     def _write(self, folder: Path, state: Mapping[str, Any], number: int) -> None:
         checkpoints.write_optimizer(folder, number, state)
@@ -222,14 +222,14 @@ class LastState:
     @property
     def optimizers(self) -> list[Optimizer]:
         """Those that have changed weights in this training, in that order, and that the script still has."""
-        return [optimizer for part in self._optimizers if (optimizer := part.thing) is not None]
+        return [optimizer for part in self._optimizers if (optimizer := part.obj) is not None]
 
     def updated(self, model: nn.Module | None, optimizer: Optimizer) -> None:
         """An optimizer has changed the weights of the model: write its state when it is dropped."""
         self._n_updates += 1
         self.watch(model)
         for part in self._optimizers:
-            if part.thing is optimizer:
+            if part.obj is optimizer:
                 part.refresh(optimizer)
                 return
         self._forget_outdated()
@@ -244,7 +244,7 @@ class LastState:
 
     def watch(self, model: nn.Module | None) -> None:
         """Write the state of the model when it is dropped. None: it is not known, or was dropped."""
-        if model is not None and (self._model is None or self._model.thing is not model):
+        if model is not None and (self._model is None or self._model.obj is not model):
             if self._model is not None:
                 self._model.forget()
             self._model = _ModelPart(model, self._folder, self._count, self._budget)

@@ -16,7 +16,7 @@ from tui_lab.core.watch.last_state import LastState
 from tui_lab.core.watch.model.model_calls import is_sharded
 from tui_lab.core.watch.model.model_search import ModelFinder, inputs_of
 from tui_lab.core.watch.model.training_mode import TrainingMode
-from tui_lab.core.watch.optimizer.updates_by_hand import ByHand, UpdatesByHand
+from tui_lab.core.watch.optimizer.updates_by_hand import ManualOptimizer, UpdatesByHand
 from tui_lab.core.watch.run_log import RunLog
 from tui_lab.core.watch.script_hooks import ScriptHooks
 from tui_lab.core.watch.steering.steering import Steering
@@ -141,10 +141,10 @@ class Recorder:
     def before_clip(self) -> None:
         self._measurements.before_clip(self.script.model)
 
-    def clipped(self, norm: Tensor, wanted: float) -> None:
+    def clipped(self, norm: Tensor, max_norm: float) -> None:
         if not self.by_hand.is_off:
             self.by_hand.look_at_gradients()
-        self.script.grad_clip = float(wanted)
+        self.script.grad_clip = float(max_norm)
         self.steering.has_clipped = True
         if not is_sharded(norm):
             value = scalar_of(norm)
@@ -178,7 +178,7 @@ class Recorder:
             self._pending.data_seconds += seconds
 
     def before_step(self, optimizer: Optimizer) -> None:
-        is_by_hand = isinstance(optimizer, ByHand)
+        is_by_hand = isinstance(optimizer, ManualOptimizer)
         if not (is_by_hand or self.by_hand.is_off):
             self.by_hand.turn_off()
         if not self.script.watches(optimizer):
@@ -212,7 +212,7 @@ class Recorder:
             self.last_state.updated(self.script.model, optimizer)
             if self._open.is_ended(self.script.optimizers):
                 self._boundary(self)
-        if not isinstance(optimizer, ByHand):
+        if not isinstance(optimizer, ManualOptimizer):
             self._optimizer_stepped(self)
 
     def failed(self, hook: str, error: Exception) -> None:

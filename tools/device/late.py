@@ -53,12 +53,12 @@ def _equal(a: Weights, b: Weights) -> bool:
 def _not_finite(setting: Setting) -> Iterator[Row]:
     """A loss that is not finite changes no weight, although the update after it is queued before it is read."""
     trainer = trainer_of(setting.config("reverse", *SHORT), reads_late=True)
-    _late(trainer).make(3)
+    _late(trainer).run_updates(3)
     with torch.no_grad():
         next(trainer.model.parameters()).view(-1)[0] = float("nan")
     before = copy_weights(trainer.model.state_dict())
     try:
-        _late(trainer).make(2)
+        _late(trainer).run_updates(2)
         raised = False
     except TrainingError:
         raised = True
@@ -73,12 +73,12 @@ def no_waiting(setting: Setting) -> Iterator[Row]:
             # From 3,072 tokens on, torch sorts them for the gradient of an embedding.
             config = setting.config(preset, *SHORT, "train.batch_size=32", f"train.precision={precision}")
             trainer = trainer_of(config, reads_late=True)
-            _late(trainer).make(3)
+            _late(trainer).run_updates(3)
             problem = ""
             try:
                 with _no_synchronization(setting):
                     # Every 50th update measures layers and dead units, too.
-                    _late(trainer).make(setting.choose(60, 2))
+                    _late(trainer).run_updates(setting.choose(60, 2))
             except RuntimeError as error:
                 problem = str(error)
             yield is_true(f"{preset}, {precision}: waits for nothing", not problem, error=problem)

@@ -97,7 +97,7 @@ def compiled_trainer(setting: Setting, config: Config) -> Trainer:
 def make_steps(trainer: Trainer, n: int) -> None:
     """Make `n` updates as a run on this device makes them."""
     if trainer.late is not None:
-        trainer.late.make(n)
+        trainer.late.run_updates(n)
         return
     for _ in range(n):
         trainer.train_step()

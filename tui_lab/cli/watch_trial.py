@@ -15,7 +15,7 @@ from tui_lab.core.watch.process.replaced_values import ReplacedValues
 from tui_lab.core.watch.process.seeding import seed_generators
 from tui_lab.core.watch.process.unreplaced import Unreplaced
 from tui_lab.core.watch.unwritten.changed_files import ChangedFiles
-from tui_lab.core.watch.unwritten.made_files import MadeFiles
+from tui_lab.core.watch.unwritten.created_files import CreatedFiles
 
 _SIGNAL_WHEN_PARENT_ENDS = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
@@ -46,8 +46,8 @@ def begin(
     recording = recorded.begin(loaded_before, **watch)
     if recording is not None:
         recording.settings = _scalars(values)
-        made = MadeFiles(list_path, lambda: recording.has_trained, apart=folder)
-        ChangedFiles(files, free=folder, made=made.made).install()
+        created = CreatedFiles(list_path, lambda: recording.has_trained, apart=folder)
+        ChangedFiles(files, free=folder, made=created.add).install()
     _replace(values, Unreplaced(Path(unreplaced_path), [each["name"] for each in values]), watch)
 
 

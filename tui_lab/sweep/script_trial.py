@@ -17,7 +17,7 @@ from tui_lab.core.runs.sweep.script_trials import ScriptTrials
 from tui_lab.core.runs.sweep.script_values import ScriptValues
 from tui_lab.core.watch.process.script_process import Target, environment
 from tui_lab.core.watch.process.unreplaced import read_unreplaced
-from tui_lab.core.watch.unwritten.made_files import move_made_files
+from tui_lab.core.watch.unwritten.created_files import move_created_files
 from tui_lab.sweep.stopper import Stopper
 from tui_lab.sweep.trial_result import ReportMetric, failure_of, metric_at, result_of, summary_if_ended
 from tui_lab.util.child import kill_tree
@@ -107,7 +107,7 @@ class ScriptTrial:
     def _move_files(self) -> None:
         """Move the files that the script has made while it trained out of the way of the next trial."""
         files = self._folder / FOLDER_OF_FILES
-        move_made_files(self._folder / LIST_OF_FILES, Path(self._script.folder).resolve(), files)
+        move_created_files(self._folder / LIST_OF_FILES, Path(self._script.folder).resolve(), files)
 
     def _target(self) -> Target:
         script = self._script

@@ -110,7 +110,7 @@ class UnusedHooks:
     def criterion(self, name: str, output: Tensor, logits: Tensor, targets: Tensor, options: dict[str, Any]) -> None:
         """`loss` reports it."""
 
-    def clipped(self, norm: Tensor, wanted: float) -> None:
+    def clipped(self, norm: Tensor, max_norm: float) -> None:
         """`clip_done` reports it."""
 
     def waited(self, seconds: float) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 from tui_lab.core.doctor.loop.draft import Draft
 from tui_lab.core.doctor.loop.gradients import LoopGradients
 from tui_lab.core.watch.model.model_search import parameters_of
-from tui_lab.core.watch.optimizer.updates_by_hand import ByHand, UpdatesByHand
+from tui_lab.core.watch.optimizer.updates_by_hand import ManualOptimizer, UpdatesByHand
 
 
 class StepsByHand:
@@ -61,7 +61,7 @@ class StepsByHand:
             draft.began_by_hand()
             self._look_at_gradients()
 
-    def update(self, draft: Draft, loss: Tensor | None = None) -> ByHand | None:
+    def update(self, draft: Draft, loss: Tensor | None = None) -> ManualOptimizer | None:
         """Add the update that was made since the last backward pass; return what stands for its optimizer, or None.
 
         loss: the next one, if it is known.

@@ -30,7 +30,7 @@ class UpdateState:
     def __init__(self, functions: Iterable[Any], exclude: Iterable[Any] = ()) -> None:
         """exclude: objects that somebody else restores; nothing that they hold is followed."""
         self._undo: list[Callable[[], object]] = []
-        self._visited: dict[int, Any] = {id(thing): thing for thing in exclude}
+        self._visited: dict[int, Any] = {id(obj): obj for obj in exclude}
         stack = [(function, 0) for function in functions]
         while stack and len(self._visited) < MAX_OBJECTS:
             value, depth = stack.pop()

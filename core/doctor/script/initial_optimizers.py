@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.script.capture import Capture
-from tui_lab.core.watch.optimizer.updates_by_hand import ByHand
+from tui_lab.core.watch.optimizer.updates_by_hand import ManualOptimizer
 from tui_lab.core.watch.variables.script_objects import instances_of
 
 MAX_SCHEDULED = 4000
@@ -38,7 +38,7 @@ def for_trials(optimizers: Sequence[Optimizer], model: nn.Module, record: LoopRe
     """Return the optimizers for trials. What stands for updates by hand changes what these change, at their rates."""
     left_out = {id(p) for name, p in model.named_parameters() if name in record.left_out}
     for optimizer in optimizers:
-        if isinstance(optimizer, ByHand):
+        if isinstance(optimizer, ManualOptimizer):
             groups = [_without(group, left_out) for group in optimizer.param_groups]
             optimizer.param_groups = [part for group in groups for part in _by_rate(group, record)]
     return list(optimizers)

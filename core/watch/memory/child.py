@@ -17,7 +17,7 @@ class Child:
     """Begins when the script imports torch, which must not be imported on its behalf.
 
     The lines: {"process": bytes} once torch is imported, {"step": …} for each step, {"whole": …} after the last one,
-    {"begun": …}, the account of a step in which memory ran out, and {"ended": …} if the script ends by itself.
+    {"incomplete_step": …}, the account of a step in which memory ran out; {"ended": …} if the script ends by itself.
     """
 
     def __init__(self, lines: JsonLines, script: str, n_steps: int) -> None:
@@ -39,9 +39,9 @@ class Child:
     def end(self, error: BaseException | None) -> None:
         """The script has ended, maybe by an error that nothing caught."""
         if self._recorder is not None:
-            begun = None if error is None else self._recorder.failed_account(error)
-            if begun is not None:
-                self._lines.write(begun=asdict(begun))
+            incomplete_step = None if error is None else self._recorder.failed_account(error)
+            if incomplete_step is not None:
+                self._lines.write(incomplete_step=asdict(incomplete_step))
             self._write_all(self._recorder)
             self._recorder.finish()
         self._lines.write(ended=ended_record(error, self._name))

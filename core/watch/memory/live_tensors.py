@@ -49,11 +49,11 @@ def all_tensors(device: str) -> list[Tensor]:
     They are found by type, so that no object is asked with code of its own.
     """
     tensors = []
-    for thing in gc.get_objects():
-        if issubclass(type(thing), Tensor):
+    for obj in gc.get_objects():
+        if issubclass(type(obj), Tensor):
             try:
-                if thing.device.type == device and thing.untyped_storage().resizable():
-                    tensors.append(thing)
+                if obj.device.type == device and obj.untyped_storage().resizable():
+                    tensors.append(obj)
             except (RuntimeError, NotImplementedError, AttributeError):
                 continue
     return tensors

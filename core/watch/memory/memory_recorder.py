@@ -20,7 +20,7 @@ from tui_lab.core.watch.memory.step_account import Batch, kept_now, others_now
 from tui_lab.core.watch.memory.step_cycle import StepCycle
 from tui_lab.core.watch.memory.step_growth import StepGrowth
 from tui_lab.core.watch.memory.step_memory import EarlyFate, Kept, LossInput, OtherPart, Phase, StepMemory
-from tui_lab.core.watch.optimizer.updates_by_hand import ByHand, UpdatesByHand
+from tui_lab.core.watch.optimizer.updates_by_hand import ManualOptimizer, UpdatesByHand
 
 N_WARM_UP = 3
 """Steps whose most at once is not measured: two show the peak of the process, the third one prepares measuring."""
@@ -126,7 +126,7 @@ class MemoryRecorder:
         if not self._by_hand.is_off:
             self._by_hand.after_backward()
 
-    def clipped(self, norm: Tensor, wanted: float) -> None:
+    def clipped(self, norm: Tensor, max_norm: float) -> None:
         if not self._by_hand.is_off:
             self._by_hand.look_at_gradients()
 
@@ -137,7 +137,7 @@ class MemoryRecorder:
     def waited(self, seconds: float) -> None: ...
 
     def before_step(self, optimizer: Optimizer) -> None:
-        if not isinstance(optimizer, ByHand) and not self._by_hand.is_off:
+        if not isinstance(optimizer, ManualOptimizer) and not self._by_hand.is_off:
             self._by_hand.turn_off()
         if self._cycle.before(optimizer):
             self._end_step(has_continued=True)
@@ -147,7 +147,7 @@ class MemoryRecorder:
     def after_step(self, optimizer: Optimizer) -> None:
         self._step.gradients = max(self._step.gradients or 0, self._tensors.n_gradient_bytes)
         if self._cycle.after(optimizer):
-            self._end_step(has_continued=isinstance(optimizer, ByHand))
+            self._end_step(has_continued=isinstance(optimizer, ManualOptimizer))
 
     def failed(self, hook: str, error: Exception) -> None:
         self.errors.append(f"{hook}: {error!r}")
@@ -202,7 +202,7 @@ class MemoryRecorder:
             early_gradients=step.early_gradients or 0,
             early_fate=step.early_fate,
             optimizer=sum(tensors.state.values()),
-            optimizers=tuple(name for name in step.optimizers if name != ByHand.__name__),
+            optimizers=tuple(name for name in step.optimizers if name != ManualOptimizer.__name__),
             kept=step.kept if is_seen else None,
             logits=step.logits,
             batch=step.batch_bytes,

@@ -63,7 +63,7 @@ class _Lines:
     """What the script's process has written so far."""
 
     steps: list[StepMemory] = field(default_factory=list)
-    begun: StepMemory | None = None
+    incomplete_step: StepMemory | None = None
     process: int | None = None
     whole: Mapping[str, Any] = field(default_factory=dict)
     ended: Mapping[str, Any] | None = None
@@ -72,8 +72,8 @@ class _Lines:
         match record:
             case {"step": step}:
                 self.steps.append(_step(step))
-            case {"begun": step}:
-                self.begun = _step(step)
+            case {"incomplete_step": step}:
+                self.incomplete_step = _step(step)
             case {"process": process}:
                 self.process = process
             case {"whole": whole}:
@@ -92,7 +92,7 @@ def measure_script(script: ScriptToRun, n_steps: int = N_STEPS, seed: int = 0) -
     with closing(run.records()) as records:
         for record in records:
             written.add(record)
-    steps = written.steps if written.begun is None else [written.begun]
+    steps = written.steps if written.incomplete_step is None else [written.incomplete_step]
     if not steps:
         raise run.no_step("memory")
     return replace(_result(written, steps), killed=None if written.whole else run.code)
@@ -109,7 +109,7 @@ def _result(written: _Lines, steps: Sequence[StepMemory]) -> ScriptMemory:
         peak=written.whole.get("peak"),
         capacity=written.whole.get("capacity"),
         growth=None if growth is None else Growth(**growth),
-        out_of_memory=str(ended.get("error", "")) if written.begun is not None else "",
+        out_of_memory=str(ended.get("error", "")) if written.incomplete_step is not None else "",
         errors=tuple(written.whole.get("errors", ())),
     )
 

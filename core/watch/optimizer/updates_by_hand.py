@@ -30,7 +30,7 @@ MAX_WITHOUT_UPDATE = 16
 """Backward passes without an update after which the script may train another model; fewer than MAX_IDLE."""
 
 
-class ByHand(Unwrapped):
+class ManualOptimizer(Unwrapped):
     """Stands for the optimizer that a script does not have: its `step` is plain gradient descent.
 
     lr: of the latest update; NaN before the first one, and if the update was of another kind or cannot be measured.
@@ -94,7 +94,7 @@ class UpdatesByHand:
         self.replaced: list[tuple[Tensor, Tensor]] = []
         """The parameters that the latest update replaced, and the tensors in their place."""
         self._has_optimizer = has_optimizer or _has_optimizer
-        self._optimizer: ByHand | None = None
+        self._optimizer: ManualOptimizer | None = None
         self._parameters: list[Tensor] = []
         self._samples: list[_Sample] = []
         self._is_off = False
@@ -112,7 +112,7 @@ class UpdatesByHand:
         return self._is_off
 
     @property
-    def optimizer(self) -> ByHand | None:
+    def optimizer(self) -> ManualOptimizer | None:
         """What stands for the optimizer; None if the script has one, and before the first backward pass."""
         return self._optimizer
 
@@ -129,7 +129,7 @@ class UpdatesByHand:
         self._parameters = []
         self._samples = []
 
-    def backward(self, loss: Tensor) -> ByHand | None:
+    def backward(self, loss: Tensor) -> ManualOptimizer | None:
         """Return what stands for the optimizer if this is the first backward pass of a model without one."""
         self._n_idle += 1
         if self._is_off or (self._optimizer is not None and not self._begins_another_model(loss)):
@@ -138,7 +138,7 @@ class UpdatesByHand:
             self.turn_off()
             return None
         self._parameters = graph_leaves(loss)
-        self._optimizer = ByHand(self._parameters) if self._parameters else None
+        self._optimizer = ManualOptimizer(self._parameters) if self._parameters else None
         return self._optimizer
 
     def after_backward(self) -> None:
@@ -154,7 +154,7 @@ class UpdatesByHand:
         """The gradients were changed after the backward pass, or are about to be cleared."""
         self._samples = [replace(sample, gradient=sample.present_gradient) for sample in self._samples]
 
-    def update(self, loss: Tensor | None = None) -> ByHand | None:
+    def update(self, loss: Tensor | None = None) -> ManualOptimizer | None:
         """Return what stands for the optimizer if the script has made an update since the last backward pass.
 
         loss: the next one, whose graph has the tensors that the script has put in the place of its parameters.
@@ -180,7 +180,7 @@ class UpdatesByHand:
         if rate is None or self.rate is None or abs(rate - self.rate) > SAME_RATE * abs(self.rate):
             self.rate = None if rate is None else float(f"{rate:.3g}")
 
-    def _update_without_effect(self) -> ByHand | None:
+    def _update_without_effect(self) -> ManualOptimizer | None:
         """Return what stands for the optimizer if the loop continues with a rate too small to change a weight.
 
         Without such steps it could be neither paused nor stopped.
@@ -228,8 +228,8 @@ class UpdatesByHand:
 
 def _has_optimizer() -> bool:
     """Return whether there is an optimizer of torch in this process."""
-    kinds = {type(thing) for thing in gc.get_objects()}
-    return any(issubclass(kind, Optimizer) and kind is not ByHand for kind in kinds)
+    kinds = {type(obj) for obj in gc.get_objects()}
+    return any(issubclass(kind, Optimizer) and kind is not ManualOptimizer for kind in kinds)
 
 
 def _first(tensor: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 from tui_lab.core.watch.process.recorded_script import ScriptToRun
 from tui_lab.core.watch.process.script_end import why_no_update
 from tui_lab.core.watch.process.tried_script import tried_environment
-from tui_lab.core.watch.unwritten.made_files import move_made_files
+from tui_lab.core.watch.unwritten.created_files import move_created_files
 from tui_lab.util.child import kill_group
 from tui_lab.util.errors import ConfigError
 from tui_lab.util.json_lines import lines_of
@@ -69,7 +69,7 @@ class TriedRun:
             finally:
                 kill_group(child)
                 self.code = child.wait()
-                move_made_files(Path(name) / LIST_OF_MADE, Path(script_folder), Path(name) / "made")
+                move_created_files(Path(name) / LIST_OF_MADE, Path(script_folder), Path(name) / "made")
                 self._last_output = _last_lines(output)
 
     def stop(self) -> None:

@@ -11,7 +11,7 @@ from tui_lab.core.watch.process.script_process import end_now, forget_own_module
 from tui_lab.core.watch.process.tried_run import LIST_OF_MADE
 from tui_lab.core.watch.randomness.generators import Generators
 from tui_lab.core.watch.randomness.trace import Entry
-from tui_lab.core.watch.unwritten.made_files import MadeFiles
+from tui_lab.core.watch.unwritten.created_files import CreatedFiles
 from tui_lab.util.json_lines import JsonLines, read_lines
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ class Child:
         self._folder = os.getcwd()  # The script may change it.
         folder = os.path.dirname(lines.path)
         self._list_of_made = os.path.join(folder, LIST_OF_MADE)
-        made = MadeFiles(self._list_of_made, lambda: True, folder)
-        self._files = tried_script.files_beside(lines, made.made)
+        created = CreatedFiles(self._list_of_made, lambda: True, folder)
+        self._files = tried_script.files_beside(lines, created.add)
         self._has_updated = False
         self._traced: TracedScript | None = None
 

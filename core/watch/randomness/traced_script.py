@@ -14,7 +14,7 @@ from tui_lab.core.config.script import ScriptConfig
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.watch.event_writer import Job
 from tui_lab.core.watch.model.model_search import parameters_of
-from tui_lab.core.watch.optimizer.updates_by_hand import ByHand
+from tui_lab.core.watch.optimizer.updates_by_hand import ManualOptimizer
 from tui_lab.core.watch.randomness.fingerprints import fingerprint, inputs_in
 from tui_lab.core.watch.randomness.trace import Entry, Kind
 from tui_lab.core.watch.recorder import Recorder
@@ -56,7 +56,7 @@ class TracingRecorder(Recorder):
         super().backward(loss)
 
     def before_step(self, optimizer: Optimizer) -> None:
-        if not isinstance(optimizer, ByHand):
+        if not isinstance(optimizer, ManualOptimizer):
             gradients = ((p, p.grad) for p in parameters_of([optimizer]) if p.grad is not None)
             self._trace_all("gradient", gradients)
         super().before_step(optimizer)

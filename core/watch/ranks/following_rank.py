@@ -51,7 +51,7 @@ class FollowingRank:
 
     def backward(self, loss: Tensor) -> None: ...
 
-    def clipped(self, norm: Tensor, wanted: float) -> None:
+    def clipped(self, norm: Tensor, max_norm: float) -> None:
         self.steering.has_clipped = True
 
     def scaled(self, loss: Tensor, scaled_loss: Tensor, scale: Tensor | None) -> None: ...

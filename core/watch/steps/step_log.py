@@ -12,7 +12,7 @@ from tui_lab.core.watch.batch.recorded_batch import Ids, RecordedBatch
 from tui_lab.core.watch.evaluation.evaluation_recorder import EvaluationRecorder
 from tui_lab.core.watch.model.class_names import class_names
 from tui_lab.core.watch.optimizer.optimizers import steps_before
-from tui_lab.core.watch.optimizer.updates_by_hand import ByHand
+from tui_lab.core.watch.optimizer.updates_by_hand import ManualOptimizer
 from tui_lab.core.watch.run_log import RunLog
 from tui_lab.core.watch.steps.open_step import OpenStep, StepValues
 from tui_lab.core.watch.steps.step_queue import StepQueue
@@ -69,7 +69,7 @@ class StepLog:
         self.number_from(optimizer)
         if self._began_by is None or self._began_by() is not optimizer:
             self._began_by = weakref.ref(optimizer)
-            self._progress = progress_of(sys._getframe(), is_late=isinstance(optimizer, ByHand))
+            self._progress = progress_of(sys._getframe(), is_late=isinstance(optimizer, ManualOptimizer))
             self._n_begun = 0
         assert self._progress is not None
         self._n_begun += 1

@@ -23,7 +23,7 @@ from tui_lab.core.watch.code.loop_variables import executed_loop_variables, loop
 from tui_lab.core.watch.model.model_calls import parallelism, unwrapped
 from tui_lab.core.watch.model.model_search import Inputs, parameters_of
 from tui_lab.core.watch.optimizer.optimizers import peak_rate
-from tui_lab.core.watch.optimizer.updates_by_hand import ByHand
+from tui_lab.core.watch.optimizer.updates_by_hand import ManualOptimizer
 from tui_lab.core.watch.ranks.group import n_processes
 from tui_lab.core.watch.steering.steering import dropout_rates
 from tui_lab.core.watch.tokenizer.find_tokenizer import find_tokenizer
@@ -146,7 +146,7 @@ def _batches_per_epoch(namespaces: Sequence[Mapping[str, Any]]) -> set[int]:
 
 
 def _name_of(optimizer: Optimizer) -> str:
-    return BY_HAND if isinstance(optimizer, ByHand) else type(optimizer).__name__
+    return BY_HAND if isinstance(optimizer, ManualOptimizer) else type(optimizer).__name__
 
 
 def user_namespaces(frame: FrameType | None) -> list[Mapping[str, Any]]:

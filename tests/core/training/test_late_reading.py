@@ -122,7 +122,7 @@ def test_update_waits_for_nothing(kernel: str, rows: str, monkeypatch: pytest.Mo
         monkeypatch.setattr("tui_lab.core.kernels.head_loss.CHUNK_FROM_VOCAB", LARGE_VOCAB)
     training = trainer("train.steps=200", "optim.grad_clip=0.3", f"train.row_losses={rows}", reads_late=True)
     reading = late(training)
-    reading.make(49)
+    reading.run_updates(49)
     with synchronizations() as waits:
         # The 51st update measures everything: layers, dead units and update ratio.
         for _ in range(2):
@@ -284,7 +284,7 @@ def test_failure_names_its_update_and_leaves_the_weights_before_it(at: int, opti
 def test_later_updates_do_not_change_the_weights_until_the_failure_is_read() -> None:
     training = trainer(reads_late=True)
     reading = late(training)
-    reading.make(2)
+    reading.run_updates(2)
     before = {name: value.clone() for name, value in training.model.state_dict().items()}
     Poison(training, 1, "gradient")
     for _ in range(3):
@@ -297,7 +297,7 @@ def test_overflow_in_float16_is_made_again_with_a_smaller_scale() -> None:
     at_once, read_late = both("train.precision=fp16")
     for _ in range(3):
         at_once.trainer.train_step()
-    late(read_late.trainer).make(3)
+    late(read_late.trainer).run_updates(3)
     for recorded in (at_once, read_late):
         recorded.trainer.hooks = TrainStepHooks(divisor=lambda targets, rows: targets / 64)
     assert list(read_late.trainer.events()) == list(at_once.trainer.events())

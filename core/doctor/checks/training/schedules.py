@@ -190,7 +190,7 @@ def _planned_updates(record: LoopRecord) -> int:
         return len(record.updates) + len(record.skipped)
     module = sys.modules.get("transformers.trainer_callback")
     kind = getattr(module, "TrainerState", None)
-    states = [thing for thing in gc.get_objects() if type(thing) is kind] if kind is not None else []
+    states = [obj for obj in gc.get_objects() if type(obj) is kind] if kind is not None else []
     return max((int(state.max_steps or 0) for state in states), default=0)
 
 

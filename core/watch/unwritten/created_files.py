@@ -1,4 +1,4 @@
-"""Files that a script makes while it trains, for the next run of it, which must not find them."""
+"""Files that a script creates while it trains, for the next run of it, which must not find them."""
 
 import os
 import shutil
@@ -9,11 +9,11 @@ from tui_lab.util.json_lines import read_lines
 from tui_lab.util.strict_json import dumps
 
 
-class MadeFiles:
-    """Lists the files and folders that this process makes in its current folder once the training has begun.
+class CreatedFiles:
+    """Lists the files and folders that this process creates in its current folder once the training has begun.
 
-    What it makes before, such as a download or a tokenized text, is for all runs of the script. list_path: the file for
-    the list. has_trained: whether an update has been made. apart: a folder that is not listed.
+    What it creates before, such as a download or a tokenized text, is for all runs of the script. list_path: the file
+    for the list. has_trained: whether an update has been made. apart: a folder that is not listed.
     """
 
     def __init__(self, list_path: str, has_trained: Callable[[], bool], apart: str) -> None:
@@ -22,15 +22,15 @@ class MadeFiles:
         self._folder = os.path.join(os.path.realpath(os.getcwd()), "")
         self._apart = os.path.join(os.path.realpath(apart), "")
 
-    def made(self, path: str) -> None:
-        """Take the absolute path of what has been made."""
+    def add(self, path: str) -> None:
+        """Take the absolute path of what has been created."""
         is_listed = path.startswith(self._folder) and not path.startswith(self._apart)
         if is_listed and self._has_trained():
             with open(self._list_path, "a", encoding="utf-8") as lines:
                 lines.write(dumps({"path": path.removeprefix(self._folder)}) + "\n")
 
 
-def move_made_files(list_path: Path, folder: Path, target: Path) -> None:
+def move_created_files(list_path: Path, folder: Path, target: Path) -> None:
     """Move what a process has listed from the `folder` in which it ran into `target`; delete the list. Raises OSError.
 
     A file that is in `target` already stays there, and gets a number before its name in the moved one.
