@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from traceback import format_exception
 from typing import Any, Literal
 
 from tui_lab.util.plural import counted
@@ -117,6 +118,13 @@ class Crashed:
     check: str
     error: str
     message: str
+    traceback: str = field(default="", compare=False)
+    """As Python prints it, for a report of the bug."""
+
+
+def crashed(check: str, error: Exception) -> Crashed:
+    """Return what became of a check that has raised `error`."""
+    return Crashed(check, type(error).__name__, str(error), "".join(format_exception(error)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +182,7 @@ class Report:
             "healthy": self.healthy,
             "findings": [finding.to_json() for finding in self.findings],
             "hints": [hint.to_json() for hint in self.hints],
-            "crashed": [asdict(crashed) for crashed in self.crashed],
+            "crashed": [asdict(crash) for crash in self.crashed],
             "not_judged": [asdict(unchecked) for unchecked in self.not_judged],
             "not_applicable": [asdict(unchecked) for unchecked in self.not_applicable],
             "passed": list(self.passed),
@@ -196,7 +204,7 @@ def report_from_json(record: dict[str, Any]) -> Report:
         passed=tuple(record["passed"]),
         not_judged=tuple(Unchecked(**unchecked) for unchecked in record["not_judged"]),
         not_applicable=tuple(Unchecked(**unchecked) for unchecked in record["not_applicable"]),
-        crashed=tuple(Crashed(**crashed) for crashed in record["crashed"]),
+        crashed=tuple(Crashed(**crash) for crash in record["crashed"]),
         examined=tuple(record["examined"]),
         not_examined=tuple(record["not_examined"]),
         not_written=tuple(record["not_written"]),

@@ -17,9 +17,11 @@ from tui_lab.core.doctor.findings import (
     NotJudged,
     Report,
     Unchecked,
+    crashed,
     reason_lines,
 )
 from tui_lab.core.doctor.locations import located
+from tui_lab.core.doctor.model_call import was_raised_in_call
 from tui_lab.core.doctor.plugin_checks import with_plugins
 from tui_lab.core.doctor.program.fixed_shape import of_accepted_shape
 from tui_lab.core.doctor.program.target import Target
@@ -133,10 +135,10 @@ class _Results:
         except ConfigError:
             raise
         except Exception as error:
-            if self.failed_call:
+            if self.failed_call and was_raised_in_call(error):
                 self.not_judged.append(Unchecked(check.name, self.failed_call))
-                return
-            self.crashed.append(Crashed(check.name, type(error).__name__, str(error)))
+            else:
+                self.crashed.append(crashed(check.name, error))
 
     def report(self, target: Target, not_run: Sequence[str] = ()) -> Report:
         """Return the report on `target`, without findings that are only consequences of others.

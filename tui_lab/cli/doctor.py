@@ -110,6 +110,8 @@ def show(report: Report, source: str) -> None:
         out.print(Text(report.crash_count, style="bold red"))
         for error, checks in report.crashes.items():
             out.print(Text(f"  {', '.join(checks)}: {printable(error)}"), soft_wrap=True)
+        if any(crash.traceback for crash in report.crashed):
+            out.print(Text("  --json has the traceback, for a report of the bug", style="dim"))
         out.print()
     for number, finding in enumerate(report.findings, 1):
         _show_finding(out, f"{number}. ", "bold red", finding)

@@ -54,7 +54,7 @@ def report_cases(report: Report) -> list[TestCase]:
     cases = []
     for crash in report.crashed:
         message = f"{crash.error}: {crash.message}"
-        cases.append(TestCase(crash.check, "error", message, seconds=seconds.get(crash.check, 0.0)))
+        cases.append(TestCase(crash.check, "error", message, crash.traceback, seconds.get(crash.check, 0.0)))
     cases += [TestCase(finding.code, "failure", finding.title, _details(finding)) for finding in report.findings]
     cases += [TestCase(hint.code, details=f"hint: {hint.title}\n{_details(hint)}") for hint in report.hints]
     cases += [TestCase(name, seconds=seconds.get(name, 0.0)) for name in report.passed]

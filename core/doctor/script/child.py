@@ -133,10 +133,10 @@ class Child:
         try:
             return self._examination.report(error, has_ended=has_ended)
         except Exception as failure:
-            from tui_lab.core.doctor.findings import Crashed, Report
+            from tui_lab.core.doctor.findings import Report, crashed
 
             traceback.print_exc()
-            return Report(crashed=(Crashed("the script", type(failure).__name__, str(failure)),))
+            return Report(crashed=(crashed("the script", failure),))
 
 
 def begin(

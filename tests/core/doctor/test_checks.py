@@ -372,6 +372,7 @@ def test_finding_is_kept_if_its_check_then_crashes_or_skips(monkeypatch: pytest.
     report = examine(case())
     assert codes(report) == ["no_context", "output_shape"]
     assert report.crashed == (Crashed("crashes", "ZeroDivisionError", "by zero"),)
+    assert "test_checks.py" in report.crashed[0].traceback
     assert [(skipped.check, skipped.waits_for) for skipped in report.not_judged] == [
         ("skips", ""),
         ("blocked", "output_shape"),

@@ -1,6 +1,6 @@
 """Designs of healthy public programs are not findings: sampling models, bigram models, steps by hand, fixed shapes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,11 +16,14 @@ from tests.core.doctor.script.test_target import Small, TimeFirst, V, outside, p
 from tests.core.doctor.script.training import LR, examined
 from tests.core.doctor.small_transformer import Attention, Block, Decoder, target_of
 from tests.core.watch.loops import start
-from tui_lab.core.doctor.checks.model import attention, causality, determinism, residual
+from tui_lab.core.doctor import runner
+from tui_lab.core.doctor.checks.model import attention, causality, determinism, forward, residual
+from tui_lab.core.doctor.checks.registry import Check
+from tui_lab.core.doctor.findings import Crashed, Finding
 from tui_lab.core.doctor.loop.record import LoopRecord
 from tui_lab.core.doctor.loop.recorder import LoopRecorder
 from tui_lab.core.doctor.measures.trained_targets import trained_targets
-from tui_lab.core.doctor.program.target import required
+from tui_lab.core.doctor.program.target import Target, required
 from tui_lab.core.doctor.runner import examine
 
 
@@ -169,6 +172,22 @@ def test_failed_call_outside_a_script_is_no_finding(is_script: bool) -> None:
     report = examine(replace(target, record=LoopRecord() if is_script else None))
     assert [finding.code for finding in report.findings] == ([] if is_script else ["forward_fails"])
     assert report.crashed == ()
+
+
+def test_error_of_a_check_itself_is_a_crash_after_a_failed_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    def calls(target: Target) -> Iterator[Finding]:
+        target.output(target.probe.batch)
+        yield from ()
+
+    def fails(target: Target) -> Iterator[Finding]:
+        yield from ()
+        raise IndexError("of the check")
+
+    checks = (Check("forward", forward.check), Check("calls", calls), Check("fails", fails))
+    monkeypatch.setattr(runner, "CHECKS", checks)
+    report = examine(replace(scores_target(Fails(4, 3), classes, F.cross_entropy), record=LoopRecord()))
+    assert [unchecked.check for unchecked in report.not_judged] == ["forward", "calls"]
+    assert report.crashed == (Crashed("fails", "IndexError", "of the check"),)
 
 
 class RoundedWeights(Attention):
