@@ -118,6 +118,8 @@ class DiffView(VerticalScroll):
             lines += [_code_line(rows, row) for row in rows[1:]]
         except (ConfigError, RunError, OSError) as error:
             lines = [str(error)]
+        except Exception as error:
+            lines = [f"the runs cannot be compared: {error!r}"]
         text = printable("\n".join(filter(None, lines)))
         self.post_message(self.Judged(Text(text), judged))
 

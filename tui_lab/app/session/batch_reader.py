@@ -78,3 +78,5 @@ class BatchReader:
             self._reading = BatchReading(batch, aligned)
         except (OSError, ValueError) as error:
             self._reading = BatchReading(problem=f"the recorded batch cannot be read: {error}")
+        except Exception as error:
+            self._reading = BatchReading(problem=f"the recorded batch cannot be read: {error!r}")

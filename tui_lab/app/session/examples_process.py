@@ -138,6 +138,8 @@ class ExamplesProcess:
                 answer = self._run(question, request, stop)
         except OSError as error:
             answer = Answered(question, None, None, f"the process could not be started: {error}")
+        except Exception as error:
+            answer = Answered(question, None, None, f"the examples cannot be measured: {error!r}")
         if answer is not None and not stop.is_set():
             self._buffer.put(answer)
 

@@ -114,6 +114,6 @@ class GenerationThread:
                 self._buffer.put(TokenGenerated(request.number, generated))
         except (ConfigError, DataError) as problem:
             error = str(problem)
-        except Exception:
+        except BaseException:  # Code of the user may even call sys.exit().
             error = traceback.format_exc(limit=1).strip().splitlines()[-1]
         self._buffer.put(GenerationFinished(request.number, error))

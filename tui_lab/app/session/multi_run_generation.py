@@ -76,7 +76,7 @@ def _work(
                 buffer.put(message)
         except (ConfigError, DataError, RunError) as problem:
             error = str(problem)
-        except Exception:
+        except BaseException:  # Code of the user may even call sys.exit().
             error = traceback.format_exc(limit=1).strip().splitlines()[-1]
         buffer.put(ReplyFinished(path, error))
 

@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import traceback
 from collections.abc import Callable
 
 from tui_lab.app.session.messages import SessionFailed
@@ -58,9 +59,14 @@ class ReadAhead:
                 if event.step > self._after and not self._put(event):
                     return
         except (OSError, RunError) as error:
-            if not self._closed.is_set():
-                self._report(SessionFailed(str(error)))
+            self._fail(SessionFailed(str(error)))
+        except Exception as error:
+            self._fail(SessionFailed(f"reading the events failed: {error!r}", traceback.format_exc()))
         self._put(None)
+
+    def _fail(self, message: SessionFailed) -> None:
+        if not self._closed.is_set():
+            self._report(message)
 
     def _put(self, event: ev.Event | None) -> bool:
         while not self._closed.is_set():

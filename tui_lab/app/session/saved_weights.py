@@ -45,6 +45,10 @@ class SavedWeights:
             if isinstance(command, cmd.Inspect) or command.refuse is None:
                 raise
             command.refuse(str(error))
+        except BaseException as error:  # The model may be the user's, whose code may even call sys.exit().
+            reason = f"looking at the saved weights failed: {error!r}"
+            if not cmd.refuse(command, reason):
+                raise RunError.of("user_code", reason, key=str(self._run.path)) from error
 
     def _answer(self, command: cmd.Snapshot | cmd.Inspect) -> None:
         import torch

@@ -1,5 +1,6 @@
 """One command to the process of a watched script, and the wait for its answer in the run folder."""
 
+import contextlib
 import threading
 import time
 import uuid
@@ -67,7 +68,9 @@ class ScriptQuery:
             reason = self._why_incomplete()
         except (OSError, ValueError) as error:
             reason = f"the answer of the script cannot be read: {error}"
-        finally:
+        except Exception as error:
+            reason = f"the answer of the script cannot be read: {error!r}"
+        with contextlib.suppress(OSError):
             answers.remove(self._script.folder, self._id)
         self._stop.set()
         self._ended(reason)
