@@ -18,6 +18,7 @@ from tui_lab.app.screens.home import Home
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.session.messages import Ready, SessionMessage, SystemSample
 from tui_lab.app.session.source import Playback, Role, Timeline
+from tui_lab.app.session.state import LabState
 from tui_lab.app.textual_fixes.base_screen import BlankScreen
 from tui_lab.app.textual_fixes.keys_in_order import KeysInOrder
 from tui_lab.core import commands as cmd
@@ -149,6 +150,15 @@ def update(step: int, loss: float | None = None, **more: Any) -> ev.StepDone:
 
 def evaluated(step: int) -> ev.Evaluated:
     return ev.Evaluated(step=step, val_loss=2.4 / step, exact_match=0.5, perplexity=None, examples=8, best=True)
+
+
+def state_after(*messages: SessionMessage) -> LabState:
+    """Return the state of a lab over the preset `reverse` after these messages."""
+    state = LabState()
+    opened = ready()
+    for message in (opened, started(opened), *messages):
+        state.apply(message)
+    return state
 
 
 TICKS = 3

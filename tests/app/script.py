@@ -10,7 +10,7 @@ import numpy as np
 from tests.app.fake import AppWithoutHome, FakeSource, Lab, evaluated, update
 from tests.core.tiny import tiny
 from tui_lab.app.screens.lab import LabScreen
-from tui_lab.app.session.messages import Ready
+from tui_lab.app.session.messages import Ready, SessionMessage
 from tui_lab.app.session.source import Role
 from tui_lab.core import events as ev
 from tui_lab.core.config.script import (
@@ -103,11 +103,12 @@ async def script_lab(
     async with app.run_test(size=size) as pilot:
         screen = LabScreen(source, lambda: now[0], memory=lambda: 2**28)
         it = Lab(pilot, screen, source, now, tiny())
+        recorded: list[SessionMessage] = []
+        if steps >= 0:
+            updates = (update(step, epoch=0) for step in range(1, steps + 1))
+            recorded += [script_ready(path, config, tokenizer), STARTED, *updates, evaluated(steps)]
         with app.batch_update():
             await app.push_screen(screen)
-            if steps >= 0:
-                await it.tell(script_ready(path, config, tokenizer), STARTED)
+            await it.tell(*recorded)
         await pilot.pause()
-        if steps >= 0:
-            await it.tell(*(update(step, epoch=0) for step in range(1, steps + 1)), evaluated(steps))
         yield it

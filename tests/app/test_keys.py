@@ -41,13 +41,22 @@ SENT: dict[str, cmd.Command] = {
 """What each key sends."""
 
 
-async def test_keys_send_their_commands_in_order() -> None:
+async def test_keys_send_their_commands_in_order_but_not_those_typed_in_a_field() -> None:
     async with lab("reverse", "optim.lr=0.002", "model.dropout=0.1", "train.batch_size=64") as it:
         await it.press(*SENT)
         assert it.source.sent == list(SENT.values())
 
+        it.source.sent.clear()
+        await it.press("4", "i", "s", "l", "q")
+        assert it.source.sent == [] and it.screen.query_one("#prompt", Input).value.endswith("slq")
+        await it.press("escape", "s")
+        assert it.source.sent == [cmd.Step(1)]
+        assert set(LabActions(it.screen).actions) == set(BY_ID), "every command has an action"
+        titles = [c.title for c in it.pilot.app.get_system_commands(it.screen)]
+        assert "Double lr (L)" in titles and "Faster (>)" not in titles
 
-async def test_space_resumes_a_paused_run_and_quit_knows_that_it_is_paused() -> None:
+
+async def test_space_resumes_a_paused_run_and_after_the_end_steering_keys_do_nothing() -> None:
     async with lab() as it:
         await it.tell(ev.Paused(step=30))
         assert "paused" in it.text("#status")
@@ -55,6 +64,12 @@ async def test_space_resumes_a_paused_run_and_quit_knows_that_it_is_paused() -> 
         assert "paused" in str(it.pilot.app.screen.query_one("#question", Static).content)
         await it.press("escape", "space")
         assert it.source.sent == [cmd.Resume()]
+        await it.tell(ev.Stopped(step=30, reason="done"))
+        await it.press("s", "L", "e", "space", "c")
+        assert it.source.sent == [cmd.Resume()]
+        await it.press("q")
+        await it.pilot.app.workers.wait_for_complete()
+        assert it.source.closed, "without a question"
 
 
 @pytest.mark.parametrize(
@@ -90,7 +105,7 @@ MAIN = {
 """The widget of each pane that takes the focus, in the order of their number keys."""
 
 
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+@pytest.mark.parametrize("size", [(80, 24), pytest.param((120, 40), marks=pytest.mark.slow)])
 async def test_number_keys_focus_their_panes(size: tuple[int, int]) -> None:
     async with lab(size=size) as it:
         for number, (pane, main) in enumerate(MAIN.items(), 1):
@@ -183,7 +198,9 @@ async def test_quit_dialog_follows_the_run_and_closes_with_it() -> None:
         assert it.screen.is_current and not it.source.closed
 
 
-@pytest.mark.parametrize("keys", [("q", "enter"), ("q", "q"), ("ctrl+c", "ctrl+c")])
+@pytest.mark.parametrize(
+    "keys", [("q", "enter"), ("ctrl+c", "ctrl+c"), pytest.param(("q", "q"), marks=pytest.mark.slow)]
+)
 async def test_quit_and_stop_closes_the_run(keys: tuple[str, str]) -> None:
     async with lab() as it:
         await it.press(keys[0])
@@ -239,27 +256,6 @@ async def test_run_that_is_being_opened_is_paused_before_its_first_step_or_left_
         assert it.source.closed
 
 
-async def test_after_the_end_steering_keys_do_nothing_and_quit_does_not_ask() -> None:
-    async with lab() as it:
-        await it.tell(ev.Stopped(step=30, reason="done"))
-        await it.press("s", "L", "e", "space", "c")
-        assert it.source.sent == []
-        await it.press("q")
-        await it.pilot.app.workers.wait_for_complete()
-        assert it.source.closed
-
-
-async def test_letters_typed_in_a_field_are_not_commands_and_every_command_has_an_action() -> None:
-    async with lab() as it:
-        await it.press("4", "i", "s", "l", "q")
-        assert it.source.sent == [] and it.screen.query_one("#prompt", Input).value.endswith("slq")
-        await it.press("escape", "s")
-        assert it.source.sent == [cmd.Step(1)]
-        assert set(LabActions(it.screen).actions) == set(BY_ID)
-        titles = [c.title for c in it.pilot.app.get_system_commands(it.screen)]
-        assert "Double lr (L)" in titles and "Faster (>)" not in titles
-
-
 async def test_save_config_writes_toml_and_keeps_an_existing_file(tmp_path: Any, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     async with lab() as it:
@@ -293,7 +289,10 @@ async def test_fork_of_a_finished_run_asks_for_more_steps(restarts: list[LabScre
         assert message.config.train.steps == 530 and message.fork
 
 
-async def test_restart_and_fork_use_the_edited_config(restarts: list[LabScreen.Restart]) -> None:
+async def test_restart_and_fork_use_the_edited_config_and_a_run_elsewhere_goes_on(
+    restarts: list[LabScreen.Restart],
+) -> None:
+    roles: tuple[Role, ...] = ("replay", "steering", "watching")
     async with lab() as it:
         settings_pane = it.screen.query_one(ConfigPane)
         settings_pane.set_value("model.head_std", 0.1)
@@ -307,13 +306,7 @@ async def test_restart_and_fork_use_the_edited_config(restarts: list[LabScreen.R
         assert len(restarts) == 2 and it.source.sent == sent_before, "a fork keeps the model"
         [toast] = it.pilot.app._notifications
         assert "model.d_model = 32" in toast.message
-
-
-async def test_restart_from_a_run_that_does_not_train_here_starts_a_new_one(restarts: list[LabScreen.Restart]) -> None:
-    roles: tuple[Role, ...] = ("replay", "steering", "watching")
-    async with lab() as it:
-        it.screen.query_one(ConfigPane).set_value("model.d_model", 32)
-        for n_before, role in enumerate(roles):
+        for n_before, role in enumerate(roles, 2):
             it.source.role = role
             await it.press("r")
             if role != "replay":
@@ -388,7 +381,7 @@ async def test_burst_of_keys_goes_into_the_field_that_it_opens(monkeypatch: Any)
         assert messages == [] and it.source.sent == []
 
 
-@pytest.mark.parametrize("size", [(80, 24), (200, 50)])
+@pytest.mark.parametrize("size", [(80, 24), pytest.param((200, 50), marks=pytest.mark.slow)])
 async def test_burst_of_keys_goes_to_the_panes_in_order(size: tuple[int, int]) -> None:
     async with lab(size=size) as it:
         table = it.screen.query_one("#settings", DataTable)

@@ -25,6 +25,7 @@ from tui_lab.app.screens.help import LIVE_SETTINGS, Help, script_page
 from tui_lab.app.session.doctor_thread import DoctorThread
 from tui_lab.app.session.messages import Printed, SessionFailed, Waiting
 from tui_lab.app.session.source import Role
+from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.chart import Chart
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev
@@ -85,8 +86,7 @@ async def test_pause_before_the_first_step_is_shown_and_can_be_withdrawn(tmp_pat
         assert "pauses after the first step" in it.text("#status") and "Cancel pause" in it.painted()
 
 
-@pytest.mark.parametrize(("steps", "key"), [(-1, "space"), (2, "s")])
-@pytest.mark.parametrize("leaves_paused", [False, True])
+@pytest.mark.parametrize(("steps", "key", "leaves_paused"), [(-1, "space", False), (2, "s", True)])
 async def test_leaving_a_script_that_will_pause_keeps_it_running_unless_the_user_wants_it_to_pause(
     steps: int, key: str, leaves_paused: bool, tmp_path: Path
 ) -> None:
@@ -123,8 +123,16 @@ async def test_script_that_waits_for_its_first_step_offers_what_it_takes_and_sho
         assert "usage: train.py" in log_of(it) and it.screen.query_one("#events").display
 
 
-async def test_unknown_number_of_steps_is_not_shown(tmp_path: Path) -> None:
+async def test_what_does_not_fit_is_counted_and_what_is_not_known_is_not_shown(tmp_path: Path) -> None:
     async with script_lab(tmp_path) as it:
+        await it.tell(ev.Logged(step=30, values={f"metric {number}": 1.0 for number in range(60)}))
+        shown = it.text("#more")
+        assert "metric 0 1" in shown and shown.rstrip().endswith("more") and len(shown.splitlines()) <= 3
+
+        assert "ln V 3.332" in it.text("#chart")
+        await it.tell(ev.from_json(SCRIPT_STARTED.to_json() | {"n_vocab": 0}), update(31))
+        assert "ln V" not in it.text("#chart") and it.screen.state.chance_loss is None, "it needs a vocabulary"
+
         await it.tell(update(1234))
         status = it.text("#status")
         assert "step 1,234 " in status and "/" not in status.partition("tok/s")[0] and "ETA" not in status
@@ -140,15 +148,14 @@ async def test_a_long_name_of_a_setting_leaves_room_for_the_values(tmp_path: Pat
         assert name in about_text(config, f"settings.{name}").plain
 
 
-async def test_a_step_of_unknown_time_has_no_speed(tmp_path: Path) -> None:
-    async with script_lab(tmp_path, steps=-1, size=(200, 50)) as it:
-        await it.tell(script_ready(tmp_path), SCRIPT_STARTED, update(1, seconds=0.0, tokens_per_s=0.0))
-        assert "tok/s" not in it.text("#status")
-        await it.tell(update(2, seconds=0.5))
-        assert "tok/s" in it.text("#status")
-        state = it.screen.state
-        assert state.step_time.seconds == 0.5
-        assert [step for step, _ in state.curves["tokens_per_s"].points] == [2]
+def test_a_step_of_unknown_time_has_no_speed(tmp_path: Path) -> None:
+    state = LabState()
+    for message in (script_ready(tmp_path), SCRIPT_STARTED, update(1, seconds=0.0, tokens_per_s=0.0)):
+        state.apply(message)
+    assert state.mean_tokens_per_s is None
+    state.apply(update(2, seconds=0.5))
+    assert state.mean_tokens_per_s is not None and state.step_time.seconds == 0.5
+    assert [step for step, _ in state.curves["tokens_per_s"].points] == [2]
 
 
 async def test_samples_are_counted_where_there_are_no_tokens(tmp_path: Path) -> None:
@@ -183,24 +190,15 @@ async def test_loss_pane_shows_the_further_measurements_of_a_script(tmp_path: Pa
         assert "lr" not in later, "the script's own rate is that of the step"
 
 
-async def test_values_that_do_not_fit_are_counted(tmp_path: Path) -> None:
-    async with script_lab(tmp_path) as it:
-        await it.tell(ev.Logged(step=30, values={f"metric {number}": 1.0 for number in range(60)}))
-        shown = it.text("#more")
-        assert "metric 0 1" in shown and shown.rstrip().endswith("more") and len(shown.splitlines()) <= 3
-
-
-async def test_line_of_the_uniform_loss_needs_a_vocabulary(tmp_path: Path) -> None:
-    async with script_lab(tmp_path) as it:
-        assert "ln V 3.332" in it.text("#chart")
-        await it.tell(ev.from_json(SCRIPT_STARTED.to_json() | {"n_vocab": 0}), update(31))
-        assert "ln V" not in it.text("#chart") and it.screen.state.chance_loss is None
-
-
 LR_KEYS = {"H": cmd.Scale("optim.lr_factor", 0.5), "L": cmd.Scale("optim.lr_factor", 2.0)}
 
 
-async def test_keys_steer_the_script(tmp_path: Path) -> None:
+UNAVAILABLE = [command for command in COMMANDS if command.not_for_scripts and command.id != "resume"]
+"""The key of "resume" saves a checkpoint while the script trains."""
+
+
+async def test_keys_steer_the_script_or_say_why_it_does_not_have_them(tmp_path: Path) -> None:
+    assert {command.id for command in UNAVAILABLE} >= {"evaluate", "restart", "fork", "batch_up", "shuffle"}
     steering: dict[str, cmd.Command] = {
         **LR_KEYS,
         "d": cmd.Shift("model.dropout", -0.05),
@@ -214,20 +212,11 @@ async def test_keys_steer_the_script(tmp_path: Path) -> None:
     async with script_lab(tmp_path) as it:
         await it.press(*steering)
         assert it.source.sent == list(steering.values())
-
-
-UNAVAILABLE = [command for command in COMMANDS if command.not_for_scripts and command.id != "resume"]
-"""The key of "resume" saves a checkpoint while the script trains."""
-
-
-async def test_keys_that_a_script_does_not_have_say_why(tmp_path: Path) -> None:
-    assert {command.id for command in UNAVAILABLE} >= {"evaluate", "restart", "fork", "batch_up", "shuffle"}
-    async with script_lab(tmp_path) as it:
         for command in UNAVAILABLE:
             await it.press(command.keys)
             assert notices(it)[-1] == command.not_for_scripts
             assert not it.screen.check_action("do", (command.id,))
-        assert it.source.sent == []
+        assert it.source.sent == list(steering.values())
 
 
 async def test_dropout_keys_need_dropout_layers(tmp_path: Path) -> None:
@@ -271,7 +260,7 @@ async def test_palette_footer_and_help_offer_what_a_script_has(tmp_path: Path) -
         assert "restart or fork" in shown and "diagnose it" not in shown
 
 
-async def test_live_settings_come_first_and_captured_ones_are_read_only(tmp_path: Path) -> None:
+async def test_live_settings_come_first_captured_ones_are_read_only_and_changes_are_shown(tmp_path: Path) -> None:
     async with script_lab(tmp_path) as it:
         await it.press("1")
         keys = [row.value for row in it.screen.query_one("#settings", DataTable).rows]
@@ -289,10 +278,6 @@ async def test_live_settings_come_first_and_captured_ones_are_read_only(tmp_path
         await it.press("x")
         assert len(it.source.sent) == 1
 
-
-async def test_change_of_the_script_is_shown_as_changed(tmp_path: Path) -> None:
-    async with script_lab(tmp_path) as it:
-        await it.press("1")
         await it.tell(ev.Changed(step=30, key="optim.lr_factor", old=1.0, new=8.0), update(31))
         settings = it.screen.query_one(ConfigPane).settings
         assert settings is not None and settings.running.optim.lr_factor == 8.0  # type: ignore[union-attr]
@@ -315,7 +300,8 @@ async def test_quit_detaches_or_waits_for_the_end_of_the_script(
         assert len(closed) == 1
 
 
-async def test_progress_bar_is_shown_until_its_line_ends(tmp_path: Path) -> None:
+async def test_log_has_what_the_script_prints_and_its_traceback(tmp_path: Path) -> None:
+    line = "a line that is longer than the least width of the log"
     async with script_lab(tmp_path) as it:
         await it.press("5")
         await it.tell(Printed(("epoch 1",), " 40%|####      |", 12_345))
@@ -324,14 +310,13 @@ async def test_progress_bar_is_shown_until_its_line_ends(tmp_path: Path) -> None
         await it.tell(Printed(("100%|##########|",)))
         assert not it.screen.query_one("#unfinished").display
 
-
-async def test_output_that_came_while_the_pane_was_hidden_is_not_wrapped_narrowly(tmp_path: Path) -> None:
-    line = "a line that is longer than the least width of the log"
-    async with script_lab(tmp_path) as it:
-        await it.press("5", "2")
+        await it.press("2")
         await it.tell(Printed((line,)))
         await it.press("5")
-        assert line in log_of(it)
+        assert line in log_of(it), "not wrapped narrowly because the pane was hidden"
+
+        await it.tell(ev.Failed(step=30, message="ValueError: oh", details="Traceback\n  File train.py, line 7"))
+        assert "line 7" in log_of(it) and it.screen.state.phase == "failed"
 
 
 async def test_predictions_that_do_not_fit_are_left_out(tmp_path: Path) -> None:
@@ -345,13 +330,6 @@ async def test_predictions_that_do_not_fit_are_left_out(tmp_path: Path) -> None:
         await settle(it, lambda: "top" in it.text("#recorded-cell"))
         last = it.text("#recorded-cell").splitlines()[-1]
         assert last.startswith("loss") and last.endswith(")") and last.count("(") < 20
-
-
-async def test_traceback_of_the_script_is_logged(tmp_path: Path) -> None:
-    async with script_lab(tmp_path) as it:
-        await it.press("5")
-        await it.tell(ev.Failed(step=30, message="ValueError: oh", details="Traceback\n  File train.py, line 7"))
-        assert "line 7" in log_of(it) and it.screen.state.phase == "failed"
 
 
 async def test_script_is_diagnosed_by_its_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -409,13 +387,6 @@ async def test_model_of_a_script_cannot_be_asked_after_its_end_or_without_a_way_
             assert len(notices(it)) == 1, role
             await it.press("A")
             assert it.screen.is_current and len(notices(it)) == 2, role
-
-
-async def test_generate_is_not_offered_once_the_script_has_ended(tmp_path: Path) -> None:
-    async with script_lab(tmp_path) as it:
-        assert "Generate" in it.painted().splitlines()[-1]
-        await it.tell(ev.Stopped(step=30, reason="done"))
-        assert "Generate" not in it.painted().splitlines()[-1]
 
 
 async def test_prompt_is_token_ids_where_their_texts_are_not_known(tmp_path: Path) -> None:
@@ -506,8 +477,9 @@ async def test_reply_is_not_repeated_before_the_script_has_answered(tmp_path: Pa
         assert len(it.source.sent) == 2
 
 
-async def test_border_offers_to_edit_only_what_can_be_changed(tmp_path: Path) -> None:
+async def test_only_what_can_be_changed_or_asked_is_offered(tmp_path: Path) -> None:
     async with script_lab(tmp_path, size=(120, 40)) as it:
+        assert "Generate" in it.painted().splitlines()[-1]
         await it.press("1")
         pane = it.screen.config_pane
         assert "Enter edit" in str(pane.border_subtitle) and "p formula" not in str(pane.border_subtitle)
@@ -521,7 +493,10 @@ async def test_border_offers_to_edit_only_what_can_be_changed(tmp_path: Path) ->
         await it.tell()
         assert "Enter edit" in str(pane.border_subtitle)
         await it.tell(ev.Stopped(step=30, reason="done"))
-        assert "Enter edit" not in str(pane.border_subtitle)
+        assert "Enter edit" not in str(pane.border_subtitle) and "Generate" not in it.painted().splitlines()[-1]
+        line = it.text("#run-line")
+        assert "done" in line and "R compare" in line
+        assert not any(word in line for word in ("again", "train on", "generate"))
         await it.press("enter")
         assert NOT_STEERED in " ".join(it.text("#problem").split()) and it.pilot.app.focused is not None
         assert it.pilot.app.focused.id == "settings"

@@ -85,7 +85,7 @@ def raising(error: BaseException) -> Change:
     [
         (ValueError("a [red]mistake[/nothing]\x1b[31m"), "ValueError"),
         pytest.param(SystemExit(3), "SystemExit", marks=pytest.mark.slow),
-        (MemoryError(), "memory"),
+        pytest.param(MemoryError(), "memory", marks=pytest.mark.slow),
     ],
     ids=["ValueError", "SystemExit", "MemoryError"],
 )
@@ -141,6 +141,7 @@ async def test_hung_training_is_abandoned_with_its_last_checkpoint() -> None:
         release.set()
 
 
+@pytest.mark.slow
 async def test_hung_training_does_not_keep_the_user_from_going_home() -> None:
     release = threading.Event()
     try:
@@ -252,7 +253,7 @@ def test_signal_ends_the_app_whatever_goes_wrong_before(monkeypatch: pytest.Monk
     assert exits
 
 
-@pytest.mark.parametrize("key", ["q", "w"])
+@pytest.mark.parametrize("key", ["q", pytest.param("w", marks=pytest.mark.slow)])
 async def test_run_without_a_step_is_not_kept_and_that_is_said(key: str) -> None:
     async with app_over(lambda trainer: None, paused=True) as (app, pilot, screen):
         await until(pilot, lambda: screen.state.phase == "paused")

@@ -36,7 +36,7 @@ async def test_batch_shows_the_latest_step_or_any_other_and_the_selected_example
         lines = it.text("#cells").splitlines()
         x = lines[1].split()[1:]
         assert lines[2].split()[1:] == ["–"] * 5 + x[5::-1], "only the reversed half is a target"
-        assert "1,920 of 235,648" in it.text("#drawn")
+        assert "1,920 of 235,648" in it.text("#drawn") and it.text("#drawn").endswith("all new")
         assert header_step(it) == 29
 
         await it.press("3")
@@ -103,19 +103,12 @@ async def test_pane_opens_on_a_batch_that_became_smaller_while_it_was_hidden() -
         assert len(it.screen.query_one(Cells).visible_rows) == 1
 
 
-async def test_overfitting_shows_a_single_example_in_the_strip() -> None:
-    async with lab("reverse", "data.overfit=1", steps=1) as it:
-        assert "1 of 1" in it.text("#drawn")
-
-
 async def test_drawn_line_says_when_the_examples_were_drawn_before() -> None:
     async with lab("reverse", "data.overfit=1", steps=30, size=(200, 50)) as it:
-        assert it.text("#drawn").endswith("all drawn 1 step before")
+        assert "1 of 1" in it.text("#drawn") and it.text("#drawn").endswith("all drawn 1 step before")
         await it.pilot.resize_terminal(120, 40)
         await it.tell()
         assert it.text("#drawn").endswith("all drawn 1 step before")
-    async with lab(steps=30, size=(200, 50)) as it:
-        assert it.text("#drawn").endswith("all new")
 
 
 def answer_inspections(it: Lab) -> None:
@@ -211,7 +204,9 @@ async def test_batch_of_a_replay_is_that_of_the_step_shown(measured: Measured) -
         assert_header_and_cells_are_of_one_step(it)
 
 
-async def test_losses_are_gray_until_measured_at_once_when_paused_and_at_the_end(measured: Measured) -> None:
+async def test_losses_are_gray_until_measured_at_once_when_paused_and_at_the_end_and_follow_the_theme(
+    measured: Measured,
+) -> None:
     async with lab() as it:
         assert "loss –" in it.text("#cells").splitlines()[0]
         for event in (ev.Paused(step=30), ev.Stopped(step=30, reason="done")):
@@ -220,6 +215,15 @@ async def test_losses_are_gray_until_measured_at_once_when_paused_and_at_the_end
             await it.tell()
             title = it.text("#cells").splitlines()[0]
             assert "loss –" not in title and "loss" in title
+        cells = it.screen.query_one(Cells)
+
+        def backgrounds() -> set[str]:
+            return {str(segment.style.bgcolor) for segment in cells.render_line(2) if segment.style}
+
+        dark = backgrounds()
+        it.pilot.app.theme = "textual-light"
+        await it.tell()
+        assert not dark & backgrounds()
 
 
 async def test_border_explains_losses_that_are_not_the_loss_of_the_run(measured: Measured) -> None:
@@ -282,22 +286,6 @@ async def test_cell_shows_its_loss_and_the_top_predictions(monkeypatch: pytest.M
         assert "█" in it.text("#cells"), "a large loss is marked without color too"
         await it.press("home", "right", "down", "up", "left")
         assert it.screen.query_one(Cells).selected == 0 and "loss 0.000" in it.text("#cell")
-
-
-async def test_cells_of_a_paused_run_follow_the_theme(measured: Measured) -> None:
-    async with lab() as it:
-        await it.tell(ev.Paused(step=30))
-        answer_inspections(it)
-        await it.tell()
-        cells = it.screen.query_one(Cells)
-
-        def backgrounds() -> set[str]:
-            return {str(segment.style.bgcolor) for segment in cells.render_line(2) if segment.style}
-
-        dark = backgrounds()
-        it.pilot.app.theme = "textual-light"
-        await it.tell()
-        assert not dark & backgrounds()
 
 
 def test_title_names_the_whole_step_of_the_weights_in_a_narrow_pane() -> None:

@@ -101,7 +101,9 @@ async def test_findings_are_listed_with_the_evidence_of_the_selected_one(diagnos
         assert it.screen.is_current
 
 
-async def test_failures_and_crashes_are_shown_with_their_errors() -> None:
+async def test_failures_crashes_and_what_was_not_examined_are_shown_with_their_reasons() -> None:
+    waiting = Unchecked("overfit", "not run because of loader", waits_for="shuffle_every_step")
+    lacking = Unchecked("validation leak", "the script evaluated nothing")
     crashed = (Crashed("sight", "ValueError", "no view"), Crashed("loss", "ValueError", "no view"))
     async with lab() as it:
         await show(it, Diagnosed(it.config, report(SHUFFLED, crashed=crashed)))
@@ -110,6 +112,10 @@ async def test_failures_and_crashes_are_shown_with_their_errors() -> None:
         ) and "16 different" in it.text("#evidence")
         await show(it, DiagnosisFailed("no such file"))
         assert "✗ no such file" in it.text("#health")
+        await show(it, Diagnosed(it.config, replace(report(SHUFFLED), not_judged=(waiting, lacking))))
+        assert "2 checks passed, 1 waits for the fix, 1 not judged" in " ".join(it.text("#health").split())
+        assert "not examined validation leak: the script evaluated nothing" in " ".join(it.text("#evidence").split())
+        assert "overfit" not in it.text("#evidence")
 
 
 def test_health_text_never_calls_a_crashed_diagnosis_healthy() -> None:
@@ -120,16 +126,6 @@ def test_health_text_never_calls_a_crashed_diagnosis_healthy() -> None:
     assert health_text(report(SHUFFLED, crashed=crashed)).startswith("1 check crashed; 1 finding")
     unseen = health_text(replace(report(), without_updates="it changes its weights by hand"))
     assert not unseen.startswith(healthy.split(" (")[0])
-
-
-async def test_checks_that_wait_for_the_fix_are_not_those_that_lack_something() -> None:
-    waiting = Unchecked("overfit", "not run because of loader", waits_for="shuffle_every_step")
-    lacking = Unchecked("validation leak", "the script evaluated nothing")
-    async with lab() as it:
-        await show(it, Diagnosed(it.config, replace(report(SHUFFLED), not_judged=(waiting, lacking))))
-        assert "2 checks passed, 1 waits for the fix, 1 not judged" in " ".join(it.text("#health").split())
-        assert "not examined validation leak: the script evaluated nothing" in " ".join(it.text("#evidence").split())
-        assert "overfit" not in it.text("#evidence")
 
 
 def _take_all(messages: list[DoctorMessage]) -> list[DoctorMessage]:
@@ -147,7 +143,9 @@ async def test_floor_of_a_double_softmax_is_drawn_until_it_is_fixed(monkeypatch:
             assert ("floor 1.461" in it.text("#chart")) == bool(findings)
 
 
-async def test_planted_faults_are_named_once_the_doctor_has_looked(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_planted_faults_are_named_once_the_doctor_has_looked_and_a_fix_restarts_without_one(
+    restarts: list[Any], diagnosed: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with lab("overfit-one", 'faults=["double_softmax", "shuffle_every_step"]', "data.vocab=seen") as it:
         assert it.text("#banner").strip() == "2 planted mistakes · K diagnoses"
         assert "double_softmax" not in it.text("#log")
@@ -156,9 +154,6 @@ async def test_planted_faults_are_named_once_the_doctor_has_looked(monkeypatch: 
         await it.tell()
         assert "double_softmax, shuffle_every_step" in it.text("#banner")
 
-
-async def test_fix_of_a_fault_restarts_without_it(restarts: list[Any]) -> None:
-    async with lab("overfit-one", 'faults=["double_softmax", "shuffle_every_step"]', "data.vocab=seen") as it:
         await show(it, Diagnosed(it.config, report(SHUFFLED, SOFTMAX_TWICE)))
         border = str(it.screen.doctor_pane.border_subtitle)
         assert "a fix and restart" in border and "Enter why" in border
@@ -172,6 +167,9 @@ async def test_fix_of_a_fault_restarts_without_it(restarts: list[Any]) -> None:
         await it.tell(ready(), ev.Paused(step=0))
         assert "overfit-one-1" in it.text("#log")
         assert any("overfit-one-1" in notice.message for notice in it.pilot.app._notifications)
+        it.screen.diagnose_first = True
+        await it.tell(ready(), started(ready()))
+        assert diagnosed == [ready().config], "a run with a fix is diagnosed when it opens"
 
 
 async def test_finding_that_is_not_fixed_yet_stays_listed_until_the_next_diagnosis() -> None:
@@ -217,14 +215,6 @@ async def test_fix_by_a_live_setting_restarts_nothing(restarts: list[Any], diagn
         await it.press("a")
         assert restarts == [] and len(it.source.sent) == 1
         assert "Look at the mask." in [notice.message for notice in it.pilot.app._notifications][-1]
-
-
-async def test_run_with_a_fix_is_diagnosed_when_it_opens(diagnosed: list[Any]) -> None:
-    async with lab(steps=0) as it:
-        it.screen.diagnose_first = True
-        opened = ready()
-        await it.tell(opened, started(opened))
-        assert diagnosed == [opened.config]
 
 
 async def test_keys_pressed_while_the_run_loads_are_carried_out_once_it_is_open(diagnosed: list[Any]) -> None:

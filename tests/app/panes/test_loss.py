@@ -106,6 +106,11 @@ async def test_keys_change_axes_smoothing_cursor_and_zoom(drawings: Drawings) ->
         await it.pilot.press("shift+left", "0")
         assert chart.shown == (1, 30)
 
+        for key, is_zoomed in (("plus", True), ("0", False), ("plus", True), ("x", False)):
+            await it.pilot.press(key)
+            await it.pilot.pause()
+            assert ("zoomed · 0 shows all" in str(pane.border_subtitle)) == is_zoomed
+
 
 async def test_run_with_planted_faults_begins_with_an_axis_from_zero_to_ln_v() -> None:
     async with lab("reverse", 'faults=["no_mask"]', steps=0) as it:
@@ -155,15 +160,6 @@ async def test_cursor_stays_on_the_axis_and_every_number_is_whole(drawings: Draw
         pane.show_metric("update_ratio")
         await it.tell(*(update(step) for step in range(31, 35)))
         assert it.text("#readout").startswith("━ Δw / w 0.001 at 31")
-
-
-async def test_border_of_a_zoomed_chart_names_the_key_that_shows_all() -> None:
-    async with lab() as it:
-        for key, is_zoomed in (("plus", True), ("0", False), ("plus", True), ("x", False)):
-            await it.pilot.press(key)
-            await it.pilot.pause()
-            subtitle = str(it.screen.query_one(LossPane).border_subtitle)
-            assert subtitle.startswith("zoomed · 0 shows all") == is_zoomed
 
 
 async def test_mouse_reads_values_selects_a_range_and_zooms_at_the_pointer(monkeypatch: pytest.MonkeyPatch) -> None:

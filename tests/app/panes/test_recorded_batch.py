@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.app.fake import Lab
+from tests.app.fake import Lab, state_after, update
 from tests.app.script import batch, history, script_lab
 from tests.app.session.helpers import MAX_TURNS
 from tui_lab.app.panes.cells import LOSS_MARKS
@@ -54,15 +54,6 @@ async def test_recorded_batch_is_shown_decoded_with_its_losses(tmp_path: Path) -
         assert "loss 1.500" in it.text("#recorded-cell") and "top 3" in it.text("#recorded-cell")
         await it.press("n", "n")
         assert "row 3/12" in it.text("#recorded-cell") and "loss" not in it.text("#recorded-cell")
-
-
-async def test_pause_at_the_first_step_says_why_there_is_no_batch(tmp_path: Path) -> None:
-    async with script_lab(tmp_path, steps=1) as it:
-        await it.press("3")
-        await it.tell(ev.Paused(step=1))
-        assert " ".join(it.text("#recorded").split()) == NO_FIRST_BATCH
-        await it.tell(ev.Resumed(step=1))
-        assert it.text("#recorded").strip() == NO_BATCH
 
 
 @pytest.mark.parametrize(("shares", "span"), [([1.0], "last step"), ([1.0, 0.0], "last 2 steps")])
@@ -113,9 +104,19 @@ async def test_targets_are_shown_by_their_kind(tmp_path: Path) -> None:
         assert it.screen.is_current and it.pilot.app._notifications
 
 
-async def test_damaged_batch_is_named(tmp_path: Path) -> None:
-    async with script_lab(tmp_path) as it:
+async def test_first_batch_is_explained_there_are_no_others_and_a_damaged_one_is_named(tmp_path: Path) -> None:
+    async with script_lab(tmp_path, steps=1) as it:
         await it.press("3")
+        await it.tell(ev.Paused(step=1))
+        assert " ".join(it.text("#recorded").split()) == NO_FIRST_BATCH
+        await it.tell(ev.Resumed(step=1))
+        assert it.text("#recorded").strip() == NO_BATCH
+
+        for key in ("comma", "full_stop", "pageup", "slash"):
+            it.pilot.app.clear_notifications()
+            await it.press(key)
+            assert len(it.pilot.app._notifications) == 1 and not it.screen.query_one("#goto").display, key
+
         (tmp_path / "batch.safetensors").write_bytes(b"no")
         await it.tell()
         reader = it.screen.query_one(RecordedBatchView).reader
@@ -123,15 +124,6 @@ async def test_damaged_batch_is_named(tmp_path: Path) -> None:
         reader.join()
         await it.tell()
         assert "cannot be read" in it.text("#recorded")
-
-
-async def test_there_are_no_other_batches(tmp_path: Path) -> None:
-    async with script_lab(tmp_path) as it:
-        await it.press("3")
-        for key in ("comma", "full_stop", "pageup", "slash"):
-            it.pilot.app.clear_notifications()
-            await it.press(key)
-            assert len(it.pilot.app._notifications) == 1 and not it.screen.query_one("#goto").display, key
 
 
 @pytest.mark.parametrize(
@@ -158,25 +150,19 @@ async def test_border_shows_only_keys_that_a_script_has(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("step", "is_old"), [(29, False), (26, True)])
-async def test_title_of_a_batch_that_is_older_than_the_pause_stands_out(
-    step: int, is_old: bool, tmp_path: Path
-) -> None:
-    async with script_lab(tmp_path) as it:
-        await it.tell(ev.Paused(step=30))
-        title = batch_title(batch(step), it.screen.state)
-        assert ("3 steps ago" in title.plain) == is_old
-        assert any("reverse" in str(span.style) for span in title.spans) == is_old
+def test_title_of_a_batch_that_is_older_than_the_pause_stands_out(step: int, is_old: bool) -> None:
+    title = batch_title(batch(step), state_after(update(30), ev.Paused(step=30)))
+    assert ("3 steps ago" in title.plain) == is_old
+    assert any("reverse" in str(span.style) for span in title.spans) == is_old
 
 
 @pytest.mark.parametrize(("step", "losses", "is_shown"), [(29, None, True), (28, None, False), (29, 1.5, False)])
-async def test_loss_of_the_step_stands_for_those_that_were_not_measured(
-    step: int, losses: float | None, is_shown: bool, tmp_path: Path
+def test_loss_of_the_step_stands_for_those_that_were_not_measured(
+    step: int, losses: float | None, is_shown: bool
 ) -> None:
-    async with script_lab(tmp_path) as it:
-        assert it.screen.state.last is not None and it.screen.state.last.step == 30
-        measured = None if losses is None else np.full((2, 16), losses, np.float32)
-        title = batch_title(batch(step, losses=measured), it.screen.state)
-        assert (f"{it.screen.state.last.loss:.3f}" in title.plain) == is_shown
+    measured = None if losses is None else np.full((2, 16), losses, np.float32)
+    title = batch_title(batch(step, losses=measured), state_after(update(30, 0.0767)))
+    assert ("0.077" in title.plain) == is_shown
 
 
 @pytest.mark.parametrize("is_late", [False, True])

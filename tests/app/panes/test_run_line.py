@@ -1,12 +1,10 @@
 """The line above the status line: the seek bar of a replay."""
 
 import math
-from pathlib import Path
 
 import pytest
 
 from tests.app.fake import FakePlayback, evaluated, lab, ready, started, update
-from tests.app.script import script_lab
 from tui_lab.app.panes.end_text import end_text, offered
 from tui_lab.app.panes.key_hints import BETWEEN
 from tui_lab.app.panes.seek_bar import CHANGE, CHECKPOINT, EVALUATION, POSITION, SeekBar, keys_of
@@ -105,11 +103,6 @@ async def test_length_of_the_seek_bar_does_not_depend_on_how_the_replay_opened()
         assert it.text("#run-line").index(" 0/400") == opened_at_once.index(" 0/400")
 
 
-async def test_a_run_that_trains_has_no_seek_bar() -> None:
-    async with lab() as it:
-        assert not it.screen.query_one("#run-line").display
-
-
 BEST = ev.Evaluated(step=15, val_loss=0.004, exact_match=1.0, perplexity=None, examples=8, best=True)
 WORSE = ev.Evaluated(step=25, val_loss=0.5, exact_match=None, perplexity=7.5, examples=8, best=False, since_best=1)
 
@@ -145,6 +138,7 @@ def test_end_of_a_run_says_what_came_out_and_what_to_do_next(messages: list[Sess
 async def test_end_line_stays_until_one_of_its_keys_acts() -> None:
     async with lab() as it:
         line = it.screen.query_one("#run-line")
+        assert not line.display, "nothing while a run trains"
         await it.tell(BEST, ev.Stopped(step=30, reason="done"))
         assert "■ done · val 0.004" in it.text("#run-line") and "g generate" in it.text("#run-line")
         assert not it.pilot.app._notifications
@@ -171,11 +165,3 @@ def test_followed_run_that_has_made_all_its_steps_is_not_offered_to_be_resumed(r
     state = LabState(phase="ended", ending=reason)
     commands = offered(state, lambda id: True)
     assert ("resume" in commands) == is_offered and "fork" in commands
-
-
-async def test_end_of_a_script_offers_what_a_script_has(tmp_path: Path) -> None:
-    async with script_lab(tmp_path) as it:
-        await it.tell(ev.Stopped(step=8, reason="done"))
-        line = it.text("#run-line")
-        assert "done" in line and "R compare" in line
-        assert not any(word in line for word in ("again", "train on", "generate"))

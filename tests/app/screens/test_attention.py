@@ -145,7 +145,7 @@ async def test_keys_select_heads_and_cells_and_leave_the_screen() -> None:
         assert at.screen.n_requests == n_requests and not at.screen.is_attached, "a closed screen requests nothing"
 
 
-async def test_maps_follow_the_training_and_keep_their_example() -> None:
+async def test_maps_follow_the_training_until_its_end_and_keep_their_example() -> None:
     async with attending() as at:
         before = at.text("#about").splitlines()[0].partition("example")[2]
         await at.press("s", "space")
@@ -162,12 +162,9 @@ async def test_maps_follow_the_training_and_keep_their_example() -> None:
         await at.press("n")
         assert at.screen.row == row + 1 and f"({row + 2}/64)" in at.text("#about")
 
-
-async def test_run_that_has_ended_cannot_be_paused_here() -> None:
-    async with attending() as at:
         shown = {binding.binding.description for binding in at.screen.active_bindings.values() if binding.enabled}
         assert {"Pause", "Step"} <= shown
-        await at.it.tell(ev.Stopped(step=30, reason="done"))
+        await at.it.tell(ev.Stopped(step=32, reason="done"))
         await at.answer()
         shown = {binding.binding.description for binding in at.screen.active_bindings.values() if binding.enabled}
         assert not {"Pause", "Step"} & shown and "Sharpest" in shown

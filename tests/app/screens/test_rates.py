@@ -115,7 +115,7 @@ async def test_time_before_the_first_update_is_shown_until_it_comes() -> None:
         assert progress_line(screen.curves[-1], 100) in it.painted()
 
 
-@pytest.mark.parametrize("size", [(80, 24), (200, 50)])
+@pytest.mark.parametrize("size", [(80, 24), pytest.param((200, 50), marks=pytest.mark.slow)])
 async def test_result_of_a_script_names_the_group_and_the_weights_in_full(size: tuple[int, int]) -> None:
     search = FakeSearch()
     groups = (RatedGroup(1, "AdamW", 1, "", 2, 1.0), RatedGroup(1, "AdamW", 2, "", 2, 10.0))
