@@ -140,7 +140,7 @@ def test_guide_lists_the_keys_of_home_and_of_the_runs_screen() -> None:
     from textual.binding import Binding
 
     from tui_lab.app.screens.home import Home
-    from tui_lab.app.screens.runs import RunsScreen
+    from tui_lab.app.screens.runs.screen import RunsScreen
 
     names = {"question_mark": "?", "slash": "/", "escape": "esc"}
     for heading, screen in (("Home", Home), ("All runs", RunsScreen)):

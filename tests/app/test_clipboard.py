@@ -8,7 +8,7 @@ from tui_lab.app.app import LabApp
 from tui_lab.app.clipboard import NOTHING, SHOWN
 from tui_lab.app.panes.copied import setting_line
 from tui_lab.app.screens.explain import Explain
-from tui_lab.app.screens.runs import RunsScreen
+from tui_lab.app.screens.runs.screen import RunsScreen
 from tui_lab.app.session.messages import Diagnosed, TokenGenerated
 
 

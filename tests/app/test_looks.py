@@ -21,7 +21,7 @@ from tui_lab.app.screens.home import Home
 from tui_lab.app.screens.lab import LabScreen
 from tui_lab.app.screens.pick_runs import PickRuns
 from tui_lab.app.screens.randomness import RandomnessScreen
-from tui_lab.app.screens.runs import RunsScreen
+from tui_lab.app.screens.runs.screen import RunsScreen
 from tui_lab.app.themes import THEMES
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev

@@ -9,7 +9,7 @@ import numpy as np
 from tests.app.fake import Lab
 from tests.app.script import batch, script_lab
 from tests.app.session.helpers import MAX_TURNS
-from tui_lab.app.screens.inside import InsideScreen
+from tui_lab.app.screens.inside.screen import InsideScreen
 from tui_lab.app.session.source import Role
 from tui_lab.core import commands as cmd
 from tui_lab.core.inside.results import LogitLens, Measured

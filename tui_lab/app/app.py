@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from tui_lab.app.learn.list_screen import LearnScreen
     from tui_lab.app.screens.close_controls import Destination
     from tui_lab.app.screens.lab import LabScreen
-    from tui_lab.app.screens.runs import RunsScreen
+    from tui_lab.app.screens.runs.screen import RunsScreen
     from tui_lab.app.session.source import Source
     from tui_lab.core.commands import CommandQueue
     from tui_lab.core.doctor.findings import Finding
@@ -154,7 +154,7 @@ class LabApp(BaseApp):
             self.open(message.pick)
 
     def action_runs(self) -> None:
-        from tui_lab.app.screens.runs import RunsScreen
+        from tui_lab.app.screens.runs.screen import RunsScreen
 
         self.push_screen(RunsScreen())
 

@@ -98,9 +98,9 @@ def _bindings_of_places() -> Iterable[Sequence[BindingType]]:
     from tui_lab.app.screens.attention import AttentionScreen
     from tui_lab.app.screens.examples import ExamplesScreen
     from tui_lab.app.screens.home import Home
-    from tui_lab.app.screens.inside import InsideScreen
+    from tui_lab.app.screens.inside.screen import InsideScreen
     from tui_lab.app.screens.rates import RateScreen
-    from tui_lab.app.screens.runs import RunsScreen
+    from tui_lab.app.screens.runs.screen import RunsScreen
     from tui_lab.app.screens.step_rows import StepRowsScreen
 
     panes = (ConfigPane, LossPane, BatchPane, Cells, GenerationPane, EventsPane, DoctorPane)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.app.fake import Lab, lab, update
-from tui_lab.app.screens.inside import InsideScreen
+from tui_lab.app.screens.inside.screen import InsideScreen
 from tui_lab.app.session.attention_source import Rows
 from tui_lab.core import commands as cmd
 from tui_lab.core import events as ev

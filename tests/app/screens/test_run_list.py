@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from tui_lab.app.curve_colors import CURVE_STYLES
-from tui_lab.app.screens.run_columns import COLUMNS, KEPT, ORDERS, cell_text, fitted_columns
-from tui_lab.app.screens.run_list import RunList
-from tui_lab.app.screens.run_marks import LETTERS, Marks
+from tui_lab.app.screens.runs.columns import COLUMNS, KEPT, ORDERS, cell_text, fitted_columns
+from tui_lab.app.screens.runs.marks import LETTERS, Marks
+from tui_lab.app.screens.runs.run_list import RunList
 from tui_lab.core.config import settings
 from tui_lab.core.runs.catalog import RunRow
 from tui_lab.runs.names import short_name

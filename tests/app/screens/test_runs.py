@@ -24,10 +24,10 @@ from tui_lab.app.app import LabApp
 from tui_lab.app.screens.dialogs import Ask, AskLine
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.home import Home, Pick
-from tui_lab.app.screens.run_replies import RepliesView
-from tui_lab.app.screens.run_table import RunTable
-from tui_lab.app.screens.runs import RunsScreen
-from tui_lab.app.screens.settings_diff import DiffView, column_widths
+from tui_lab.app.screens.runs.replies import RepliesView
+from tui_lab.app.screens.runs.screen import RunsScreen
+from tui_lab.app.screens.runs.settings_diff import DiffView, column_widths
+from tui_lab.app.screens.runs.table import RunTable
 from tui_lab.app.widgets import chart
 from tui_lab.app.widgets.chart import Chart, Curve
 from tui_lab.app.widgets.footer import KeyLine

@@ -10,7 +10,7 @@ from tests.app.fake import AppWithoutHome
 from tests.app.textual_fixes.plain import plain_and_fixed
 from tui_lab.app.screens.dialogs import Ask, AskLine, Choice
 from tui_lab.app.screens.help import Help
-from tui_lab.app.screens.runs import RunsScreen
+from tui_lab.app.screens.runs.screen import RunsScreen
 from tui_lab.app.textual_fixes.base_screen import BlankScreen
 from tui_lab.app.textual_fixes.palette import Palette
 

@@ -12,7 +12,7 @@ from tests.app.textual_fixes.plain import plain_and_fixed
 from tui_lab.app.screens.dialogs import Ask, AskLine, Choice
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.home import Home
-from tui_lab.app.screens.runs import RunsScreen
+from tui_lab.app.screens.runs.screen import RunsScreen
 from tui_lab.app.textual_fixes.base_app import BaseApp
 from tui_lab.app.textual_fixes.palette import Palette
 

@@ -15,7 +15,7 @@ from tui_lab.util.errors import ConfigError
 # The palette also opens at Home, before these are imported.
 if TYPE_CHECKING:
     from tui_lab.app.screens.lab import LabScreen
-    from tui_lab.app.screens.runs import RunsScreen
+    from tui_lab.app.screens.runs.screen import RunsScreen
 
 BATCH, GENERATION = 3, 4
 """Numbers of panes."""

@@ -57,7 +57,7 @@ class ExampleControls:
 
     def show_inside(self) -> None:
         """Look inside the model at the selected example; without one, show the layers over time."""
-        from tui_lab.app.screens.inside import InsideScreen
+        from tui_lab.app.screens.inside.screen import InsideScreen
 
         lab = self._lab
         example = lab.batch_pane.current_example(lab.state)

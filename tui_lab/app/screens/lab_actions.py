@@ -87,7 +87,7 @@ class LabActions:
         }
 
     def open_runs(self) -> None:
-        from tui_lab.app.screens.runs import RunsScreen  # Later than the first frame of the lab.
+        from tui_lab.app.screens.runs.screen import RunsScreen  # Later than the first frame of the lab.
 
         self._lab.app.push_screen(RunsScreen())
 

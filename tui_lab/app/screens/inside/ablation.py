@@ -8,7 +8,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 from tui_lab.app.screens.attention_text import Example
-from tui_lab.app.screens.inside_view import InsideView, Lines, largest, level
+from tui_lab.app.screens.inside.view import InsideView, Lines, largest, level
 from tui_lab.app.widgets.cell_grid import Cell, CellGrid
 from tui_lab.app.widgets.heatmap import Ramp, style
 from tui_lab.runs.inside_text import change_text, layer_titles, part_titles

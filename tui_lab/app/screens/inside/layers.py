@@ -8,7 +8,7 @@ from rich.cells import set_cell_size
 from rich.segment import Segment
 from rich.text import Text
 
-from tui_lab.app.screens.inside_view import InsideView, Lines
+from tui_lab.app.screens.inside.view import InsideView, Lines
 from tui_lab.app.session.layer_curves import LayerCurves
 from tui_lab.app.session.series import Points
 from tui_lab.app.widgets.attention_grid import part_around

@@ -11,7 +11,7 @@ from textual.screen import Screen
 
 from tui_lab.app.labels import holder_text, shown_path
 from tui_lab.app.screens.dialogs import LONGEST_NAME, Ask, AskLine, Choice
-from tui_lab.app.screens.run_notes import notes_dialog, save_notes
+from tui_lab.app.screens.runs.notes import notes_dialog, save_notes
 from tui_lab.core.runs.catalog import RunRow
 from tui_lab.core.runs.delete import removable, remove
 from tui_lab.core.runs.lock import in_use

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tui_lab.app.screens.run_columns import FIRST_ORDER, ORDERS
+from tui_lab.app.screens.runs.columns import FIRST_ORDER, ORDERS
 from tui_lab.core.runs.catalog import RunRow
 from tui_lab.core.runs.query import ordered, parse_condition, select
 from tui_lab.util.errors import ConfigError

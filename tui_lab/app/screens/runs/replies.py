@@ -13,7 +13,7 @@ from textual.widgets import Input, Static
 
 from tui_lab.app.actions import BY_ID, key_of
 from tui_lab.app.prompts import first_prompt
-from tui_lab.app.screens.run_marks import MarkedRun
+from tui_lab.app.screens.runs.marks import MarkedRun
 from tui_lab.app.session.messages import ReplyFinished, ReplyStarted, ReplyText
 from tui_lab.app.session.multi_run_generation import MultiRunGeneration, Prompt
 from tui_lab.app.widgets.input import Field

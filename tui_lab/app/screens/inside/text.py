@@ -3,10 +3,10 @@
 from rich.text import Text
 
 from tui_lab.app.screens.attention_text import Example
-from tui_lab.app.screens.inside_layers import LayersView
-from tui_lab.app.screens.inside_lens import LensView
-from tui_lab.app.screens.inside_view import InsideView, one_line
-from tui_lab.app.screens.inside_views import InsideViews
+from tui_lab.app.screens.inside.layers import LayersView
+from tui_lab.app.screens.inside.lens import LensView
+from tui_lab.app.screens.inside.view import InsideView, one_line
+from tui_lab.app.screens.inside.views import InsideViews
 from tui_lab.app.session.inside_source import Inside
 from tui_lab.app.session.state import LabState
 from tui_lab.app.widgets.heatmap import Ramp

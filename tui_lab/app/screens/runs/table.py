@@ -7,8 +7,8 @@ from rich.cells import cell_len
 from rich.text import Text
 from textual.binding import Binding
 
-from tui_lab.app.screens.run_columns import COLUMNS, FittedColumns, cell_text, fitted_columns, title_text
-from tui_lab.app.screens.run_marks import Mark, Marks
+from tui_lab.app.screens.runs.columns import COLUMNS, FittedColumns, cell_text, fitted_columns, title_text
+from tui_lab.app.screens.runs.marks import Mark, Marks
 from tui_lab.app.widgets.table import Table
 from tui_lab.core.runs.catalog import RunRow
 from tui_lab.runs.names import short_name

@@ -10,10 +10,10 @@ from textual.widgets import Static
 
 from tui_lab.app.keymap import named
 from tui_lab.app.screens.help import Help
-from tui_lab.app.screens.inside_layers import LayersView
-from tui_lab.app.screens.inside_text import about as about_text
-from tui_lab.app.screens.inside_text import below, tabs
-from tui_lab.app.screens.inside_views import InsideViews
+from tui_lab.app.screens.inside.layers import LayersView
+from tui_lab.app.screens.inside.text import about as about_text
+from tui_lab.app.screens.inside.text import below, tabs
+from tui_lab.app.screens.inside.views import InsideViews
 from tui_lab.app.screens.live_example import LiveExampleScreen
 from tui_lab.app.session.attention_source import Rows
 from tui_lab.app.session.inside_source import InsideSource, LookRequest
@@ -27,7 +27,7 @@ from tui_lab.app.widgets.static_text import update_text
 class InsideScreen(LiveExampleScreen):
     """Shows one example of `rows` in one of several views."""
 
-    CSS_PATH = "inside.tcss"
+    CSS_PATH = "screen.tcss"
     BINDINGS = named(
         "inside",
         Binding("tab", "next_view(1)", "View", key_display="1-4"),

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 
 from tui_lab.app.screens.attention_text import Example
-from tui_lab.app.screens.inside_ablation import AblationView
-from tui_lab.app.screens.inside_layers import LayersView
-from tui_lab.app.screens.inside_lens import LensView
-from tui_lab.app.screens.inside_norms import NormsView
-from tui_lab.app.screens.inside_view import InsideView
+from tui_lab.app.screens.inside.ablation import AblationView
+from tui_lab.app.screens.inside.layers import LayersView
+from tui_lab.app.screens.inside.lens import LensView
+from tui_lab.app.screens.inside.norms import NormsView
+from tui_lab.app.screens.inside.view import InsideView
 from tui_lab.app.session.inside_source import Inside
 from tui_lab.app.session.layer_curves import LayerCurves
 from tui_lab.core import commands as cmd

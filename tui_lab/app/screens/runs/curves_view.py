@@ -8,7 +8,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Static
 
-from tui_lab.app.screens.run_marks import CURSOR, MarkedRun
+from tui_lab.app.screens.runs.marks import CURSOR, MarkedRun
 from tui_lab.app.session.run_curves import LossCurves
 from tui_lab.app.widgets.chart import Chart, Curve, Dot, Points, YAxis
 from tui_lab.app.widgets.packed import packed

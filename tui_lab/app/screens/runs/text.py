@@ -6,8 +6,8 @@ from pathlib import Path
 from rich.text import Text
 
 from tui_lab.app.labels import shown_path
-from tui_lab.app.screens.run_columns import TITLES
-from tui_lab.app.screens.run_list import RunList
+from tui_lab.app.screens.runs.columns import TITLES
+from tui_lab.app.screens.runs.run_list import RunList
 from tui_lab.core.runs.catalog import RunRow
 from tui_lab.runs.figures import FIGURES, figure_text, row_json
 from tui_lab.runs.listing import not_default

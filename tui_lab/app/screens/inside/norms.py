@@ -7,7 +7,7 @@ import numpy as np
 from rich.text import Text
 
 from tui_lab.app.screens.attention_text import Example
-from tui_lab.app.screens.inside_view import InsideView, largest, level
+from tui_lab.app.screens.inside.view import InsideView, largest, level
 from tui_lab.app.widgets.cell_grid import Cell, CellGrid
 from tui_lab.app.widgets.heatmap import Ramp
 from tui_lab.runs.inside_text import layer_titles, number_in_five

@@ -14,17 +14,17 @@ from tui_lab.app.keymap import named
 from tui_lab.app.palette.verbs import run_verbs
 from tui_lab.app.screens.help import Help
 from tui_lab.app.screens.home import Pick
-from tui_lab.app.screens.run_curves_view import CurvesView
-from tui_lab.app.screens.run_files import RunFiles
-from tui_lab.app.screens.run_marks import LETTERS
-from tui_lab.app.screens.run_replies import RepliesView
-from tui_lab.app.screens.run_table import RunTable
-from tui_lab.app.screens.runs_view import RunsView
+from tui_lab.app.screens.runs.curves_view import CurvesView
+from tui_lab.app.screens.runs.files import RunFiles
+from tui_lab.app.screens.runs.marks import LETTERS
+from tui_lab.app.screens.runs.replies import RepliesView
+from tui_lab.app.screens.runs.table import RunTable
+from tui_lab.app.screens.runs.view import RunsView
 from tui_lab.core.runs.catalog import RunRow
 
 
 class RunsScreen(RunsView):
-    CSS_PATH = "runs.tcss"
+    CSS_PATH = "screen.tcss"
     verbs = run_verbs
     """The palette's commands with an argument."""
     BINDINGS = named(

@@ -12,13 +12,13 @@ from textual.screen import Screen
 from textual.widgets import ContentSwitcher, DataTable, Static
 
 from tui_lab.app.panes.key_hints import fitting_hints, hints_of
-from tui_lab.app.screens.run_curves_view import CurvesView, RunCurves
-from tui_lab.app.screens.run_list import RunList
-from tui_lab.app.screens.run_marks import CURSOR, MarkedRun, Marks
-from tui_lab.app.screens.run_replies import RepliesView
-from tui_lab.app.screens.run_table import RunTable
-from tui_lab.app.screens.run_text import details_text, list_text, run_text
-from tui_lab.app.screens.settings_diff import DiffView
+from tui_lab.app.screens.runs.curves_view import CurvesView, RunCurves
+from tui_lab.app.screens.runs.marks import CURSOR, MarkedRun, Marks
+from tui_lab.app.screens.runs.replies import RepliesView
+from tui_lab.app.screens.runs.run_list import RunList
+from tui_lab.app.screens.runs.settings_diff import DiffView
+from tui_lab.app.screens.runs.table import RunTable
+from tui_lab.app.screens.runs.text import details_text, list_text, run_text
 from tui_lab.app.session.run_curves import LossCurves
 from tui_lab.app.session.run_reader import RunReader
 from tui_lab.app.textual_fixes.base_screen import BaseScreen
@@ -49,7 +49,7 @@ class Comparison(ContentSwitcher):
 class RunsView(BaseScreen[None], Screen[None]):
     """The runs screen without its keys."""
 
-    CSS_PATH = "runs.tcss"
+    CSS_PATH = "screen.tcss"
     HORIZONTAL_BREAKPOINTS = [(0, "-one-column"), (WIDE, "-two-columns")]
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time) -> None:

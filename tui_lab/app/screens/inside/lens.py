@@ -8,7 +8,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from tui_lab.app.screens.attention_text import Example
-from tui_lab.app.screens.inside_view import InsideView, level
+from tui_lab.app.screens.inside.view import InsideView, level
 from tui_lab.app.token_text import token_name, token_text
 from tui_lab.app.widgets.cell_grid import Cell, CellGrid
 from tui_lab.app.widgets.heatmap import Ramp

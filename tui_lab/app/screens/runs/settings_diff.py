@@ -11,7 +11,7 @@ from textual.containers import VerticalScroll
 from textual.message import Message
 from textual.widgets import DataTable, Static
 
-from tui_lab.app.screens.run_marks import MarkedRun
+from tui_lab.app.screens.runs.marks import MarkedRun
 from tui_lab.app.session.run_curves import LossCurves
 from tui_lab.app.widgets.table import Table
 from tui_lab.core.config import settings

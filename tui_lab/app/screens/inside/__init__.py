@@ -1,0 +1,1 @@
+"""The screen that looks inside a model, and its views."""
