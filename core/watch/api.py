@@ -27,7 +27,7 @@ from tui_lab.util.plural import counted
 MAX_TEXT = 10_000
 """Characters of a logged text."""
 VALIDATION_NAMES = ("val_loss", "val/loss", "eval_loss", "eval/loss", "valid_loss", "validation_loss")
-ONE_RUN = "under `tui-lab watch`, a process has one run, which records that training from here on"
+ONE_RUN = "under `tui-lab watch`, a process has one run, which now records this training"
 
 
 class WatchedRun:

@@ -33,7 +33,7 @@ class Command:
 
 NO_DROPOUT = "The script's model has no dropout layers."
 NO_OPTIMIZER = "The script changes its weights without a torch optimizer; change the rate in the script."
-TRAINS_APART = "The processes of the script do not train one model together, and only one of them would change."
+TRAINS_APART = "The script's processes train separate models, and only one of them would change."
 ITS_DATA = "The script makes its own batches; change this in the script."
 ITS_MODEL = "Only the script can build its model and its data; start the script again instead."
 NO_MODEL = "This run was imported from a log: it has losses, but no model, weights or examples."

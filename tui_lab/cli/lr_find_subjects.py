@@ -110,8 +110,8 @@ class ScriptSubject(Subject):
         high = rate_number(max(rates))
         own = low if low == high else f"{low} to {high}"
         return (
-            f"the suggestion is the first rate, {rate_number(lr)}; the script itself has {own} in these steps\n"
-            "set it in the script, of a schedule the peak; in the app, L and H change it"
+            f"the suggestion is for the first parameter group, {rate_number(lr)}; the script itself uses {own} here\n"
+            "set it in the script (for a schedule, its peak); in the app, L and H change it"
         )
 
 

@@ -34,7 +34,7 @@ ROWS = {
     "logits": "logits and gradients of the head, for a moment",
     "batch": "batch",
     "copies": "copies for norm and update ratio",
-    "step": "the most at once in a step",
+    "step": "peak of a step",
     "checkpoint": "copies while a checkpoint is written (CPU)",
     "process": "the process without the model",
     "peak": "resident peak of the process",

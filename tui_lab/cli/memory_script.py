@@ -25,7 +25,7 @@ PHASES = {
     "update": "in the optimizer's step",
 }
 SMALL = 0.01
-"""Of the most at once: other tensors that are not listed."""
+"""Of the peak: other tensors that are not listed."""
 FAR = 1000
 """Times the measured rows: of more, the estimate says nothing."""
 WIDTH = 52
@@ -127,7 +127,7 @@ def _of_loss(step: StepMemory) -> str:
 
 def _totals(memory: ScriptMemory) -> Iterator[Row]:
     where = "" if memory.phase is None or memory.out_of_memory else f", {PHASES[memory.phase]}"
-    yield f"the most at once{where}", _size(memory.most)
+    yield f"peak{where}", _size(memory.most)
     if memory.step.reserved is not None:
         yield "reserved by the allocator", _size(memory.step.reserved)
     yield "the process when torch was imported", _size(memory.process)
@@ -159,13 +159,13 @@ def _notes(memory: ScriptMemory) -> Iterator[str]:
     if memory.out_of_memory:
         yield f"the script ran out of memory in step {step.n}: {memory.out_of_memory}"
     elif memory.most is None:
-        yield "the most at once is not known: it is measured from the fourth step on"
+        yield "the peak is not known: it is measured from the fourth step on"
     if kept is None:
         yield "activations are not known: no backward pass was seen"
     elif kept.compiled:
-        yield f"torch.compile's code keeps {size(kept.compiled)} of the activations; which modules do is not seen"
+        yield f"torch.compile's code keeps {size(kept.compiled)} of the activations; the modules are not known"
     if kept is not None and kept.unseen:
-        yield f"{kept.unseen} tensors that are kept have no size of their own, and are not in the sum"
+        yield f"{kept.unseen} kept tensors have no known size and are not in the sum"
     if memory.killed is not None:
         cause = "; -9 often means that the system ran out of memory" if memory.killed == -9 else ""
         yield f"the process ended with code {memory.killed} after step {memory.n_steps}{cause}"

@@ -47,8 +47,8 @@ def verdict_lines(name: str, verdict: RandomnessVerdict) -> Iterator[str]:
     if written := verdict.first.written:
         more = f" and {len(written) - MOST_FILES} more" if len(written) > MOST_FILES else ""
         yield (
-            f"each run began without what it writes before its first update: {', '.join(written[:MOST_FILES])}{more}; "
-            "a run that reads that may differ"
+            f"each run started without the files that it writes before its first update: "
+            f"{', '.join(written[:MOST_FILES])}{more}; a run that reads them may differ"
         )
 
 
@@ -57,11 +57,11 @@ def _cause_lines(verdict: RandomnessVerdict) -> Iterator[str]:
     if verdict.remaining is not None and verdict.causes:
         yield f"with that fixed they still differ, first in {_place(verdict.remaining)}: {_UNKNOWN}"
     elif verdict.remaining is not None:
-        yield f"the seeds that are seen here do not decide that: {_UNKNOWN}"
+        yield f"no seed that was found explains that: {_UNKNOWN}"
     elif verdict.causes:
         yield "tested: with that fixed, the runs are the same"
     else:
-        yield "with a seed for everything they are the same, and with one for all but one, too: run it again"
+        yield "with a seed for everything they are the same, but so are they with any one seed missing: run it again"
 
 
 def _before(kind: str, difference: Difference) -> str:
@@ -70,7 +70,7 @@ def _before(kind: str, difference: Difference) -> str:
 
 
 _UNKNOWN = (
-    "something else does, such as the time, threads, numbers of the system (secrets, os.urandom, uuid), or a "
+    "the cause is something else, such as the time, threads, system randomness (secrets, os.urandom, uuid), or a "
     "generator of a library"
 )
 
@@ -127,19 +127,19 @@ def cause_line(key: str, verdict: RandomnessVerdict) -> str:
     """Return a cause and what removes it."""
     if key == KERNELS:
         return (
-            "cause: kernels of torch that add in any order; torch.use_deterministic_algorithms(True) chooses others, "
-            "which may be slower"
+            "cause: torch kernels that add in a varying order; torch.use_deterministic_algorithms(True) chooses "
+            "deterministic ones, which may be slower"
         )
     if key == HASHES:
         return (
-            "cause: the hashes of strings, others in each process: sort a set, as in sorted(set(text)), and use no "
-            "hash() of a string"
+            "cause: string hashes, which differ between processes: sort sets, as in sorted(set(text)), and do not use "
+            "hash() of strings"
         )
     changing = next((calls for calls in verdict.changing_seeds if calls[0].key == key), None)
     if changing is not None:
         one, other = changing
         constant = "call torch.manual_seed(0) instead" if one.call == "torch.seed" else "give it a constant"
-        return f"cause: {label_of(key)} has another seed in each run, {one.value} and {other.value}; {constant}"
+        return f"cause: {label_of(key)} gets a different seed in each run, {one.value} and {other.value}; {constant}"
     source = next(source for source in verdict.sources if source.key == key)
     if source.kind == OWN:
         return f"cause: {label_of(key)} has no seed; give it one, as in {source.call[:-1]}0)"

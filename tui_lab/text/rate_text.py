@@ -24,10 +24,10 @@ WARMUP = (
     "The test itself rises slowly, which is a warm-up for {optimizer}: use a warm-up, or start lower, if the first "
     "steps of the run jump."
 )
-FOR_THE_START = "for the weights at the start; later in a training it may be too high"
+FOR_THE_START = "for the weights at the start; later in training it may be too high"
 SAME_CURVES = "all seeds gave the same curve: the script sets its own seed"
 NOISE = (
-    "The losses of single batches scatter by more than half of what the loss falls, so a suggestion may be of their "
+    "The losses of single batches scatter by more than half of what the loss falls, so a suggestion may be "
     "noise: repeat the test with more --rates, a larger batch, or --seeds 3 unless the script sets its own seed."
 )
 NO_FALL = "no suggestion: the loss did not fall by more than noise at any of these rates"

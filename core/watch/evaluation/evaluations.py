@@ -128,6 +128,6 @@ class Evaluations:
         if self._losses[others[0]].may_be_several:
             return (
                 None,
-                "the script evaluated at several places, maybe on several parts of the data without names",
+                "the script evaluated in several places, perhaps on different data, without names",
             )
         return others[0], ""

@@ -21,11 +21,11 @@ AdviceCode = Literal[
 LARGE_VOCABULARY = 8192
 """Classes from which computing the loss in parts is worth it: as for our own head, see core/kernels/head_loss.py."""
 EARLY = 0.05
-"""Of the most at once: gradients in the forward pass that are worth a change."""
+"""Of the peak: gradients in the forward pass that are worth a change."""
 LARGE = 0.3
-"""Of the most at once, or of the activations: a part that is worth a change."""
+"""Of the peak, or of the activations: a part that is worth a change."""
 MAIN = 0.5
-"""Of the most at once: a part without which the step would need less than half."""
+"""Of the peak: a part without which the step would need less than half."""
 FLOAT32 = 0.8
 """Of the activations: then 16 bits would save almost half."""
 
@@ -64,7 +64,7 @@ def _of_growth(growth: Growth) -> Advice:
 
 
 def _of_gradients(memory: ScriptMemory, total: int) -> Iterator[Advice]:
-    """Yield advice on gradients that are there in the forward pass, if the most at once is less without them."""
+    """Yield advice on gradients that are there in the forward pass, if the peak is lower without them."""
     step = memory.step
     most = step.most or {}
     if step.early_fate not in ("zeroed", "freed") or len(step.optimizers) > 1:
@@ -95,8 +95,8 @@ def _of_largest(memory: ScriptMemory, total: int) -> Iterator[Advice]:
     if name == "optimizer" and parts[name] >= LARGE * total:
         yield Advice("optimizer_state", parts[name], _optimizer_text(step.optimizers, parts[name]))
     if name == "logits" and step.logits is not None and step.logits.shape[-1] >= LARGE_VOCABULARY:
-        text = f"logits and loss are the largest part: {step.logits.shape[-1]} classes in {step.logits.dtype}; a loss "
-        text += "that is computed a few hundred rows at a time needs a fraction of it"
+        text = f"logits and loss are the largest part: {step.logits.shape[-1]} classes in {step.logits.dtype}; "
+        text += "computing the loss a few hundred rows at a time needs a fraction of that"
         yield Advice("logits", parts[name], text)
     if name == "activations" and parts[name] >= MAIN * total and kept is not None:
         text = (
@@ -118,7 +118,9 @@ def _optimizer_text(names: tuple[str, ...], n_bytes: int) -> str:
 def _of_attention(memory: ScriptMemory, total: int) -> Iterator[Advice]:
     kept = memory.step.kept
     if kept is not None and kept.attention >= max(LARGE * kept.activations, EARLY * total):
-        text = f"{size(kept.attention)} of the activations are T x T matrices; F.scaled_dot_product_attention has none"
+        text = (
+            f"{size(kept.attention)} of the activations are T x T matrices; F.scaled_dot_product_attention avoids them"
+        )
         yield Advice("attention_matrices", kept.attention, text)
 
 

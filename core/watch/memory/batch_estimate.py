@@ -12,7 +12,7 @@ USABLE = 0.9
 class BatchEstimate:
     """rows: of the measured batch. per_row: bytes that autograd keeps of a row. twice: at once with twice the rows.
 
-    fits: rows with which the most at once is 90 % of the memory; None if its size is not known.
+    fits: rows with which the peak is 90 % of the memory; None if its size is not known.
     """
 
     rows: int

@@ -23,7 +23,7 @@ from tui_lab.core.watch.memory.step_memory import EarlyFate, Kept, LossInput, Ot
 from tui_lab.core.watch.optimizer.updates_by_hand import ManualOptimizer, UpdatesByHand
 
 N_WARM_UP = 3
-"""Steps whose most at once is not measured: two show the peak of the process, the third one prepares measuring."""
+"""Steps whose peak is not measured: two show the peak of the process, the third one prepares measuring."""
 
 
 class OpenStep:

@@ -48,13 +48,13 @@ class ScriptMemory:
 
     @property
     def phase(self) -> Phase | None:
-        """Where the most at once is."""
+        """The phase of the peak."""
         most = self.step.most or {}
         return max(most.items(), key=lambda each: each[1])[0] if most else None
 
 
 def most_of(step: StepMemory) -> int | None:
-    """Return the most at once in a step, None if it is not known."""
+    """Return the peak of a step in bytes; None if it is not known."""
     return max(step.most.values()) if step.most else None
 
 

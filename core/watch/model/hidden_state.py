@@ -52,8 +52,8 @@ class HiddenState:
         states = [i for i, part in enumerate(parts) if shapes_of(part) == shapes]
         if not states:
             message = (
-                f"its argument {self._name(model)} is not a hidden state, since it returns no new one, so what to give "
-                "it for generated text is not known"
+                f"its argument {self._name(model)} is not a hidden state, since it returns no new one; text cannot "
+                "be generated with it"
             )
             raise ConfigError.of("user_code", message, key="model")
         return [part for i, part in enumerate(parts) if i != states[-1]]

@@ -221,7 +221,7 @@ class DoctorPane(Pane):
                 text.append(
                     "What it notices is listed here: a loss that diverges or stays flat, slow data.\n"
                     "K: run the script a second time for some updates, without checkpoints, and examine it\n"
-                    "n: are two runs of it the same, and if not, why?",
+                    "n: check whether two runs are the same, and if not, why",
                     "dim",
                 )
             else:

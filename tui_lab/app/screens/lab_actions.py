@@ -213,7 +213,7 @@ class LabActions:
         question = ""
         choice = Choice("restart", "Stop, save and restart")
         if lab.source.role in ("steering", "watching") and not lab.state.over:
-            question = f"A new run starts here at step 0. This run is left as it is. {followed_text(lab.state.phase)}"
+            question = f"A new run starts here at step 0. This run stays unchanged. {followed_text(lab.state.phase)}"
             choice = Choice("restart", "Start a new run")
         elif lab.source.role == "training" and not lab.state.over and lab.state.unsaved_seconds > SECONDS_TO_ASK:
             saved = f"step {lab.state.saved_step:,}" if lab.state.saved_step else "none yet"

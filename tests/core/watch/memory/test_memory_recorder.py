@@ -36,7 +36,7 @@ class Steps:
 
 @pytest.fixture(autouse=True)
 def without_profiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the most at once: torch's profiler takes seconds. Tests of whole scripts measure it."""
+    """Leave out the peak: torch's profiler takes seconds. Tests of whole scripts measure it."""
     monkeypatch.setattr(memory_recorder, "meter_of", lambda device: NoMeter())
 
 

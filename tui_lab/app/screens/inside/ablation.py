@@ -73,7 +73,7 @@ class AblationView(InsideView):
         ranked = self.ranked()
         base = self._losses.base
         if not ranked:
-            return Text("no loss: there are no targets" if np.isnan(base) else "no part could be taken out")
+            return Text("no loss: there are no targets" if np.isnan(base) else "no part could be removed")
         row, column, change = ranked[0]
         return Text(f"loss {base:.3f}; {change:+.3f} without {self.part_name(row, column)}: the largest change")
 
