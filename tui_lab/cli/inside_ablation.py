@@ -10,6 +10,7 @@ from rich.table import Table
 from tui_lab.cli.output import console, write, write_title
 from tui_lab.core.inside.results import Ablation, PartLosses
 from tui_lab.runs.inside_text import change_text, layer_titles, part_titles
+from tui_lab.util.plural import counted
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -20,7 +21,7 @@ def print_ablation(ablation: Ablation, top: int) -> None:
     write_title(f"ablation: the change of the loss when the output of a part is replaced by {how}")
     base = f"loss of this example {ablation.example.base:.4f}"
     if ablation.n_others:
-        base += f", of {ablation.n_others:,} other{'s' if ablation.n_others > 1 else ''} {ablation.others.base:.4f}"
+        base += f", of {counted(ablation.n_others, 'other')} {ablation.others.base:.4f}"
     write(base)
     table = Table(box=None, pad_edge=False)
     table.add_column("without")

@@ -7,6 +7,7 @@ from tui_lab.core import events as ev
 from tui_lab.runs.nonfinite_text import origin_lines
 from tui_lab.runs.numbers import percent, short_number
 from tui_lab.util.errors import shortened
+from tui_lab.util.plural import counted
 
 _EVENT_LINE = re.compile(
     r"step [\d,]+: (loss \S+, lr |validation loss |warning: |[a-z_]+\.[a-z_0-9]+ .* → )|[\d,]+ parameters, "
@@ -70,7 +71,7 @@ def _started_text(event: ev.Started) -> str:
         parts.append(f"vocabulary {event.n_vocab:,}")
     if event.train_examples or event.val_examples:
         parts.append(f"{event.train_examples:,} training and {event.val_examples:,} validation examples")
-    parts += [event.device, f"{event.threads} thread{'s' if event.threads != 1 else ''}"]
+    parts += [event.device, counted(event.threads, "thread")]
     if event.resumed:
         parts.append(f"resumed at step {event.step:,}")
     faults = f"; planted faults: {', '.join(event.faults)}" if event.faults else ""

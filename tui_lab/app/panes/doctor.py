@@ -29,6 +29,7 @@ from tui_lab.core.doctor.findings import Finding, Report
 from tui_lab.core.doctor.fixes import fixed
 from tui_lab.runs.coverage_table import unexamined_table
 from tui_lab.util.escape import printable
+from tui_lab.util.plural import counted
 
 if TYPE_CHECKING:
     from tui_lab.core.training.reproducibility import RandomSource
@@ -306,11 +307,11 @@ def health_text(report: Report) -> str:
     n_findings = len(report.findings)
     parts = [report.crash_count] if report.crashed else []
     if n_findings:
-        parts.append(f"{n_findings} finding{'s' if n_findings > 1 else ''}")
+        parts.append(counted(n_findings, "finding"))
     elif report.healthy:
         parts.append("Its loop was not examined; no problems in its parts" if report.without_updates else NO_PROBLEMS)
     counts = [f"{len(report.passed)} checks passed"] if report.passed or report.not_judged else []
-    counts += [f"{len(report.hints)} hint{'s' if len(report.hints) > 1 else ''}"] if report.hints else []
+    counts += [counted(len(report.hints), "hint")] if report.hints else []
     n_waiting = sum(bool(unchecked.waits_for) for unchecked in report.not_judged)
     n_unknown = len(report.not_judged) - n_waiting
     counts += [f"{n_waiting} wait{'s' if n_waiting == 1 else ''} for the fix"] if n_waiting else []

@@ -132,7 +132,7 @@ def best_text(state: LabState) -> Text:
     if state.ending == "patience":
         since = f" · stopped at step {state.step:,}{suffix}"
     elif state.worse:
-        since = f" · no improvement for {state.worse} eval{'s' if state.worse > 1 else ''}{suffix}"
+        since = f" · no improvement for {counted(state.worse, 'eval')}{suffix}"
     else:
         since = f" · patience {patience}"
     restored = "" if state.restored is None else ", restored"

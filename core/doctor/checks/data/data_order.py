@@ -9,6 +9,7 @@ from tui_lab.core.doctor.findings import Finding, Kind, NotJudged
 from tui_lab.core.doctor.program.batch import Batch, n_rows
 from tui_lab.core.doctor.program.nested import tensors_of
 from tui_lab.core.doctor.program.target import Draws, Target
+from tui_lab.util.plural import counted
 
 STEPS = 16
 WHOLE_DATA_ROWS = 64
@@ -58,7 +59,7 @@ def _bytes(value: Tensor) -> bytes:
 def _judge_pinned(target: Target, pinned: int, batches: Sequence[Batch], n_different: int) -> Iterator[Finding]:
     """Judge a loop that should repeat `pinned` examples, of which `n_different` appeared."""
     if n_different > pinned:
-        examples = f"{pinned} example{'s' if pinned > 1 else ''}"
+        examples = counted(pinned, "example")
         detail = f": you pinned {examples}, but {n_different} appeared in {STEPS} steps"
         yield _moving(target, batches, detail, f"{n_different} different examples in {STEPS} steps; pinned: {pinned}")
     elif target.draws is not None and _n_undeclared(target.draws):

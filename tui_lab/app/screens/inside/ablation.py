@@ -12,6 +12,7 @@ from tui_lab.app.screens.inside.view import InsideView, Lines, largest, level
 from tui_lab.app.widgets.cell_grid import Cell, CellGrid
 from tui_lab.app.widgets.heatmap import Ramp, style
 from tui_lab.runs.inside_text import change_text, layer_titles, part_titles
+from tui_lab.util.plural import counted
 
 if TYPE_CHECKING:
     from tui_lab.core.inside.results import Ablation, PartLosses
@@ -134,7 +135,7 @@ class AblationView(InsideView):
         return Text.assemble(
             (f"without {self.part_name(row, column)}: ", "bold"),
             f"loss of this example {_losses_text(ablation.example, row, column)}\n",
-            f"{ablation.n_others} other row{'s' if ablation.n_others != 1 else ''}: ",
+            f"{counted(ablation.n_others, 'other row')}: ",
             f"{_losses_text(ablation.others, row, column)}; replaced by {how}",
         )
 
