@@ -1,13 +1,17 @@
 """`tui-lab memory`: estimates, and what a process of its own measures."""
 
 import json
+import signal
+import subprocess
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
 from tests.command_line import RunCli
 from tests.core.tiny import tiny
 from tui_lab.cli import memory_script
+from tui_lab.cli.memory import measured_memory
 from tui_lab.core.config import settings
 from tui_lab.core.watch.memory.script_memory import ScriptMemory
 from tui_lab.core.watch.memory.step_memory import StepMemory
@@ -69,6 +73,21 @@ def test_what_is_not_known_is_never_0(run_cli: RunCli, tmp_path: Path, monkeypat
     assert len(rows) == 10 and all(memory_script.UNKNOWN in row for row in rows)
     parts = json.loads(run_cli("memory", "train.py", "--json").out)
     assert parts["measured"]["step"]["weights"] is None and parts["batch"] is None and parts["advice"] == []
+
+
+def test_signal_that_ends_the_command_ends_the_process_that_measures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`subprocess.run` kills its process only where an exception is raised."""
+    handlers: list[Any] = []
+
+    def run(*arguments: Any, **options: Any) -> NoReturn:
+        handlers.append(signal.getsignal(signal.SIGTERM))
+        raise OSError
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(OSError):
+        measured_memory(tiny())
+    with pytest.raises(KeyboardInterrupt):
+        handlers[0](signal.SIGTERM, None)
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from tui_lab.cli.output import console, write, write_json
 from tui_lab.cli.progress import preparing
+from tui_lab.cli.signals import interrupt_on_signals
 from tui_lab.core.config import settings
 from tui_lab.core.config.schema import Config
 from tui_lab.core.kernels.autotune import with_kernels
@@ -64,7 +65,7 @@ def show_memory(source: str, overrides: Sequence[str], *, measure: bool, as_json
 
 def measured_memory(config: Config) -> dict[str, Any]:
     """Train a few steps of `config` in a new process and return the fields of `MeasuredMemory`."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, interrupt_on_signals():  # So that the process ends with this one.
         file = Path(folder) / "config.toml"
         out = Path(folder) / "memory.json"
         file.write_text(settings.to_toml(config), "utf-8")
