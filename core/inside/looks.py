@@ -8,7 +8,7 @@ from tui_lab.core.inference.example import Ids
 from tui_lab.core.inside.ablation import ablate, n_variants
 from tui_lab.core.inside.lens import logit_lens
 from tui_lab.core.inside.norms import stream_norms
-from tui_lab.core.inside.results import Measured
+from tui_lab.core.inside.results import LookResult
 
 MAX_OTHERS = 3
 """Further rows of the batch for an ablation, at most."""
@@ -18,7 +18,7 @@ MOST_LOGITS_OF_ABLATION = 2**28
 
 def look_at(
     model: nn.Module, look: Look, x: Ids, y: Ids, row: int, *, n_vocab: int, how: Replacement = "zero"
-) -> Measured:
+) -> LookResult:
     """Return what was measured of a row, or why it was not. x, y: [R, T]. The model must be in evaluation mode.
 
     n_vocab: the number of logits of a position. how: to ablate, which also measures the rows after it, as many as

@@ -67,5 +67,5 @@ class StreamNorms:
     feed_forward: Floats
 
 
-Measured = LogitLens | Ablation | StreamNorms | str
+LookResult = LogitLens | Ablation | StreamNorms | str
 """A measurement, or why there is none, as a sentence."""

@@ -12,7 +12,7 @@ from tests.app.session.helpers import MAX_TURNS
 from tui_lab.app.screens.inside.screen import InsideScreen
 from tui_lab.app.session.source import Role
 from tui_lab.core import commands as cmd
-from tui_lab.core.inside.results import LogitLens, Measured
+from tui_lab.core.inside.results import LogitLens, LookResult
 from tui_lab.core.watch.answers.inside_answers import InsideAnswer, write_inside
 from tui_lab.core.watch.batch.recorded_batch import write_batch
 
@@ -42,7 +42,7 @@ def text(screen: InsideScreen, selector: str) -> str:
     return "\n".join(widget.render_line(y).text.rstrip() for y in range(widget.size.height))
 
 
-def answer(folder: Path, command: cmd.Command, result: Measured, *, batch_step: int, seconds: float = 0.01) -> None:
+def answer(folder: Path, command: cmd.Command, result: LookResult, *, batch_step: int, seconds: float = 0.01) -> None:
     """Answer as the process of the script does."""
     assert isinstance(command, cmd.LookInside)
     at = batch(batch_step)

@@ -13,7 +13,7 @@ from tui_lab.core import commands as cmd
 from tui_lab.core.inference.attention import AttentionMaps
 from tui_lab.core.inference.sampling import Generated
 from tui_lab.core.inside.looks import look_at
-from tui_lab.core.inside.results import Measured
+from tui_lab.core.inside.results import LookResult
 from tui_lab.core.runs.folder import Run
 from tui_lab.core.watch.answers import answer_files as answers
 from tui_lab.core.watch.answers.attention_capture import capture_attention, without_compiled_code
@@ -66,7 +66,7 @@ class Answering:
         x, y = _tokens(batch)
         form = _form(model, recorder)
         if model is None or form is None or not len(x):
-            result: Measured = f"Not available: {_reason(model)}."
+            result: LookResult = f"Not available: {_reason(model)}."
         else:
             result = _look(unwrapped(model), form, x, y, command)
         seconds = time.perf_counter() - began
@@ -159,7 +159,7 @@ def _tokens(batch: RecordedBatch | None) -> tuple[Ids, Ids]:
     return (np.zeros((0, 0), np.int64), np.zeros((0, 0), np.int64)) if rows is None else rows
 
 
-def _look(model: nn.Module, form: CallForm, x: Ids, y: Ids, command: cmd.LookInside) -> Measured:
+def _look(model: nn.Module, form: CallForm, x: Ids, y: Ids, command: cmd.LookInside) -> LookResult:
     """Look into the script's model, which is afterwards as it was."""
     row = command.row % len(x)
     try:

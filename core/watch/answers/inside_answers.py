@@ -9,7 +9,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from tui_lab.core.inside.results import Ablation, Ids, LogitLens, Measured, PartLosses, StreamNorms
+from tui_lab.core.inside.results import Ablation, Ids, LogitLens, LookResult, PartLosses, StreamNorms
 from tui_lab.core.runs.run_files import ANSWERS
 from tui_lab.core.watch.answers.answer_files import path_of
 from tui_lab.util import files
@@ -36,7 +36,7 @@ class InsideAnswer:
     n_rows: int
     x: Ids
     y: Ids
-    result: Measured
+    result: LookResult
     n_classes: int = 0
     class_names: tuple[str, ...] = ()
 
@@ -89,7 +89,7 @@ def read_inside(folder: Path, answer_id: str) -> InsideAnswer | None:
         raise ValueError(f"damaged: {path}") from error
 
 
-def _result(facts: dict[str, Any], arrays: Arrays) -> Measured:
+def _result(facts: dict[str, Any], arrays: Arrays) -> LookResult:
     if "unavailable" in facts:
         return str(facts["unavailable"])
     match facts["look"]:

@@ -9,7 +9,7 @@ from tui_lab.app.session.inspector import Inspector
 from tui_lab.app.session.script_answers import SECONDS_BETWEEN_REQUESTS, ScriptAnswers
 from tui_lab.app.session.script_query import RunningScript
 from tui_lab.core import commands as cmd
-from tui_lab.core.inside.results import Measured
+from tui_lab.core.inside.results import LookResult
 from tui_lab.core.watch.answers.inside_answers import InsideAnswer, read_inside
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Inside:
     step: int
     row: int
     rows: Rows
-    result: Measured
+    result: LookResult
     weights: cmd.WeightsInfo | None = None
     seconds: float = 0.0
 
