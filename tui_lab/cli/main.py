@@ -29,6 +29,7 @@ from tui_lab.cli.commands import (
     run,
     runs,
     show,
+    speed,
     sweep,
     watch,
 )
@@ -72,6 +73,7 @@ for group in (
     sweep,
     lr_find,
     memory,
+    speed,
     generate,
     examples,
     inside,

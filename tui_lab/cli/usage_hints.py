@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tui_lab.core.watch.process.script_process import Target
 
-WITH_SCRIPT = ("doctor", "lr-find", "memory", "randomness", "sweep")
+WITH_SCRIPT = ("doctor", "lr-find", "memory", "randomness", "speed", "sweep")
 """Commands that take a script, whose own arguments follow `--`."""
 
 

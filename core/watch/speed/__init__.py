@@ -1,0 +1,1 @@
+"""Where the time of a script's steps goes, and which changes make them faster."""

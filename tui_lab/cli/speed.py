@@ -1,0 +1,166 @@
+"""`tui-lab speed SCRIPT.py`: where the time of a script's steps goes, and which changes make them faster."""
+
+import linecache
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from rich.table import Table
+from rich.text import Text
+
+from tui_lab.cli.output import console, say, write_json
+from tui_lab.cli.signals import interrupt_on_signals
+from tui_lab.core.user_code.shown_file import real_file
+from tui_lab.core.watch.process.recorded_script import ScriptToRun
+from tui_lab.core.watch.speed.comparison import Effect, Ratio
+from tui_lab.core.watch.speed.line_sampler import Line
+from tui_lab.core.watch.speed.phases import Phase
+from tui_lab.core.watch.speed.script_speed import ScriptSpeed, StepTime, Tried, measure_speed
+from tui_lab.util.escape import printable
+from tui_lab.util.exit_codes import DONE
+
+PHASES: dict[Phase, str] = {
+    "data": "waiting for the DataLoader",
+    "forward": "forward pass and loss",
+    "backward": "backward pass",
+    "update": "clipping and optimizer",
+    "loop": "the rest of the loop",
+}
+EFFECTS: dict[Effect, str] = {
+    "faster": "faster",
+    "slower": "slower",
+    "none": "no difference",
+    "unclear": "not clear",
+}
+NAMES = {"bf16": "bfloat16 autocast", "fused": "fused optimizer", "compile": "torch.compile"}
+MAX_LINES = 8
+SMALL_LINE = 0.02
+"""Of the time: lines that take less are not listed."""
+BORDERS = 15
+"""Columns of the table of lines that are neither the line nor its source."""
+MUCH_WAITING = 0.1
+"""Of a step: more is worth an advice."""
+
+
+def show_speed(script: ScriptToRun, seconds: float, *, compile_too: bool, as_json: bool) -> int:
+    """Measure a script and print tables, or JSON. Raises ConfigError if it makes no step."""
+    name = script.target.script
+    if not as_json:
+        say(f"speed: running {name} for {seconds:.0f} s or more; it writes no checkpoint and changes no existing file")
+
+    def show_step_time(step: StepTime) -> None:
+        if not as_json:
+            _print(headline(name, step), phases_of(step), "", "Lines of your code that take most of it:")
+            _print(lines_of(step, console().width))
+            say("speed: now the changes, one at a time, by turns with the script as it is")
+
+    with interrupt_on_signals():  # So that the process of the script ends with this one.
+        speed = measure_speed(script, seconds, compile_too=compile_too, on_step_time=show_step_time)
+    if as_json:
+        step = speed.step
+        write_json({"source": name} | asdict(speed) | {"seconds": step.seconds, "advice": list(advice(speed))})
+    else:
+        _print("", "Speed with one change, by turns with the script as it is:", changes_of(speed))
+        _print(*notes(speed), *(f"- {each}" for each in advice(speed)))
+    return DONE
+
+
+def headline(name: str, step: StepTime) -> str:
+    """Return how long a step takes, and on what."""
+    n, unit = (step.tokens, "tokens") if step.tokens else (step.samples, "samples")
+    rate = f", {n / step.seconds:,.0f} {unit}/s" if n else ""
+    threads = f", {step.threads} thread{'' if step.threads == 1 else 's'}" if step.device == "cpu" else ""
+    return f"{name}: {_time(step.seconds)} a step{rate}, {step.device}{threads}"
+
+
+def phases_of(step: StepTime) -> Table:
+    """Return where the time of a step goes."""
+    table = Table()
+    table.add_column("part of a step")
+    table.add_column("share", justify="right")
+    table.add_column("time", justify="right")
+    for phase, text in PHASES.items():
+        if phase != "data" or step.workers is not None:
+            seconds = step.phases[phase]
+            table.add_row(text, f"{seconds / step.seconds:.0%}", _time(seconds))
+    return table
+
+
+def lines_of(step: StepTime, width: int) -> Table:
+    """Return the lines that take most of the time, with as much of their source as fits into `width` columns."""
+    listed = [(share, *_shown(line)) for line, share in step.lines if share >= SMALL_LINE][:MAX_LINES]
+    room = max(10, width - BORDERS - max((len(place) for _, place, _ in listed), default=0))
+    table = Table()
+    table.add_column("share", justify="right")
+    table.add_column("line", overflow="fold")
+    table.add_column("source", max_width=room, overflow="ellipsis", no_wrap=True)
+    for share, place, source in listed:
+        table.add_row(f"{share:.0%}", Text(place), Text(source))
+    return table
+
+
+def changes_of(speed: ScriptSpeed) -> Table:
+    """Return how much faster the script is with each change."""
+    table = Table()
+    table.add_column("change")
+    table.add_column("speed", justify="right")
+    table.add_column("middle half", justify="right")
+    table.add_column("rounds", justify="right")
+    table.add_column("result", overflow="fold")
+    for tried in speed.tried:
+        table.add_row(*map(Text, (tried.text, *_figures(tried.ratio), printable(_result(tried)))))
+    for name, why in speed.not_tried.items():
+        table.add_row(*map(Text, (NAMES.get(name, name), "", "", "", f"not tried: {why}")), style="dim")
+    return table
+
+
+def notes(speed: ScriptSpeed) -> Iterator[str]:
+    """Yield what was not measured."""
+    evaluation = speed.step.phases["evaluation"]
+    if evaluation:
+        yield f"evaluations took {_time(evaluation)} for each of these steps, and are not counted"
+    if speed.ended:
+        yield f"the script ended before all was measured: {speed.ended}"
+    for error in speed.errors:
+        yield f"part of the measurement failed (a bug in tui-lab): {error}"
+
+
+def advice(speed: ScriptSpeed) -> Iterator[str]:
+    """Yield what makes the script faster, as far as it was measured."""
+    faster = [(tried.ratio.median, tried) for tried in speed.tried if tried.ratio and tried.ratio.effect == "faster"]
+    for median, tried in sorted(faster, key=lambda each: -each[0]):
+        yield f"{median:.2f} times as fast with {tried.text}: {tried.code}"
+    step = speed.step
+    waiting = step.phases["data"] / step.seconds
+    if waiting >= MUCH_WAITING and step.workers == 0:
+        yield f"{waiting:.0%} of a step is waiting for data; DataLoader(…, num_workers=2) loads it beside the training"
+
+
+def _figures(ratio: Ratio | None) -> tuple[str, str, str]:
+    if ratio is None:
+        return "", "", ""
+    middle = f"{ratio.low:.2f}x to {ratio.high:.2f}x" if ratio.n_rounds > 1 else ""
+    return f"{ratio.median:.2f}x", middle, str(ratio.n_rounds)
+
+
+def _result(tried: Tried) -> str:
+    if tried.error:
+        return f"failed: {tried.error}"
+    return "not measured" if tried.ratio is None else EFFECTS[tried.ratio.effect]
+
+
+def _print(*parts: str | Table) -> None:
+    for part in parts:
+        console().print(Text(printable(part)) if isinstance(part, str) else part)
+
+
+def _shown(line: Line) -> tuple[str, str]:
+    """Return where a line is, and its source, or the function of a library that it calls."""
+    if not line.place:
+        return "", line.function or "outside of your code"
+    file, _, number = line.place.rpartition(":")
+    source = linecache.getline(real_file(file), int(number)).strip()
+    return printable(line.place), printable(f"{source}  in {line.function}" if line.function else source)
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
