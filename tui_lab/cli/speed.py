@@ -3,13 +3,13 @@
 import linecache
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
 
 from tui_lab.cli.output import console, say, write_json
 from tui_lab.cli.signals import interrupt_on_signals
-from tui_lab.core.user_code.shown_file import real_file
 from tui_lab.core.watch.process.recorded_script import ScriptToRun
 from tui_lab.core.watch.speed.comparison import Effect, Ratio
 from tui_lab.core.watch.speed.line_sampler import Line
@@ -50,7 +50,7 @@ def show_speed(script: ScriptToRun, seconds: float, *, compile_too: bool, as_jso
     def show_step_time(step: StepTime) -> None:
         if not as_json:
             _print(headline(name, step), phases_of(step), "", "Lines of your code that take most of it:")
-            _print(lines_of(step, console().width))
+            _print(lines_of(step, Path(script.folder or "."), console().width))
             say("speed: now the changes, one at a time, by turns with the script as it is")
 
     with interrupt_on_signals():  # So that the process of the script ends with this one.
@@ -85,9 +85,12 @@ def phases_of(step: StepTime) -> Table:
     return table
 
 
-def lines_of(step: StepTime, width: int) -> Table:
-    """Return the lines that take most of the time, with as much of their source as fits into `width` columns."""
-    listed = [(share, *_shown(line)) for line, share in step.lines if share >= SMALL_LINE][:MAX_LINES]
+def lines_of(step: StepTime, folder: Path, width: int) -> Table:
+    """Return the lines that take most of the time, with as much of their source as fits into `width` columns.
+
+    folder: in which the script runs.
+    """
+    listed = [(share, *_shown(line, folder)) for line, share in step.lines if share >= SMALL_LINE][:MAX_LINES]
     room = max(10, width - BORDERS - max((len(place) for _, place, _ in listed), default=0))
     table = Table()
     table.add_column("share", justify="right")
@@ -120,6 +123,8 @@ def notes(speed: ScriptSpeed) -> Iterator[str]:
         yield f"evaluations took {_time(evaluation)} for each of these steps, and are not counted"
     if speed.ended:
         yield f"the script ended before all was measured: {speed.ended}"
+    elif any(tried.ratio and tried.ratio.effect == "unclear" for tried in speed.tried):
+        yield "not clear: the rounds are too few or differ too much; more --seconds give more rounds"
     for error in speed.errors:
         yield f"part of the measurement failed (a bug in tui-lab): {error}"
 
@@ -153,13 +158,15 @@ def _print(*parts: str | Table) -> None:
         console().print(Text(printable(part)) if isinstance(part, str) else part)
 
 
-def _shown(line: Line) -> tuple[str, str]:
+def _shown(line: Line, folder: Path) -> tuple[str, str]:
     """Return where a line is, and its source, or the function of a library that it calls."""
     if not line.place:
         return "", line.function or "outside of your code"
     file, _, number = line.place.rpartition(":")
-    source = linecache.getline(real_file(file), int(number)).strip()
-    return printable(line.place), printable(f"{source}  in {line.function}" if line.function else source)
+    path = Path(file)
+    shown = f"…/{path.parent.name}/{path.name}:{number}" if path.is_absolute() else line.place
+    source = linecache.getline(str(folder / file), int(number)).strip()
+    return printable(shown), printable(f"{line.function}, from: {source}" if line.function else source)
 
 
 def _time(seconds: float) -> str:

@@ -253,9 +253,12 @@ def _why_no_autocast(seen: Seen) -> str:
 def _why_not_fused(seen: Seen) -> str:
     if seen.has_scaler:
         return "GradScaler is in use"
-    if not any(can_fuse(optimizer) for optimizer in seen.optimizers):
-        return "no optimizer of the script can, or it does already"
-    return ""
+    if any(can_fuse(optimizer) for optimizer in seen.optimizers):
+        return ""
+    if any(group.get("fused") for optimizer in seen.optimizers for group in optimizer.param_groups):
+        return "it is in use"
+    names = ", ".join(type(optimizer).__name__ for optimizer in seen.optimizers)
+    return f"torch has none for {names}" if names else "the script has no optimizer"
 
 
 def _why_not_compiled(seen: Seen) -> str:

@@ -16,8 +16,8 @@ from tui_lab.util.errors import ConfigError
 
 _BEGIN = "tui_lab.core.watch.speed.child"
 SECONDS = 40.0
-N_STEPS = 8
-"""That a script must make: three to warm up, and five of which it is measured where their time goes."""
+N_STEPS = 15
+"""That a script must make: at most ten to warm up, and five of which it is measured where their time goes."""
 """How long steps are measured, by default."""
 
 
@@ -146,11 +146,13 @@ def measure_speed(
         failed[written.turn] = error
     if written.step is None:
         raise _too_few_steps(script, written.n_steps) if written.n_steps and not error else run.no_step("speed")
-    return _result(written, written.step, failed, "" if written.is_done else error or "it came to its end")
+    return _result(
+        written, written.step, failed, "" if written.is_done else error or f"it made only {written.n_steps} steps"
+    )
 
 
 def _too_few_steps(script: ScriptToRun, n_steps: int) -> ConfigError:
-    message = f"made only {n_steps} steps; at least {N_STEPS} are needed"
+    message = f"ended after {n_steps} steps; at least {N_STEPS} are needed, and hundreds to compare changes"
     return ConfigError.of("user_code", message, value=script.target.script)
 
 

@@ -22,8 +22,8 @@ from tui_lab.core.watch.speed.turns import AS_IT_IS, Turns
 Stage = Literal["warm-up", "parts", "turns"]
 MIN_WARM_UP = 3
 """Steps: the first one knows no model, and its optimizer makes its state."""
-MAX_WARM_UP = 50
-WARM_UP_SECONDS = 1.0
+MAX_WARM_UP = 10
+WARM_UP_SECONDS = 0.5
 MIN_PARTS = 5
 """Steps of which it is measured where their time goes."""
 MAX_PARTS = 500
@@ -114,8 +114,10 @@ class SpeedRecorder:
 
     def finish(self) -> None:
         """Follow nothing any more: the script has ended."""
-        self._write(n_steps=self._n_all_steps)
+        if self._stage == "parts":
+            self._end_parts()
         self._sampler.stop()
+        self._write(n_steps=self._n_all_steps)
         self.hooks.remove()
         self._finder.remove()
 
@@ -227,12 +229,15 @@ class SpeedRecorder:
         parts.size.rows = size.rows
         elapsed = self._clock() - self._stage_began
         if parts.n_steps >= MAX_PARTS or (parts.n_steps >= MIN_PARTS and elapsed >= SHARE_OF_PARTS * self._seconds):
-            parts.lines = self._sampler.stop()
-            self._write_parts()
+            self._end_parts()
             self._begin_turns()
 
-    def _write_parts(self) -> None:
+    def _end_parts(self) -> None:
+        """Write where the time goes, if there were enough steps."""
         parts = self._parts
+        parts.lines = self._sampler.stop()
+        if parts.n_steps < MIN_PARTS:
+            return
         seen = self.seen
         self._write(
             parts={
