@@ -96,7 +96,7 @@ def is_only_parsed(arguments: list[str]) -> bool:
         not arguments
         or arguments[0] in ("app", "learn", "serve", "bench", "watch")
         or arguments[:2] in (["data", "fetch"], ["sweep", "dropout-sweep"])
-        or arguments[:2] == ["memory", "train.py"]
+        or arguments[:2] in (["memory", "train.py"], ["speed", "train.py"])
         or (arguments[:2] == ["sweep", "train.py"] and "--steps" not in arguments)
         or "--self-test" in arguments
         or "--detach" in arguments

@@ -43,7 +43,7 @@ BEFORE: dict[str, list[str]] = {
 EXIT_CODES = {"runs trace": NOT_MET}
 """Of the commands that do not end with 0."""
 SLOW = ("doctor", "sweep", "inside", "examples", "memory")
-NOT_PROMISED = ("bench", "learn")
+NOT_PROMISED = ("bench", "learn", "speed")
 """Commands whose JSON may change."""
 BY_NAME = ("doctor.seconds",)
 """Tables whose keys are names of the moment, such as those of checks."""

@@ -1,7 +1,7 @@
 """The process of a script whose speed is measured: what happens before its first line and at its end."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from tui_lab.core.watch.process import tried_script
 from tui_lab.core.watch.process.script_end import ended_record
@@ -18,23 +18,20 @@ class Child:
     The lines are what `SpeedRecorder` writes, and {"ended": …} if the script ends by itself.
     """
 
-    def __init__(
-        self, lines: JsonLines, script: str, seconds: float, without: Sequence[str], compile_too: bool
-    ) -> None:
+    def __init__(self, lines: JsonLines, script: str, plan: Mapping[str, Any]) -> None:
+        """plan: the fields of a Plan."""
         self._lines = lines
         self._script = script
-        self._seconds = seconds
-        self._without = frozenset(without)
-        self._compile_too = compile_too
+        self._plan = plan
         self._recorder: SpeedRecorder | None = None
 
     def begin(self) -> None:
         """Follow the script from now on: torch has been imported."""
         from tui_lab.core.watch.speed.speed_recorder import SpeedRecorder
+        from tui_lab.core.watch.speed.stages import Plan
 
-        self._recorder = SpeedRecorder(
-            self._seconds, self._without, compile_too=self._compile_too, write=self._lines.write, end=end_now
-        )
+        plan = Plan(**{**self._plan, "without": frozenset(self._plan["without"])})
+        self._recorder = SpeedRecorder(plan, self._lines.write, end_now)
         self._recorder.install()
 
     def end(self, error: BaseException | None) -> None:
@@ -44,21 +41,13 @@ class Child:
         self._lines.write(ended=ended_record(error, self._script))
 
 
-def begin(
-    loaded_before: set[str],
-    script: str,
-    folder: str,
-    out: str,
-    seed: int,
-    seconds: float,
-    without: list[str],
-    compile_too: bool,
-) -> None:
+def begin(loaded_before: set[str], script: str, folder: str, out: str, seed: int, plan: dict[str, Any]) -> None:
     """Prepare this process, which is going to run the script. Python calls it through `startup`.
 
-    folder: the one that Python puts first on sys.path for this script. out: the file for the lines.
+    folder: the one that Python puts first on sys.path for this script. out: the file for the lines. plan: the fields of
+    a Plan.
     """
     lines = JsonLines(out)
-    child = Child(lines, script, seconds, without, compile_too=compile_too)
+    child = Child(lines, script, plan)
     tried_script.prepare(tried_script.files_beside(lines), seed, child.begin, child.end)
     forget_own_modules(loaded_before, folder)

@@ -130,8 +130,8 @@ def measure_speed(
     written = _Written()
     failed: dict[str, str] = {}
     while True:
-        settings = {"seed": seed, "seconds": seconds, "without": list(failed), "compile_too": compile_too}
-        run = TriedRun(script, _BEGIN, settings)
+        plan = {"seconds": seconds, "without": list(failed), "compile_too": compile_too}
+        run = TriedRun(script, _BEGIN, {"seed": seed, "plan": plan})
         has_step_time = written.step is not None
         written.begin_process()
         with closing(run.records()) as records:

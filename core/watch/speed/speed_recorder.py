@@ -1,12 +1,9 @@
-"""Follows the steps of a script: first where their time goes, then how long they take with each change, by turns."""
+"""Follows the steps of a script whose speed is measured."""
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -14,131 +11,67 @@ from tui_lab.core.watch.memory.step_cycle import StepCycle
 from tui_lab.core.watch.model.model_search import ModelFinder, inputs_of
 from tui_lab.core.watch.optimizer.updates_by_hand import ByHand, UpdatesByHand
 from tui_lab.core.watch.script_hooks import ScriptHooks
-from tui_lab.core.watch.speed.changes import Change, Seen, possible_changes
-from tui_lab.core.watch.speed.line_sampler import Line, LineSampler
-from tui_lab.core.watch.speed.phases import Phase, PhaseClock
-from tui_lab.core.watch.speed.turns import AS_IT_IS, Turns
-
-Stage = Literal["warm-up", "parts", "turns"]
-MIN_WARM_UP = 3
-"""Steps: the first one knows no model, and its optimizer makes its state."""
-MAX_WARM_UP = 10
-WARM_UP_SECONDS = 0.5
-MIN_PARTS = 5
-"""Steps of which it is measured where their time goes."""
-MAX_PARTS = 500
-SHARE_OF_PARTS = 0.2
-"""Of the seconds that are planned."""
+from tui_lab.core.watch.speed.stages import Plan, Size, Stages
 
 
 class SpeedHooks(ScriptHooks):
-    """Also sees how many workers a DataLoader has. n_workers: the most of any that was used."""
+    """Also sees how many workers a DataLoader has."""
 
-    n_workers: int | None = None
+    def __init__(self, recorder: "SpeedRecorder") -> None:
+        super().__init__(recorder)
+        self._stages = recorder.stages
 
     def _next_batch(self, original: Callable[..., Any], iterator: Any) -> Any:
         if self.listens():
-            self.n_workers = max(self.n_workers or 0, int(iterator._num_workers))
+            self._stages.n_workers = max(self._stages.n_workers or 0, int(iterator._num_workers))
         return super()._next_batch(original, iterator)
 
 
-@dataclass
-class Size:
-    """Of the batches of a step. rows: of the latest call of the model."""
-
-    n_tokens: int = 0
-    n_samples: int = 0
-    rows: int = 0
-
-    @property
-    def n(self) -> int:
-        return self.n_tokens or self.n_samples or 1
-
-
-@dataclass
-class Parts:
-    """Sums over some steps: seconds of each phase, and of each line."""
-
-    n_steps: int = 0
-    phases: Counter[Phase] = field(default_factory=Counter)
-    lines: "Counter[Line]" = field(default_factory=Counter)
-    size: Size = field(default_factory=Size)
-
-
 class SpeedRecorder:
-    """Listens to the hooks. seconds: about how long to measure. without: names of changes not to be tried.
-
-    write: gets the results, by name, as soon as they are known: "parts", "changes", "turn" where a block begins,
-    "block" where it has ended, and "done"; "n_steps" if the script ends by itself. end: called after the last step.
-    """
+    """Listens to the hooks. plan, write, end: as for `Stages`. clock: seconds."""
 
     def __init__(
         self,
-        seconds: float,
-        without: frozenset[str],
-        *,
-        compile_too: bool,
+        plan: Plan,
         write: Callable[..., None],
         end: Callable[[], None],
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.hooks = SpeedHooks(self)
-        self.seen = Seen()
-        self._finder = ModelFinder(self.hooks)
-        self._seconds = seconds
-        self._without = without
-        self._compile_too = compile_too
+        self.stages = Stages(plan, write, end, clock)
+        self._hooks = SpeedHooks(self)
+        self._finder = ModelFinder(self._hooks)
         self._write = write
-        self._end = end
-        self._clock = clock
         self._by_hand = UpdatesByHand()
         self._cycle = StepCycle()
-        self._phases = PhaseClock(clock, self._synchronize)
-        self._sampler = LineSampler()
-        self._device = "cpu"
-        """Of the model; only known after the warm-up."""
-        self._stage: Stage = "warm-up"
-        self._stage_began = clock()
-        self._n_steps = 0
-        """Of this stage."""
-        self._n_all_steps = 0
         self._size = Size()
         self._has_evaluated = False
-        self._parts = Parts()
-        self._changes: Mapping[str, Change] = {}
-        self._turns: Turns | None = None
 
     def install(self) -> None:
         """Follow everything from now on."""
-        self.hooks.install()
+        self._hooks.install()
 
     def finish(self) -> None:
         """Follow nothing any more: the script has ended."""
-        if self._stage == "parts":
-            self._end_parts()
-        self._sampler.stop()
-        self._write(n_steps=self._n_all_steps)
-        self.hooks.remove()
+        self.stages.finish()
+        self._hooks.remove()
         self._finder.remove()
 
     # What the hooks see
 
     def training_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        self._phases.enter("forward")
-        if self.seen.model is not module:
-            self.seen.model = module
+        self.stages.phases.enter("forward")
+        if self.stages.seen.model is not module:
+            self.stages.seen.model = module
         inputs = inputs_of(args, kwargs)
         if inputs.x is not None:
             self._size.rows = int(inputs.x.shape[0]) if inputs.x.dim() else 1
             self._size.n_samples += self._size.rows
             self._size.n_tokens += inputs.x.numel() if inputs.has_tokens else 0
-        if self._stage == "parts":
-            self.seen.has_autocast |= torch.is_autocast_enabled(self._device)
-            self.seen.detects_anomalies |= torch.is_anomaly_enabled()
+        self.stages.model_called()
 
     def evaluation_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         self._has_evaluated = True
-        self._phases.enter("evaluation")
+        self.stages.phases.enter("evaluation")
 
     def model_output(self, output: Any) -> None: ...
 
@@ -152,28 +85,28 @@ class SpeedRecorder:
                 self.before_step(optimizer)
                 self.after_step(optimizer)
             self._by_hand.backward(loss)
-        self._phases.enter("backward")
+        self.stages.phases.enter("backward")
 
     def after_backward(self) -> None:
         if not self._by_hand.is_off:
             self._by_hand.after_backward()
-        self._phases.enter("loop")
+        self.stages.phases.enter("loop")
 
     def before_clip(self) -> None:
-        self._phases.enter("update")
+        self.stages.phases.enter("update")
 
     def clipped(self, norm: Tensor, wanted: float) -> None:
         if not self._by_hand.is_off:
             self._by_hand.look_at_gradients()
-        self._phases.enter("loop")
+        self.stages.phases.enter("loop")
 
     def scaled(self, loss: Tensor, scaled_loss: Tensor, scale: Tensor | None) -> None:
-        self.seen.has_scaler = True
+        self.stages.seen.has_scaler = True
 
     def skipped(self) -> None: ...
 
     def waited(self, seconds: float) -> None:
-        self._phases.waited(seconds)
+        self.stages.phases.waited(seconds)
 
     def before_step(self, optimizer: Optimizer) -> None:
         is_by_hand = isinstance(optimizer, ByHand)
@@ -181,118 +114,23 @@ class SpeedRecorder:
             self._by_hand.turn_off()
         if self._cycle.before(optimizer):
             self._end_step()
-        if not self.seen.optimizers:
+        if not self.stages.seen.optimizers:
             self._finder.search([optimizer])
-        if not any(optimizer is known for known in self.seen.optimizers) and not is_by_hand:
-            self.seen.optimizers.append(optimizer)
-        self._phases.enter("update")
+        if not any(optimizer is known for known in self.stages.seen.optimizers) and not is_by_hand:
+            self.stages.seen.optimizers.append(optimizer)
+        self.stages.phases.enter("update")
 
     def after_step(self, optimizer: Optimizer) -> None:
-        self._phases.enter("loop")
+        self.stages.phases.enter("loop")
         if self._cycle.after(optimizer):
             self._end_step()
 
     def failed(self, hook: str, error: Exception) -> None:
         self._write(error=f"{hook}: {error!r}")
 
-    # The stages
-
     def _end_step(self) -> None:
         size = self._size
         has_evaluated = self._has_evaluated
         self._size = Size()
         self._has_evaluated = False
-        self._n_steps += 1
-        self._n_all_steps += 1
-        match self._stage:
-            case "warm-up":
-                self._warm_up_step()
-            case "parts":
-                self._parts_step(size)
-            case "turns":
-                self._turns_step(size, has_evaluated=has_evaluated)
-
-    def _warm_up_step(self) -> None:
-        is_warm = self._clock() - self._stage_began >= WARM_UP_SECONDS
-        if self._n_steps >= MIN_WARM_UP and (is_warm or self._n_steps >= MAX_WARM_UP):
-            self._device = self.seen.device
-            self._begin("parts")
-            self._phases.take()
-            self._sampler.start()
-
-    def _parts_step(self, size: Size) -> None:
-        parts = self._parts
-        parts.n_steps += 1
-        parts.phases.update(self._phases.take())
-        parts.size.n_tokens += size.n_tokens
-        parts.size.n_samples += size.n_samples
-        parts.size.rows = size.rows
-        elapsed = self._clock() - self._stage_began
-        if parts.n_steps >= MAX_PARTS or (parts.n_steps >= MIN_PARTS and elapsed >= SHARE_OF_PARTS * self._seconds):
-            self._end_parts()
-            self._begin_turns()
-
-    def _end_parts(self) -> None:
-        """Write where the time goes, if there were enough steps."""
-        parts = self._parts
-        parts.lines = self._sampler.stop()
-        if parts.n_steps < MIN_PARTS:
-            return
-        seen = self.seen
-        self._write(
-            parts={
-                "n_steps": parts.n_steps,
-                "phases": dict(parts.phases),
-                "lines": [[*line, seconds] for line, seconds in parts.lines.most_common()],
-                "size": asdict(parts.size),
-                "device": self._device,
-                "threads": torch.get_num_threads(),
-                "workers": self.hooks.n_workers,
-                "model": "" if seen.model is None else type(seen.model).__name__,
-                "optimizers": [type(optimizer).__name__ for optimizer in seen.optimizers],
-            }
-        )
-
-    def _begin_turns(self) -> None:
-        changes, refused = possible_changes(self.seen, compile_too=self._compile_too)
-        self._changes = {change.name: change for change in changes if change.name not in self._without}
-        described = {change.name: {"text": change.text, "code": change.code} for change in changes}
-        self._write(changes=described, refused=refused)
-        parts = self._parts
-        step_seconds = sum(seconds for phase, seconds in parts.phases.items() if phase != "evaluation") / parts.n_steps
-        warm_up = {name: change.n_warm_up for name, change in self._changes.items()}
-        self._turns = Turns(warm_up, self._seconds * (1 - SHARE_OF_PARTS), step_seconds, self._clock())
-        self._begin("turns")
-
-    def _turns_step(self, size: Size, *, has_evaluated: bool) -> None:
-        turns = self._turns
-        assert turns is not None
-        if turns.is_at_limit:
-            self._synchronize()
-        before = turns.current
-        block = turns.step_ended(self._clock(), size.n, has_evaluated=has_evaluated)
-        if block is not None:
-            self._write(block=asdict(block))
-        if turns.is_over:
-            self._write(done=True)
-            self._end()
-        if turns.current != before:
-            self._switch(before, turns.current)
-
-    def _switch(self, before: str, now: str) -> None:
-        if before != AS_IT_IS:
-            self._changes[before].turn_off()
-        if now != AS_IT_IS:
-            self._write(turn=now)
-            self._changes[now].turn_on()
-        else:
-            self._write(turn="")
-
-    def _begin(self, stage: Stage) -> None:
-        self._stage = stage
-        self._stage_began = self._clock()
-        self._n_steps = 0
-
-    def _synchronize(self) -> None:
-        if self._device == "cuda":
-            torch.cuda.synchronize()
+        self.stages.step_ended(size, has_evaluated=has_evaluated)

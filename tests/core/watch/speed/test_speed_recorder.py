@@ -15,6 +15,7 @@ from tui_lab.core.training.optim_without_dynamo import SGD, AdamW
 from tui_lab.core.watch.speed.changes import Autocast, Change, Fused, Seen, can_fuse, in_float32, possible_changes
 from tui_lab.core.watch.speed.phases import PhaseClock
 from tui_lab.core.watch.speed.speed_recorder import SpeedRecorder
+from tui_lab.core.watch.speed.stages import Plan
 from tui_lab.core.watch.speed.turns import AS_IT_IS
 
 
@@ -52,12 +53,7 @@ def recorded(loop: Callable[[], None], without: frozenset[str] = frozenset()) ->
         raise Ended
 
     recorder = SpeedRecorder(
-        5.0,
-        without,
-        compile_too=False,
-        write=lambda **record: records.append(record),
-        end=end,
-        clock=lambda: 0.05 * next(ticks),
+        Plan(5.0, without), lambda **record: records.append(record), end, lambda: 0.05 * next(ticks)
     )
     recorder.install()
     with pytest.raises(Ended):
