@@ -17,6 +17,7 @@ from tui_lab.core.watch.speed.phases import Phase
 from tui_lab.core.watch.speed.script_speed import ScriptSpeed, StepTime, Tried, measure_speed
 from tui_lab.util.escape import printable
 from tui_lab.util.exit_codes import DONE
+from tui_lab.util.plural import counted
 
 PHASES: dict[Phase, str] = {
     "data": "waiting for the DataLoader",
@@ -68,7 +69,7 @@ def headline(name: str, step: StepTime) -> str:
     """Return how long a step takes, and on what."""
     n, unit = (step.tokens, "tokens") if step.tokens else (step.samples, "samples")
     rate = f", {n / step.seconds:,.0f} {unit}/s" if n else ""
-    threads = f", {step.threads} thread{'' if step.threads == 1 else 's'}" if step.device == "cpu" else ""
+    threads = f", {counted(step.threads, 'thread')}" if step.device == "cpu" else ""
     return f"{name}: {_time(step.seconds)} a step{rate}, {step.device}{threads}"
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tui_lab.core.watch.model.model_search import parameters_of
+from tui_lab.util.plural import counted
 
 
 class Change(ABC):
@@ -231,7 +232,7 @@ def n_cores() -> int:
 
 
 def _threads(n: int) -> Change:
-    text = f"{n} thread{'s' if n > 1 else ''} instead of {torch.get_num_threads()}"
+    text = f"{counted(n, 'thread')} instead of {torch.get_num_threads()}"
     code = f"torch.set_num_threads({n}), or OMP_NUM_THREADS={n}"
     return Setting(f"threads={n}", text, code, torch.get_num_threads, torch.set_num_threads, n)
 

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from tui_lab.core.watch.memory.step_cycle import StepCycle
 from tui_lab.core.watch.model.model_search import ModelFinder, inputs_of
-from tui_lab.core.watch.optimizer.updates_by_hand import ByHand, UpdatesByHand
+from tui_lab.core.watch.optimizer.updates_by_hand import ManualOptimizer, UpdatesByHand
 from tui_lab.core.watch.script_hooks import ScriptHooks
 from tui_lab.core.watch.speed.stages import Plan, Size, Stages
 
@@ -95,7 +95,7 @@ class SpeedRecorder:
     def before_clip(self) -> None:
         self.stages.phases.enter("update")
 
-    def clipped(self, norm: Tensor, wanted: float) -> None:
+    def clipped(self, norm: Tensor, max_norm: float) -> None:
         if not self._by_hand.is_off:
             self._by_hand.look_at_gradients()
         self.stages.phases.enter("loop")
@@ -109,7 +109,7 @@ class SpeedRecorder:
         self.stages.phases.waited(seconds)
 
     def before_step(self, optimizer: Optimizer) -> None:
-        is_by_hand = isinstance(optimizer, ByHand)
+        is_by_hand = isinstance(optimizer, ManualOptimizer)
         if not is_by_hand and not self._by_hand.is_off:
             self._by_hand.turn_off()
         if self._cycle.before(optimizer):
