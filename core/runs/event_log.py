@@ -115,22 +115,31 @@ class EventLog:
         """Pass events on with their time, each written first.
 
         Where the disk refuses a line, SaveFailed follows, and the line waits for a later one: the caller should pause.
+        Of some kinds of events it follows only if they are the last.
         Raises RunError when too many lines wait.
         """
         log = self.downsampled()
         with self._appender() as out:
             since = 0
+            unreported: ev.SaveFailed | None = None
             for event in map(with_time, events):
                 failure = out.add(line_of(event))
+                unreported = None if failure is None else self._save_failed(event.step, failure)
                 log.add(event)
                 since += 1
                 if failure is None and (since >= DIGEST_EVERY or isinstance(event, ev.Stopped | ev.Failed | ev.Saved)):
                     self._write_digest(log, out.size)
                     since = 0
                 yield event
-                if failure is not None and isinstance(event, _REPORTED_AFTER):
-                    message = f"the event log cannot be written: {files.advice(failure)}"
-                    yield ev.SaveFailed(step=event.step, message=message, path=str(self.path))
+                if unreported is not None and isinstance(event, _REPORTED_AFTER):
+                    yield unreported
+                    unreported = None
+            if unreported is not None:
+                yield unreported
+
+    def _save_failed(self, step: int, error: OSError) -> ev.SaveFailed:
+        message = f"the event log cannot be written: {files.advice(error)}"
+        return ev.SaveFailed(step=step, message=message, path=str(self.path))
 
     def rewind(self, step: int, seconds: float, saved_at: str = "") -> None:
         """Drop the events after the checkpoint `saved_at` of `step`, which may happen again.

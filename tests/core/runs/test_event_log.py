@@ -1,10 +1,12 @@
 """The event log and its downsampled log: single events and peaks are kept; digest.json may be old or missing."""
 
+import errno
 import json
 import random
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from tui_lab.core import events as ev
 from tui_lab.core.runs import downsampled_log, event_log
+from tui_lab.core.runs.append_log import Appender
 from tui_lab.core.runs.downsampled_log import DownsampledLog
 from tui_lab.core.runs.event_log import EventLog, line_of
 from tui_lab.util import files
@@ -199,3 +202,17 @@ def test_events_apart_from_steps_are_recorded_with_their_time(tmp_path: Path, mo
     assert list(log.write(events)) == events == list(log.read())
     assert [event.time for event in log.read()] == [None, 1234.568, 1234.568]
     assert [event.time for event in log.stored_downsampled()[0].events()] == [None, 1234.568, 1234.568]
+
+
+@pytest.mark.parametrize("kinds", [["changed"], ["step", "changed"], ["changed", "step"], ["changed", "changed"]])
+def test_every_failed_write_is_reported_by_the_end(
+    kinds: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(out: Appender, line: bytes) -> NoReturn:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(Appender, "_write", full)
+    by_kind = {"step": update(1), "changed": ev.Changed(step=1, key="optim.lr", old=1, new=2)}
+    log = EventLog(tmp_path / "events.jsonl", tmp_path / "digest.json")
+    written = [event.kind for event in log.write([by_kind[kind] for kind in kinds])]
+    assert written[-1] == "unwritten" and written.count("unwritten") == 1 + (kinds == ["step", "changed"])
