@@ -280,7 +280,7 @@ async def test_live_settings_come_first_captured_ones_are_read_only_and_changes_
 
         await it.tell(ev.Changed(step=30, key="optim.lr_factor", old=1.0, new=8.0), update(31))
         settings = it.screen.query_one(ConfigPane).settings
-        assert settings is not None and settings.running.optim.lr_factor == 8.0  # type: ignore[union-attr]
+        assert settings is not None and settings.running.optim.lr_factor == 8.0
         assert "≠ lr_factor" in it.text("#settings")
 
 

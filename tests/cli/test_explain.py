@@ -73,7 +73,7 @@ def test_rows_that_stand_out_are_listed_where_no_step_is_a_spike(
 ) -> None:
     monkeypatch.setenv("TUI_LAB_RUNS", str(tmp_path / "runs"))
     corrupted = write_corpus(tmp_path)
-    trained = run_cli("run", "config.toml", "--set", "train.batch_size=64", "--steps", "180", "--out", "runs/calm")
+    trained = run_cli("run", "config.toml", "--set", "train.batch_size=64", "--steps", "150", "--out", "runs/calm")
     assert trained.code == 0 and "explain" not in trained.err
     explained = json.loads(run_cli("explain", "calm", "--json").out)
     assert explained["spike"] is None

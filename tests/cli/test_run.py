@@ -105,10 +105,8 @@ def test_bad_usage_is_exit_2_and_leaves_nothing_behind(
 
 
 def test_a_loss_that_is_not_finite_is_exit_3_and_keeps_a_checkpoint(run_cli: RunCli, tmp_path: Path) -> None:
-    diverging = ("optim.name=sgd", "optim.lr=100", "optim.grad_clip=0", "optim.warmup_steps=0")
-    small = ("model.d_model=8", "train.eval_examples=1", "train.threads=1")
-    sets = [word for setting in (*diverging, *small) for word in ("--set", setting)]
-    result = run_cli("run", "socrates", *sets, "--steps", "200", "--out", "r")
+    fault = ("--set", 'faults=["not_finite"]')
+    result = run_cli("run", "reverse", *TINY, *fault, "--steps", "200", "--out", "r")
     assert result.code == 3 and "training failed: " in result.err and "not finite" in result.err
     assert list((tmp_path / "r" / "checkpoints").glob("step-*/model.safetensors"))
 

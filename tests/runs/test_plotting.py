@@ -51,11 +51,14 @@ def test_without_matplotlib_the_error_names_the_extra(tmp_path: Path, monkeypatc
     "series",
     [
         {},
-        {"none": ([], [])},
-        {"one": ([1.0], [2.0])},
-        {"not finite": ([1.0, 2.0], [float("nan"), float("inf")])},
-        {"below zero": ([1.0, 2.0], [-1.0, 1e9])},
-        {"\x1b[31mred\x00": FALLING, "语": FALLING},
+        {
+            "none": ([], []),
+            "one": ([1.0], [2.0]),
+            "not finite": ([1.0, 2.0], [float("nan"), float("inf")]),
+            "below zero": ([1.0, 2.0], [-1.0, 1e9]),
+            "\x1b[31mred\x00": FALLING,
+            "语": FALLING,
+        },
         {f"seed={i}": FALLING for i in range(40)},
     ],
 )

@@ -83,8 +83,8 @@ async def test_steps_that_the_user_asked_for_are_one_line_whatever_was_logged_be
         await it.tell(ev.Paused(step=27))
         for step in range(28, 31):
             await it.tell(ev.Resumed(step=step - 1), update(step), ev.Paused(step=step))
-        log = it.text("#log").split()
-        assert log.count("paused") == 1 and "30:" in log and "resumed" not in log, "single steps in a row"
+        words = it.text("#log").split()
+        assert words.count("paused") == 1 and "30:" in words and "resumed" not in words, "single steps in a row"
         for n_paused, (first, last, text) in enumerate(((30, 31, "after one step"), (31, 41, "after 10 steps")), 2):
             await it.tell(ev.Saved(step=first, path=f"checkpoints/{first}"), ev.Resumed(step=first))
             await it.tell(update(last), evaluated(last), ev.Paused(step=last))

@@ -66,8 +66,8 @@ def test_what_has_no_share_that_grows_is_shown_with_its_time() -> None:
 def test_run_says_that_it_compiles_until_that_is_done() -> None:
     line, state = Line(120), LabState()
     opened = ready("reverse", "train.compile=true")
-    for message in (opened, started(opened)):
-        state.apply(message)
+    state.apply(opened)
+    state.apply(started(opened))
     line.shown(state)
     shown = line.shown(state)
     assert "compiling" in shown and "for 0:" in shown

@@ -55,11 +55,10 @@ def compiled(*overrides: str, **extra: Any) -> tuple[Trainer, Backend]:
 @pytest.mark.parametrize(
     "overrides",
     [
-        (),
-        ("model.dropout=0.2", "optim.grad_clip=0.3"),
-        ("train.accumulate=2", "train.precision=bf16"),
+        ("model.dropout=0.2", "optim.grad_clip=0.3", "train.accumulate=2"),
+        pytest.param(("train.accumulate=2", "train.precision=bf16"), marks=pytest.mark.slow),
     ],
-    ids=["plain", "dropout", "micro-batches in bf16"],
+    ids=["dropout and micro-batches", "micro-batches in bf16"],
 )
 def test_updates_run_compiled_code_and_give_the_same_losses(overrides: tuple[str, ...]) -> None:
     eager = trainer(*overrides)

@@ -83,7 +83,6 @@ def assert_equal(at_once: Recorded, read_late: Recorded) -> None:
 @pytest.mark.parametrize(
     "overrides",
     [
-        (),
         ("optim.grad_clip=0.3", "model.dropout=0.2", "train.accumulate=2"),
         ("optim.name=adamw", "optim.schedule=cosine", "optim.warmup_steps=3", "optim.weight_decay=0.1"),
         ("optim.name=momentum", "train.eval_every=3", "train.checkpoint_every=4"),
@@ -115,8 +114,7 @@ def test_loss_arrives_exactly_one_update_later() -> None:
     assert done == [(1, 1), *((step + 1, step) for step in range(2, 8)), (8, 8)]
 
 
-@pytest.mark.parametrize("kernel", ["small vocabulary", "head in chunks"])
-@pytest.mark.parametrize("rows", ["true", "false"])
+@pytest.mark.parametrize(("kernel", "rows"), [("small vocabulary", "true"), ("head in chunks", "false")])
 def test_update_waits_for_nothing(kernel: str, rows: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if kernel == "head in chunks":
         monkeypatch.setattr("tui_lab.core.kernels.head_loss.CHUNK_FROM_VOCAB", LARGE_VOCAB)
@@ -133,8 +131,9 @@ def test_update_waits_for_nothing(kernel: str, rows: str, monkeypatch: pytest.Mo
     assert waits and metrics.by_layer is not None
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-@pytest.mark.parametrize("kernel", ["small vocabulary", "head in chunks"])
+@pytest.mark.parametrize(
+    ("kernel", "precision"), [("small vocabulary", "fp32"), ("head in chunks", "bf16"), ("head in chunks", "fp16")]
+)
 def test_update_runs_where_no_value_can_be_read(kernel: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the meta device, where reading is an error, and so is an operation on tensors of two devices."""
     if kernel == "head in chunks":

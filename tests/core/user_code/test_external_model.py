@@ -114,7 +114,9 @@ def test_user_model_may_view_the_ids_of_a_text(source: str, tmp_path: Path) -> N
     assert cell_losses(training.model, x[0], y[0]).losses.shape == (5,)
 
 
-@pytest.mark.parametrize(("name", "codes"), [("Mine", []), ("Peeks", ["causal_leak"])])
+@pytest.mark.parametrize(
+    ("name", "codes"), [pytest.param("Mine", [], marks=pytest.mark.slow), ("Peeks", ["causal_leak"])]
+)
 def test_doctor_diagnoses_a_user_model(name: str, codes: list[str], source: str) -> None:
     report = examine(target_from_config(tiny(setting(source, name))))
     assert [finding.code for finding in report.findings][:1] == codes

@@ -394,20 +394,20 @@ def policy_loop() -> None:
 
 
 @pytest.mark.parametrize(
-    ("loop", "expected"),
+    ("make", "expected"),
     [
-        (policy_loop, [("not applicable", "")]),
-        (loader_loop(carries=True, shuffle=True), [(FOUND, "state_carried")]),
-        (loader_loop(carries=True, shuffle=False), [(HINT, "state_carried")]),
-        (loader_loop(carries=False, shuffle=True), [("not applicable", "")]),
-        (stream_loop(contiguous=True), []),
-        (stream_loop(contiguous=False), [(FOUND, "state_carried")]),
+        (lambda: policy_loop, [("not applicable", "")]),
+        (lambda: loader_loop(carries=True, shuffle=True), [(FOUND, "state_carried")]),
+        (lambda: loader_loop(carries=True, shuffle=False), [(HINT, "state_carried")]),
+        (lambda: loader_loop(carries=False, shuffle=True), [("not applicable", "")]),
+        (lambda: stream_loop(contiguous=True), []),
+        (lambda: stream_loop(contiguous=False), [(FOUND, "state_carried")]),
     ],
 )
 def test_states_that_are_carried_to_unrelated_rows_are_found(
-    loop: Callable[[], None], expected: list[tuple[str, str]]
+    make: Callable[[], Callable[[], None]], expected: list[tuple[str, str]]
 ) -> None:
-    assert judged(carried_state.check, loop) == expected
+    assert judged(carried_state.check, make()) == expected
 
 
 # Stored data
@@ -457,19 +457,21 @@ def reading_loop(dataset: Any, n_workers: int = 0) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize(
-    ("dataset", "expected"),
+    ("make", "expected"),
     [
-        (Images(erase), [(FOUND, "data_changed")]),
-        (Images(normalize, arrays=False), [(FOUND, "data_changed")]),
-        (torch.utils.data.Subset(Images(erase), range(8)), [(FOUND, "data_changed")]),
-        (Images(lambda image: erase(image.copy())), []),
-        (Images(lambda image: image), []),
-        (Images(lambda image: image - 1.0, arrays=False), []),
-        (TensorDataset(torch.randn(12, 6), torch.arange(12) % 3), []),
+        (lambda: Images(erase), [(FOUND, "data_changed")]),
+        (lambda: Images(normalize, arrays=False), [(FOUND, "data_changed")]),
+        (lambda: torch.utils.data.Subset(Images(erase), range(8)), [(FOUND, "data_changed")]),
+        (lambda: Images(lambda image: erase(image.copy())), []),
+        (lambda: Images(lambda image: image), []),
+        (lambda: Images(lambda image: image - 1.0, arrays=False), []),
+        (lambda: TensorDataset(torch.randn(12, 6), torch.arange(12) % 3), []),
     ],
 )
-def test_data_sets_that_change_when_they_are_read_are_found(dataset: Any, expected: list[tuple[str, str]]) -> None:
-    assert judged(stored_data.check, reading_loop(dataset)) == expected
+def test_data_sets_that_change_when_they_are_read_are_found(
+    make: Callable[[], Any], expected: list[tuple[str, str]]
+) -> None:
+    assert judged(stored_data.check, reading_loop(make())) == expected
 
 
 # Padding
@@ -545,20 +547,22 @@ def scheduled(lr: float, factor: Callable[[int], float], per_epoch: int = 1, epo
 
 
 @pytest.mark.parametrize(
-    ("record", "kinds"),
+    ("make", "kinds"),
     [
-        (scheduled(2e-3, lambda step: 2e-3 * min(1, (step + 1) / 5)), [FOUND]),
-        (scheduled(1.0, lambda step: 2e-3 * min(1, (step + 1) / 5)), []),
-        (scheduled(2e-3, lambda step: min(1, (step + 1) / 5)), []),
-        (scheduled(2e-3, lambda step: min(1, step / 20), per_epoch=12, epochs=2), [FOUND]),
-        (scheduled(2e-3, lambda step: min(1, (step + 1) / 200), per_epoch=12, epochs=2), [FOUND]),
-        (scheduled(2e-3, lambda step: min(1, (step + 1) / 20), per_epoch=12, epochs=2), [HINT]),
-        (scheduled(2e-3, lambda step: max(0.0, 1 - step / 96), per_epoch=12, epochs=2), []),
-        (scheduled(2e-3, lambda step: min(1, (step + 1) / 20)), []),
+        (lambda: scheduled(2e-3, lambda step: 2e-3 * min(1, (step + 1) / 5)), [FOUND]),
+        (lambda: scheduled(1.0, lambda step: 2e-3 * min(1, (step + 1) / 5)), []),
+        (lambda: scheduled(2e-3, lambda step: min(1, (step + 1) / 5)), []),
+        (lambda: scheduled(2e-3, lambda step: min(1, step / 20), per_epoch=12, epochs=2), [FOUND]),
+        (lambda: scheduled(2e-3, lambda step: min(1, (step + 1) / 200), per_epoch=12, epochs=2), [FOUND]),
+        (lambda: scheduled(2e-3, lambda step: min(1, (step + 1) / 20), per_epoch=12, epochs=2), [HINT]),
+        (lambda: scheduled(2e-3, lambda step: max(0.0, 1 - step / 96), per_epoch=12, epochs=2), []),
+        (lambda: scheduled(2e-3, lambda step: min(1, (step + 1) / 20)), []),
     ],
 )
-def test_schedules_that_count_something_else_than_the_loop_are_found(record: LoopRecord, kinds: Sequence[str]) -> None:
-    findings = list(schedules.check_schedules(record))
+def test_schedules_that_count_something_else_than_the_loop_are_found(
+    make: Callable[[], LoopRecord], kinds: Sequence[str]
+) -> None:
+    findings = list(schedules.check_schedules(make()))
     assert [finding.kind for finding in findings] == list(kinds)
     assert all(finding.code == "lr_schedule" for finding in findings)
 

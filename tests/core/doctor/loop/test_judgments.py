@@ -40,7 +40,9 @@ def train(
         after(step)
 
 
-@pytest.mark.parametrize("name", LOOPS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "compiled" else ()) for name in LOOPS]
+)
 def test_loops_of_every_kind_are_healthy(name: str) -> None:
     expected = ["accumulation_not_divided"] if name == "accumulating_undivided" else []
     if name == "lbfgs":  # It trains in evaluation mode on purpose.
