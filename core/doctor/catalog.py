@@ -675,7 +675,7 @@ _ALL = [
             "is.",
             "The mean of the first tenth of the losses is compared with that of the last tenth, in units of their "
             "noise; of a classifier, the last quarter with the loss of the best constant prediction; of a language "
-            "model, too, if a lower rate learns four batches by heart and the loop's own does not. Or ten losses of "
+            "model, too, if a lower rate memorizes four batches and the loop's own does not. Or ten losses of "
             "different batches are equal. Always a hint.",
             "Check that inputs and targets belong together, that the inputs have a mean of about 0 and a deviation of "
             "about 1, and try learning rates ten times higher and lower.",

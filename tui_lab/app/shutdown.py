@@ -33,7 +33,7 @@ NO_STEP = "no step was made, so the run was deleted"
 SECONDS_TO_COMPILE = 180.0
 """torch.compile cannot be interrupted, and takes a minute or more on a busy machine."""
 SECONDS_TO_CLOSE = 10.0
-"""For the app to restore the terminal after everything is saved; a terminal that is gone can block that for ever."""
+"""For the app to restore the terminal after everything is saved; a terminal that is gone can block that forever."""
 TRAINING = "training"
 """The name of the threads that train."""
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
@@ -221,7 +221,7 @@ class EndingSignals:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if not self.number:
             self.number = number
-            # In another thread: this one may be blocked by the terminal for ever.
+            # In another thread: this one may be blocked by the terminal forever.
             threading.Thread(target=self._end, name="shutdown", daemon=True).start()
 
     def _end(self) -> None:

@@ -48,7 +48,7 @@ class BatchPane(Pane):
         self.chosen_step: int | None = None
         """The step the user went to, counted from 0; None: follow the live step."""
         self.is_replay = False
-        """Then the batch is always that of the step shown: who wants to read it pauses the replay."""
+        """Then the batch is always that of the step shown: pause the replay to read it."""
         self.loaded = LoadedBatchView(id="loaded-batch", send=send)
         self._recorded = RecordedBatchView(id="recorded-batch")
         self._state: LabState | None = None

@@ -50,12 +50,12 @@ CLEARLY_SLOWER = 4.0
 CLEARLY_LOWER = 0.8
 """Of the loss at the loop's own rate, what a lower rate must reach in as many updates on the same batches."""
 N_BATCHES = 4
-"""Of the loop, that a trial repeats. In 64 updates small models learn 4 batches by heart at a good rate, but not 16."""
+"""Of the loop, that a trial repeats. In 64 updates small models memorize 4 batches at a good rate, but not 16."""
 SLIGHTLY_LOWER = 0.95
 """Of the same, what a rate must reach with which other batches have a lower loss than that of a constant prediction:
 text of many ids is learned more slowly than a few classes."""
 GENERALIZES = 0.97
-"""Of the loss of other batches: targets that do not belong to their inputs are learned by heart at a lower rate,
+"""Of the loss of other batches: targets that do not belong to their inputs are memorized at a lower rate,
 too, but then the loss of other batches rises."""
 TRAINED = "the model was trained before, so its loss need not fall soon"
 UNBOUNDED = 10.0
@@ -138,7 +138,7 @@ def _of_trained_model(target: Target, course: LossCourse) -> Finding:
 def _is_plateau_unusual(target: Target, course: LossCourse, trials: Sequence[Trial]) -> bool:
     """Return whether a loss that rests at that of a constant prediction is mentioned.
 
-    A language model may rest there for long, but its rate is doubtful if a lower one learns some batches by heart and
+    A language model may rest there for long, but its rate is doubtful if a lower one memorizes some batches and
     its own does not even that.
     """
     if target.tokens is None:
@@ -331,7 +331,7 @@ def _not_falling(course: LossCourse, constant: float | None, trials: Sequence[Tr
         title="The loss stays at that of a model that ignores its input." if at_constant else "The loss does not fall.",
         evidence=_course(course, constant)
         + (
-            f"; {lower.n} updates at {lower.lr:g} learn {N_BATCHES} batches by heart, those at {trials[0].lr:g} do not"
+            f"; {lower.n} updates at {lower.lr:g} memorize {N_BATCHES} batches, those at {trials[0].lr:g} do not"
             if lower is not None
             else ""
         ),

@@ -114,7 +114,7 @@ def _compare_rates(target: Target, measure: Measure, bar: float, first: float, l
         kind: Kind = "finding" if target.tokens or lowest is not None else "hint"
         yield _cannot_overfit(target, kind, first, losses[best], best, table)
     elif losses[best] < 0 and bar == math.inf:
-        raise NotJudged(NO_MINIMUM)  # At a high rate, a loss without a bound, as of a policy, falls for ever.
+        raise NotJudged(NO_MINIMUM)  # At a high rate, a loss without a bound, as of a policy, falls forever.
     elif not math.isfinite(last) or last > first + MIN_RISE * abs(first):
         if any(loss > first + MIN_RISE * abs(first) for rate, loss in losses.items() if rate < best):
             raise NotJudged(
