@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tui_lab.core.watch.model.model_search import parameters_of
+from tui_lab.core.watch.speed.turns import TOGETHER
 from tui_lab.util.plural import counted
 
 
@@ -22,6 +23,11 @@ class Change(ABC):
         self.name = name
         self.text = text
         self.code = code
+
+    @property
+    def kind(self) -> str:
+        """Only one change of a kind can be on."""
+        return self.name.partition("=")[0]
 
     @abstractmethod
     def turn_on(self) -> None: ...
@@ -123,6 +129,23 @@ class Compiled(Change):
 
     def turn_off(self) -> None:
         self._model._compiled_call_impl = None
+
+
+class Together(Change):
+    """Several changes at once."""
+
+    def __init__(self, changes: Sequence[Change]) -> None:
+        super().__init__(TOGETHER, "all that are faster", "; ".join(change.code for change in changes))
+        self.n_warm_up = max(change.n_warm_up for change in changes)
+        self._parts = changes
+
+    def turn_on(self) -> None:
+        for change in self._parts:
+            change.turn_on()
+
+    def turn_off(self) -> None:
+        for change in reversed(self._parts):
+            change.turn_off()
 
 
 class Seen:

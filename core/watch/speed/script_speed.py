@@ -11,7 +11,7 @@ from tui_lab.core.watch.process.tried_run import TriedRun
 from tui_lab.core.watch.speed.comparison import Ratio, ratio_of
 from tui_lab.core.watch.speed.line_sampler import Line
 from tui_lab.core.watch.speed.phases import Phase
-from tui_lab.core.watch.speed.turns import AS_IT_IS, Block
+from tui_lab.core.watch.speed.turns import AS_IT_IS, TOGETHER, Block
 from tui_lab.util.errors import ConfigError
 
 _BEGIN = "tui_lab.core.watch.speed.child"
@@ -96,6 +96,8 @@ class _Written:
             case {"changes": changes, "refused": refused}:
                 self.changes = {**changes, **self.changes}
                 self.refused = refused
+            case {"together": together}:
+                self.changes[TOGETHER] = together
             case {"turn": turn}:
                 self.turn = turn
             case {"block": block}:

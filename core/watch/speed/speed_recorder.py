@@ -41,6 +41,7 @@ class SpeedRecorder:
         self._hooks = SpeedHooks(self)
         self._finder = ModelFinder(self._hooks)
         self._write = write
+        self._end = end
         self._by_hand = UpdatesByHand()
         self._cycle = StepCycle()
         self._size = Size()
@@ -126,7 +127,13 @@ class SpeedRecorder:
             self._end_step()
 
     def failed(self, hook: str, error: Exception) -> None:
-        self._write(error=f"{hook}: {error!r}")
+        what = f"{hook}: {error!r}"
+        if hook not in ("before_step", "after_step"):
+            self._write(error=what)
+            return
+        # No further step would be noticed, so the script would run to its end.
+        self._write(ended={"error": what, "lacks": None, "file": ""})
+        self._end()
 
     def _end_step(self) -> None:
         size = self._size

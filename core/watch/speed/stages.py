@@ -2,15 +2,16 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
 import torch
 
-from tui_lab.core.watch.speed.changes import Change, Seen, possible_changes
+from tui_lab.core.watch.speed.changes import Change, Seen, Together, possible_changes
+from tui_lab.core.watch.speed.comparison import ratio_of
 from tui_lab.core.watch.speed.line_sampler import Line, LineSampler
 from tui_lab.core.watch.speed.phases import Phase, PhaseClock
-from tui_lab.core.watch.speed.turns import AS_IT_IS, Turns
+from tui_lab.core.watch.speed.turns import AS_IT_IS, TOGETHER, Block, Turns
 
 Stage = Literal["warm-up", "parts", "turns"]
 MIN_WARM_UP = 3
@@ -62,7 +63,8 @@ class Stages:
     """Is told of each step when it has ended. plan: what to measure.
 
     write: gets the results, by name, as soon as they are known: "parts", "changes", "turn" where a block begins,
-    "block" where it has ended, and "done"; "n_steps" if the script ends by itself. end: called after the last step.
+    "block" where it has ended, "together" if several changes are faster, and "done"; "n_steps" if the script ends by
+    itself. end: called after the last step.
     """
 
     def __init__(
@@ -85,7 +87,12 @@ class Stages:
         """Of this stage."""
         self._n_all_steps = 0
         self._parts = Parts()
-        self._changes: Mapping[str, Change] = {}
+        self._step_seconds = 0.0
+        """Of the script as it is."""
+        self._changes: dict[str, Change] = {}
+        self._blocks: list[Block] = []
+        self._first_round = 0
+        """Of the present turns."""
         self._turns: Turns | None = None
 
     def model_called(self) -> None:
@@ -162,9 +169,14 @@ class Stages:
         described = {change.name: {"text": change.text, "code": change.code} for change in changes}
         self._write(changes=described, refused=refused)
         parts = self._parts
-        step_seconds = sum(seconds for phase, seconds in parts.phases.items() if phase != "evaluation") / parts.n_steps
-        warm_up = {name: change.n_warm_up for name, change in self._changes.items()}
-        self._turns = Turns(warm_up, self._plan.seconds * (1 - SHARE_OF_PARTS), step_seconds, self._clock())
+        training = [seconds for phase, seconds in parts.phases.items() if phase != "evaluation"]
+        self._step_seconds = sum(training) / parts.n_steps
+        self._take_turns(self._changes, 1 - SHARE_OF_PARTS)
+
+    def _take_turns(self, changes: Mapping[str, Change], share: float) -> None:
+        """Begin to compare changes. share: of the seconds that are planned."""
+        warm_up = {name: change.n_warm_up for name, change in changes.items()}
+        self._turns = Turns(warm_up, self._plan.seconds * share, self._step_seconds, self._clock())
         self._begin("turns")
 
     def _turns_step(self, size: Size, *, has_evaluated: bool) -> None:
@@ -175,12 +187,31 @@ class Stages:
         before = turns.current
         block = turns.step_ended(self._clock(), size.n, has_evaluated=has_evaluated)
         if block is not None:
+            block = replace(block, round=self._first_round + block.round)
+            self._blocks.append(block)
             self._write(block=asdict(block))
-        if turns.is_over:
+        after = AS_IT_IS if turns.is_over else turns.current
+        if after != before:
+            self._switch(before, after)
+        if turns.is_over and not self._try_together():
             self._write(done=True)
             self._end()
-        if turns.current != before:
-            self._switch(before, turns.current)
+
+    def _try_together(self) -> bool:
+        """Begin to try all changes that are faster, if there are several and they were not tried; return whether so."""
+        best: dict[str, tuple[float, Change]] = {}
+        for name, change in self._changes.items():
+            ratio = ratio_of(name, self._blocks)
+            if ratio is not None and ratio.effect == "faster":
+                best[change.kind] = max(best.get(change.kind, (0.0, change)), (ratio.median, change), key=_median)
+        if len(best) < 2 or TOGETHER in self._changes or TOGETHER in self._plan.without:
+            return False
+        together = Together([change for _, change in best.values()])
+        self._changes[TOGETHER] = together
+        self._write(together={"text": together.text, "code": together.code})
+        self._first_round = self._blocks[-1].round + 2  # No block is between those of other rounds.
+        self._take_turns({TOGETHER: together}, SHARE_OF_PARTS)
+        return True
 
     def _switch(self, before: str, now: str) -> None:
         if before != AS_IT_IS:
@@ -199,3 +230,7 @@ class Stages:
     def _synchronize(self) -> None:
         if self._device == "cuda":
             torch.cuda.synchronize()
+
+
+def _median(rated: tuple[float, Change]) -> float:
+    return rated[0]

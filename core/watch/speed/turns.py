@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 AS_IT_IS = ""
 """The name of the script without a change."""
+TOGETHER = "together"
+"""The name of all changes that are faster, at once."""
 MIN_ROUNDS = 5
 """The fewest rounds in which all can agree by chance with a probability below 5 %: 2 ** -5."""
 MAX_ROUNDS = 20

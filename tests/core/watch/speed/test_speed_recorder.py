@@ -206,3 +206,14 @@ def test_optimizers_that_are_fused_or_differentiable_cannot_become_so() -> None:
     assert can_fuse(SGD(model.parameters(), lr=0.1))
     assert not can_fuse(SGD(model.parameters(), lr=0.1, fused=True))
     assert not can_fuse(SGD(model.parameters(), lr=0.1, differentiable=True))
+
+
+def test_a_change_that_cannot_be_turned_on_ends_the_script_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def turn_on(change: Fused) -> None:
+        raise KeyError("foreach")
+
+    monkeypatch.setattr(Fused, "turn_on", turn_on)
+    model = small_model()
+    records = recorded(lambda: train(model, AdamW(model.parameters())), frozenset(("bf16",)))
+    assert [record["turn"] for record in records if "turn" in record][-1] == "fused"
+    assert "foreach" in records[-2]["ended"]["error"]
