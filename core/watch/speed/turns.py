@@ -50,6 +50,8 @@ class Turns:
         self._seconds = seconds
         self._n_steps = min(MAX_STEPS, max(MIN_STEPS, round(BLOCK_SECONDS / max(step_seconds, 1e-9))))
         self._began = now
+        self._turned_on = now
+        """When the present block began, with its steps that are not counted."""
         self._place = 0
         self._round = 0
         self._base = 0.0
@@ -72,6 +74,8 @@ class Turns:
         if self._n_before:
             self._n_before -= 1
             self._block_began = now
+            if not self._n_before and not self._round:
+                self._began += now - self._turned_on  # Compiling does not take the time of the rounds.
             return None
         if has_evaluated and self._n_repeats < MAX_REPEATS:
             self._n_repeats += 1
@@ -100,6 +104,7 @@ class Turns:
         if self._is_too_slow(block):
             self._order = [name for name in self._order if name != block.change]
             place -= 1
+        self._turned_on = now
         self._place = place % len(self._order)
         self._round += self._place == 0
         is_first = self._round == 0

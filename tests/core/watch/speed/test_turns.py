@@ -66,6 +66,17 @@ def test_script_that_evaluates_at_every_step_is_measured_with_its_evaluations() 
     assert it.turns.is_over and ratio_of("a", it.blocks) is not None
 
 
+def test_time_until_a_change_is_at_full_speed_takes_no_rounds_away() -> None:
+    turns = Turns({"compile": 2}, 4.0, 0.1, 0.0)
+    now = 0.0
+    n_on = 0
+    while not turns.is_over:
+        n_on += turns.current == "compile"
+        now += 1000.0 if turns.current == "compile" and n_on == 1 else 0.1
+        block = turns.step_ended(now, 1, has_evaluated=False)
+    assert block is not None and block.round >= MIN_ROUNDS
+
+
 def blocks(ratios: list[float]) -> list[Block]:
     """Return blocks of a change that is so many times as fast in each round."""
     made = [Block(AS_IT_IS, 0, 2, 1.0)]
