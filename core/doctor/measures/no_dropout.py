@@ -18,6 +18,8 @@ _DROPOUTS: frozenset[Any] = frozenset((
 ))  # fmt: skip
 _RATES: dict[Any, int] = {F.scaled_dot_product_attention: 4, F.multi_head_attention_forward: 10}
 """Where functions get a rate: their argument `dropout_p`."""
+_SWITCHED = _DROPOUTS | frozenset(_RATES)
+"""All others are called as they are, and quickly: in a small model, an update has hundreds of them."""
 
 
 @contextmanager
@@ -39,12 +41,14 @@ class _NoDropout(TorchFunctionMode):
     """Calls of dropout return their input; attention functions get a rate of 0."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func not in _SWITCHED:
+            return func(*args, **kwargs) if kwargs else func(*args)
         kwargs = kwargs or {}
         if func in _DROPOUTS:
             return args[0] if args else kwargs["input"]
-        place = _RATES.get(func)
-        if place is not None and len(args) > place:
+        place = _RATES[func]
+        if len(args) > place:
             args = (*args[:place], 0.0, *args[place + 1 :])
-        elif place is not None:
+        else:
             kwargs = {**kwargs, "dropout_p": 0.0}
         return func(*args, **kwargs)

@@ -1,5 +1,6 @@
 """What is captured of a training loop becomes a target that does the same: batches, tokens, loss, rates, weights."""
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -227,15 +228,22 @@ def value(loss: Tensor) -> float:
     return float(loss.detach())
 
 
+@functools.cache
+def program(name: str) -> Target:
+    """Return the target of a program; each is recorded once."""
+    kind, loss = PROGRAMS[name]
+    return examined(kind(), loss)
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_loss_of_a_copy_is_that_of_the_script(name: str) -> None:
-    kind, loss = PROGRAMS[name]
-    target = examined(kind(), loss)
+    target, loss = program(name), PROGRAMS[name][1]
     trial = target.fresh()
     for step in range(UPDATES):
         assert value(trial.loss(target.batch(step))) == pytest.approx(value(loss(trial.model, step)), rel=1e-6)
 
 
+@pytest.mark.usefixtures("without_trials")
 @pytest.mark.parametrize(("loss", "expected"), [(parts, []), (cut_off, ["missing_gradient"])])
 def test_part_that_gets_no_gradient_is_found_in_a_loss_of_several_calls(loss: Loss, expected: list[str]) -> None:
     report = examine(examined(Pair(), loss))
@@ -244,8 +252,7 @@ def test_part_that_gets_no_gradient_is_found_in_a_loss_of_several_calls(loss: Lo
 
 @pytest.mark.parametrize("name", [name for name in PROGRAMS if name != "parts"])
 def test_tokens_are_those_of_the_script(name: str) -> None:
-    kind, loss = PROGRAMS[name]
-    target = examined(kind(), loss)
+    target = program(name)
     tokens = required(target.tokens)
     has_row = name in ("labels", "shift")
     for step in range(UPDATES):
@@ -268,8 +275,7 @@ def test_tokens_are_those_of_the_script(name: str) -> None:
     ["own loop", "loss inside", "changed in place", "flattened logits", "only the loss", "labels", "shift", "[T, B]"],
 )
 def test_plain_cross_entropy_can_be_tried_on_fewer_rows(name: str) -> None:
-    kind, loss = PROGRAMS[name]
-    target = examined(kind(), loss)
+    target = program(name)
     assert not target.fixed_shape and target.probe.x.shape[0] < B
     target.loss(target.probe.batch).backward()  # type: ignore[no-untyped-call]
     output = target.output(target.probe.batch)
@@ -443,6 +449,7 @@ def divided_outside(model: nn.Module, step: int) -> Tensor:
     return F.cross_entropy(model(x)[0].view(-1, V), y.view(-1), reduction="sum") / (y != -100).sum()
 
 
+@pytest.mark.usefixtures("without_trials")
 @pytest.mark.parametrize("loss", [divided_by_counted, divided_outside])
 def test_mean_by_a_counted_divisor_is_a_mean_on_fewer_rows_too(loss: Loss) -> None:
     target = examined(DividesByGiven(), loss)
@@ -459,6 +466,7 @@ def divided_by_all(model: nn.Module, step: int) -> Tensor:
     return loss
 
 
+@pytest.mark.usefixtures("without_trials")
 def test_sum_over_counted_targets_divided_by_all_positions_is_a_finding() -> None:
     report = examine(examined(DividesByGiven(), divided_by_all))
     assert "wrong_divisor" in [finding.code for finding in report.findings]
