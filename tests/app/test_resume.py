@@ -80,12 +80,14 @@ async def test_c_with_edits_asks_and_changes_the_live_ones_in_the_resumed_run() 
         await asyncio.to_thread(lab.source.join)
 
 
-async def test_c_in_the_replay_of_a_finished_run_says_how_to_train_on() -> None:
+async def test_finished_run_is_replayed_where_it_was_to_be_resumed_and_c_says_how_to_train_on() -> None:
     ready, _ = trained()
-    app = LabApp(Pick("replay", ready.path))
+    app = LabApp(pick_to_resume(ready.path))
     async with app.run_test(size=(120, 40)) as pilot:
         replay = app.screen
-        assert isinstance(replay, LabScreen)
+        assert isinstance(replay, LabScreen) and replay.source.role == "replay"
+        assert any("--steps" in toast.message for toast in app._notifications)
+        app.clear_notifications()
         await until(pilot, lambda: replay.state.ready is not None)
         await pilot.press("c")
         await pilot.pause()
@@ -93,14 +95,6 @@ async def test_c_in_the_replay_of_a_finished_run_says_how_to_train_on() -> None:
         assert any("--steps" in toast.message for toast in app._notifications)
         await until(pilot, lambda: "f fork" in painted(app))
         assert "c resume" not in painted(app)
-
-
-async def test_finished_run_is_replayed_where_it_was_to_be_resumed() -> None:
-    ready, _ = trained()
-    app = LabApp(pick_to_resume(ready.path))
-    async with app.run_test(size=(120, 40)):
-        assert isinstance(app.screen, LabScreen) and app.screen.source.role == "replay"
-        assert any("--steps" in toast.message for toast in app._notifications)
 
 
 def test_resuming_is_refused_with_a_reason() -> None:

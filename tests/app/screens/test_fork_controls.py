@@ -83,7 +83,9 @@ async def test_fork_of_a_replay_has_the_settings_of_the_checkpoint_and_the_edits
         assert isinstance(app.screen, AskLine)
 
 
-@pytest.mark.parametrize(("key", "value"), [("model.n_layers", 3), ("data.n_digits", 4)])
+@pytest.mark.parametrize(
+    ("key", "value"), [("model.n_layers", 3), pytest.param("data.n_digits", 4, marks=pytest.mark.slow)]
+)
 async def test_fork_of_a_replay_whose_weights_do_not_fit_is_refused_in_place(
     key: str, value: int, tmp_path: Path, restarts: list[LabScreen.Restart]
 ) -> None:

@@ -139,11 +139,7 @@ async def test_sort_and_filter_by_keys_and_clicks() -> None:
         await it.press("escape")
         assert len(it.names()) == 3 and not it.screen.query_one("#where").display and "✗" not in it.text("#head")
 
-
-async def test_burst_of_keys_is_typed_into_the_filter() -> None:
-    """Keys of the table such as `e` and `X` are letters of names."""
-    three()
-    async with runs_screen() as it:
+        # In a burst, too, keys of the table such as `e` and `X` are letters of names.
         for key in ("slash", *"middleX", "backspace", "enter"):
             it.pilot.app.post_message(Key(key, key if len(key) == 1 else None))
         await it.settle()
@@ -342,32 +338,32 @@ async def test_export_writes_the_marked_runs_and_asks_again_after_an_error(tmp_p
 async def test_columns_that_do_not_fit_are_left_out_and_details_fill_a_large_terminal() -> None:
     run = folder("a-long-name-of-a-sweep-20261126/trials/0003-lr-0.003-seed-3", 0.25, "optim.lr=0.02")
     catalog.write_notes(run.path, ["keep"], "a note")
-    for size, titles in (
-        ((80, 24), {"run", "state", "steps", "val", "started"}),
-        ((120, 40), {"run", "state", "steps", "val", "best", "started", "metric"}),
-    ):
-        async with runs_screen(size=size) as it:
+    async with runs_screen(size=(80, 24)) as it:
+        for size, titles in (
+            ((80, 24), {"run", "state", "steps", "val", "started"}),
+            ((120, 40), {"run", "state", "steps", "val", "best", "started", "metric"}),
+        ):
+            await it.pilot.resize_terminal(*size)
+            await it.settle()
             shown = it.text("#table").splitlines()
             assert titles <= set(shown[0].split()) and all(len(line) <= size[0] for line in shown)
             assert "seed-3 " in shown[1] and "now" in shown[1] and not it.screen.query_one("#details").display
-    async with runs_screen(size=(200, 50)) as it:
+        await it.pilot.resize_terminal(200, 50)
+        await it.settle()
         table, chart_part, details = (it.screen.query_one(id).region for id in ("#table", "#compared", "#details"))
         assert table.right <= chart_part.x and chart_part.height == table.height + details.height
         assert all(text in it.text("#details-text") for text in ("a note", "keep", "optim.lr", "0.02", "started"))
 
 
-async def test_terminal_codes_in_notes_are_not_printed() -> None:
+async def test_terminal_codes_in_notes_are_not_printed_and_enter_replays_and_c_resumes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     run = folder("plain", 0.25)
+    opened: list[Pick] = []
+    monkeypatch.setattr(LabApp, "open", lambda app, pick: opened.append(pick))
     (run.path / "notes.json").write_text('{"tags": ["\\u001b[31m"], "note": "[bold]\\u001b]0;x\\u0007"}', "utf-8")
     async with runs_screen() as it:
         assert "\x1b" not in it.text("#table") + it.text("#about") and "[bold]" in it.text("#about")
-
-
-async def test_enter_replays_and_c_resumes_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = folder("good", 0.25)
-    opened: list[Pick] = []
-    monkeypatch.setattr(LabApp, "open", lambda app, pick: opened.append(pick))
-    async with runs_screen() as it:
         await it.pilot.press("enter", "c")
         assert opened == [Pick("replay", str(run.path)), Pick("resume", str(run.path))]
 
@@ -456,7 +452,7 @@ async def test_runs_of_scripts_are_shown_next_to_our_own() -> None:
 
 
 @pytest.mark.parametrize("size", [(80, 24), pytest.param((200, 50), marks=pytest.mark.slow)], ids=["80x24", "200x50"])
-@pytest.mark.parametrize("view", ["v", "d"])
+@pytest.mark.parametrize("view", [pytest.param("v", marks=pytest.mark.slow), "d"])
 async def test_looks(
     view: str,
     size: tuple[int, int],
