@@ -224,7 +224,7 @@ def test_without_the_extra_the_error_names_it(
     assert error.code == "unavailable" and f'needs {module}: pip install "tui-lab[plots]"' in str(error)
 
 
-def test_report_refuses_other_suffixes_and_files_of_a_run(cli_error: CliError, tmp_path: Path) -> None:
+def test_report_refuses_other_suffixes(cli_error: CliError, tmp_path: Path) -> None:
     run = recorded(tmp_path / "a")
     assert cli_error("report", run.path, "--to", "a.pdf").problems[0].value == "a.pdf"
     assert not (tmp_path / "a.pdf").exists()

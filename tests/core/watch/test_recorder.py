@@ -392,14 +392,13 @@ def test_steered_step_is_the_step_of_an_optimizer_with_those_values(tmp_path: Pa
 
 def test_clipping_can_be_added_to_a_script_that_does_not_clip(tmp_path: Path) -> None:
     with recording(tmp_path, cmd.Set("optim.grad_clip", 1e-9)) as record:
-        trained = loops.plain()
+        loops.plain()  # The command takes effect after its first step.
         moved = start()
         optimizer = torch.optim.SGD(moved.parameters(), lr=1.0)
         before = [w.clone() for w in weights(moved)]
         train(moved, optimizer, range(1))
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(before, weights(moved), strict=True))
     assert changes_of(record) == [("optim.grad_clip", 0.0, 1e-9)]
-    assert trained.losses
 
 
 def test_dropout_changes_every_layer_and_undo_restores_each(tmp_path: Path) -> None:

@@ -325,11 +325,6 @@ def test_compiled_code_finds_the_methods_of_torch() -> None:
         assert not {"lerp_", "mul_", "add_"} & vars(Tensor).keys()
 
 
-def test_methods_of_tensors_are_those_of_torch_after_a_recording() -> None:
-    judged(self_average.check, ema_loop(AVERAGES["lerp"], copies=True))
-    assert not {"lerp_", "mul_", "add_"} & vars(Tensor).keys()
-
-
 # States
 
 
