@@ -59,7 +59,7 @@ def test_terms_are_the_names_of_entries() -> None:
     assert {"Adam", "Dropout", "Batch size"} <= set(glossary_terms())
 
 
-@pytest.mark.parametrize(("lesson", "code"), [(REACHED, 0), (LESSON, 1)])
+@pytest.mark.parametrize(("lesson", "code"), [pytest.param(REACHED, 0, marks=pytest.mark.slow), (LESSON, 1)])
 def test_check_trains_the_runs(tmp_path: Path, run_cli: RunCli, lesson: str, code: int) -> None:
     """In the second lesson four steps do not bring the loss below 0.05."""
     write(tmp_path / "rates", lesson)

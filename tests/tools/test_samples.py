@@ -5,11 +5,13 @@ import pytest
 from tools.torture import app, commands, configs
 
 
+@pytest.mark.slow
 def test_fuzzed_configs_are_accepted_or_refused() -> None:
     counts = configs.fuzz(60, seed=0)
     assert all(counts[f"{form} {outcome}"] for form in ("file", "overrides") for outcome in ("accepted", "refused"))
 
 
+@pytest.mark.slow
 def test_fuzzed_command_lines_work_or_are_refused() -> None:
     counts = commands.fuzz(40, seed=0)
     assert counts["exit 0"] and counts["exit 2"]

@@ -66,9 +66,11 @@ async def lesson(stage: str, size: tuple[int, int] = (80, 24)) -> AsyncIterator[
         screen.prepared, screen.prepared_folder = "see", progress.new_run_folder("see")
         opened = fake_run(screen.prepared_folder)
         it = Lab(pilot, screen, source, now, settings.load("confusion-3"))
-        await app.push_screen(LearnScreen())
-        await app.push_screen(screen)
-        await it.tell(opened, started(opened), ev.Paused(step=0))
+        with app.batch_update():  # Lays out once, and not after each message.
+            await app.push_screen(LearnScreen())
+            await app.push_screen(screen)
+            await it.tell(opened, started(opened), ev.Paused(step=0))
+        await pilot.pause()
         yield it, controller
 
 
@@ -170,8 +172,11 @@ async def test_batch_has_the_room_of_the_other_panes_where_a_stage_is_about_it()
         assert len([pane for pane in it.screen.panes if pane.region.area]) > 3
 
 
-async def test_number_field_leaves_letters_to_the_lesson() -> None:
+async def test_number_field_leaves_letters_to_the_lesson_and_a_run_that_was_not_started_leaves_no_folder() -> None:
     async with lesson("see") as (it, controller):
+        assert isinstance(it.screen, LessonScreen)
+        folder = it.screen.prepared_folder
+        assert folder is not None and folder.is_dir()
         await it.press("enter", "2", "full_stop", "n")
         field = it.screen.focused
         assert isinstance(field, NumberField) and field.value == "2."
@@ -184,14 +189,5 @@ async def test_number_field_leaves_letters_to_the_lesson() -> None:
         await it.press("p", "enter", "question_mark")
         assert isinstance(it.pilot.app.screen, Help)
         await it.press("escape", "w")
-        await run_is_closed(it)
-
-
-async def test_prepared_run_that_was_not_started_leaves_no_folder() -> None:
-    async with lesson("see") as (it, _):
-        assert isinstance(it.screen, LessonScreen)
-        folder = it.screen.prepared_folder
-        assert folder is not None and folder.is_dir()
-        await it.press("w")
         await run_is_closed(it)
         assert not folder.exists()
