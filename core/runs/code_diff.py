@@ -39,6 +39,11 @@ class CodeDiff:
     unrecorded: tuple[str, ...] = ()
     is_complete: bool = True
 
+    @property
+    def is_same(self) -> bool:
+        """Whether all of the code is known to be the same."""
+        return not self.files and not self.unrecorded and self.is_complete
+
     def to_json(self) -> dict[str, Any]:
         files = [file.to_json() for file in self.files]
         unrecorded = list(self.unrecorded)

@@ -364,6 +364,11 @@ def test_compare_shows_scripts_and_our_own_runs_together(run_cli: RunCli, script
     assert result.code == 0 and (tmp_path / "x.svg").read_text("utf-8").count(">f-ours<") >= 1
 
 
+def test_setting_of_a_script_is_not_shown_twice(run_cli: RunCli, scripts: Path) -> None:
+    text = run_cli("runs", "compare", "a-done", "b-failed").out
+    assert "settings.learning_rate" in text and "optim.lr" not in text.split()
+
+
 def test_compare_keeps_the_keys_whole(run_cli: RunCli, scripts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     assert "settings.learning_rate" in run_cli("runs", "compare", "a-done", "b-failed", "c-killed").out

@@ -114,10 +114,11 @@ def compare_runs(
     if as_json:
         write_json(comparison.to_json())
         return
-    for number, (title, table) in enumerate(comparison.tables()):
+    for number, (title, tables) in enumerate(comparison.tables(console().width)):
         stdout().write("\n" if number else "")
         write(title)
-        if table is not None:
+        for part, table in enumerate(tables):
+            stdout().write("\n" if part else "")
             console().print(table)
     for diff in comparison.code if code else ():
         stdout().write("\n")

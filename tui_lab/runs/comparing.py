@@ -1,6 +1,6 @@
 """Compare runs: settings that differ, figures side by side, the reply of each to one prompt."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,10 @@ from tui_lab.util.errors import ConfigError, DataError
 from tui_lab.util.escape import printable
 
 TOKENS_OF_TEXT = 100
+GAP = 2
+"""Columns between those of a table."""
+OWN_SETTINGS = "settings."
+"""What the names of a script's own settings begin with."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +106,13 @@ class Comparison:
         sections = [Section("Results", lines=figures_of(self.columns), columns=titles)]
         diff = settings_diff(self.rows, [self.changes[row.name] for row in self.rows])
         texts = {key: settings_of(self.columns, of_rows) for key, of_rows in diff.different.items()}
-        settings = {key: of_columns for key, of_columns in texts.items() if of_columns is not None}
+        settings = _without_repeats({key: texts for key, texts in texts.items() if texts is not None})
         title = self._settings_title(diff.changes_text, has_different=any(key in settings for key in self.different))
         sections.append(Section(title, lines=settings or None, columns=titles, line_title="setting"))
-        sections += [Section(self.code_title(code), code=code) for code in self.code]
+        if len(self.code) > 1 and all(code.is_same for code in self.code):
+            sections.append(Section("The code of all runs is the same"))
+        else:
+            sections += [Section(self.code_title(code), code=code) for code in self.code]
         sections.append(Section("Verdict", self.verdict_text()))
         for i, prompt in enumerate(self.prompts.texts if self.prompts is not None else ()):
             replies = {"": [self._shown_reply(row, prompt, self.replies[row.name][i]) for row in self.rows]}
@@ -113,13 +120,10 @@ class Comparison:
             sections.append(Section(f"Replies to {prompt!r}", lines=replies, columns=names, is_prose=True))
         return sections
 
-    def tables(self) -> list[tuple[str, Table | None]]:
-        """Return the title of each section with its text and table."""
+    def tables(self, width: int) -> list[tuple[str, list[Table]]]:
+        """Return the title of each section with its text, and its tables. width: in which they should fit."""
         return [
-            (
-                f"{section.title}\n{section.text}" if section.text else section.title,
-                None if section.lines is None else _table(section.columns, section.lines, wrap=section.is_prose),
-            )
+            (f"{section.title}\n{section.text}" if section.text else section.title, list(_tables(section, width)))
             for section in self.sections()
         ]
 
@@ -257,9 +261,32 @@ def replies_of(run: Run, prompts: Prompts) -> list[str]:
     return [replies[text] for text in prompts.texts]
 
 
+def _without_repeats(settings: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """Return settings without those that are only what a script's own setting of the same values has set."""
+    own = [values for key, values in settings.items() if key.startswith(OWN_SETTINGS)]
+    return {key: values for key, values in settings.items() if key.startswith(OWN_SETTINGS) or values not in own}
+
+
+def _tables(section: Section, width: int) -> Iterator[Table]:
+    """Yield the table of a section, or several with a part of the runs each, so that they fit into `width`."""
+    lines = section.lines or {}
+    if section.is_prose:
+        yield _table(section.columns, lines, wrap=True)
+        return
+    widths = [max(map(len, column)) + GAP for column in zip(section.columns, *lines.values(), strict=True)]
+    room = width - max(map(len, lines), default=0)
+    first = 0
+    while first < len(widths):
+        end = first + 1
+        while end < len(widths) and sum(widths[first : end + 1]) <= room:
+            end += 1
+        yield _table(section.columns[first:end], {name: values[first:end] for name, values in lines.items()})
+        first = end
+
+
 def _table(titles: Sequence[str], lines: Mapping[str, Sequence[str]], *, wrap: bool = False) -> Table:
     """Return a table with these columns and a line per figure, setting or reply."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
     if any(lines):
         table.add_column("", no_wrap=True)
     for title in titles:

@@ -47,8 +47,8 @@ def _seed_advice(comparison: GroupComparison) -> list[str]:
     if any(is_imported(config) for config in configs):
         return ["an imported run counts as one seed"]
     seeds = [seed for seed in map(captured_seed, configs) if seed is not None]
-    known = f" (its setting {seeds[0][0]} = {seeds[0][1]})" if seeds else ""
-    return [f"run each again with another seed{known}, in the same folder"]
+    name = f"another value of {seeds[0][0]} (it is {seeds[0][1]})" if seeds else "another seed"
+    return [f"train each again with {name}, in the same folder"]
 
 
 def verdict_line(comparison: GroupComparison) -> str:

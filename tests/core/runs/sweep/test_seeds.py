@@ -123,3 +123,10 @@ def test_sweep_without_a_trial_that_is_done_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
         done_points(sweep.path)
     assert caught.value.code == "not_found"
+
+
+def test_runs_that_do_not_fit_beside_each_other_are_in_several_tables(two_sweeps: list[str]) -> None:
+    comparison = compare(two_sweeps, None)
+    (_, wide), (_, narrow) = (comparison.tables(width)[0] for width in (200, 50))
+    assert [len(table.columns) for table in wide] == [3] and [len(table.columns) for table in narrow] == [2, 2]
+    assert {len(table.rows) for table in (*wide, *narrow)} == {len(wide[0].rows)}
