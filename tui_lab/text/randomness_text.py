@@ -15,6 +15,7 @@ _SAME = {
     "batch": "batches",
     "loss": "training losses",
     "gradient": "gradients",
+    "setting": "settings of the optimizer",
     "update": "updated weights",
 }
 _STYLES = {
@@ -85,6 +86,8 @@ def _place(difference: Difference) -> str:
             return f"the batch of {update}: {difference.name}"
         case "loss":
             return f"the loss of {update}: {' and '.join(difference.values)}"
+        case "setting":
+            return f"the {difference.name} in {update}: {' and '.join(difference.values)}"
         case "gradient":
             return f"the gradient of {difference.name} in {update}"
         case "update":

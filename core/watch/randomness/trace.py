@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Kind = Literal["weights", "batch", "loss", "gradient", "update"]
+Kind = Literal["weights", "batch", "loss", "gradient", "setting", "update"]
 PATH = "path"
 """The kind of a difference where two runs do not do the same things."""
 
@@ -15,7 +15,8 @@ class Entry:
 
     step: the optimizer step that it belongs to, from 1. kind: weights: a parameter or buffer at the first call of its
     model; batch: an input of a model or loss; loss: what backward() got; gradient, update: of a parameter, before and
-    after a step of its optimizer. name: of the tensor. value: the loss, or a fingerprint.
+    after a step of its optimizer; setting: of that optimizer. name: of the tensor or setting. value: the loss or
+    setting, or a fingerprint.
     """
 
     step: int

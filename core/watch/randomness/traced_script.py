@@ -59,6 +59,7 @@ class TracingRecorder(Recorder):
         if not isinstance(optimizer, ManualOptimizer):
             gradients = ((p, p.grad) for p in parameters_of([optimizer]) if p.grad is not None)
             self._trace_all("gradient", gradients)
+            self._trace_settings(optimizer)
         super().before_step(optimizer)
 
     def after_step(self, optimizer: Optimizer) -> None:
@@ -97,6 +98,14 @@ class TracingRecorder(Recorder):
         for number, (parameter, tensor) in enumerate(tensors, 1):
             name = self._names.get(id(parameter), f"parameter {number}")
             self._trace(kind, name, fingerprint(tensor))
+
+    def _trace_settings(self, optimizer: Optimizer) -> None:
+        """Trace the learning rates and all other settings of an optimizer that are numbers."""
+        for number, group in enumerate(optimizer.param_groups, 1):
+            for key, value in group.items():
+                plain = value.tolist() if isinstance(value, Tensor) else value
+                if isinstance(plain, int | float | tuple):
+                    self._trace("setting", f"{key} of parameter group {number}", repr(plain))
 
     def _trace(self, kind: Kind, name: str, value: str) -> None:
         self._add_entry(Entry(self._step, kind, name, value))

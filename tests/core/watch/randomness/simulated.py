@@ -10,7 +10,7 @@ from tui_lab.core.watch.randomness.verdict import KERNELS
 
 OWN_GENERATOR = ScriptSource(OWN, "data.py, line 3", "np.random.default_rng()", is_free=True, is_drawn=True)
 TIME = "seed:torch.manual_seed:train.py, line 1"
-KINDS: tuple[Kind, ...] = ("weights", "batch", "loss", "gradient", "update")
+KINDS: tuple[Kind, ...] = ("weights", "batch", "loss", "gradient", "setting", "update")
 
 
 class Simulated:

@@ -25,7 +25,7 @@ class Complete(BaseException):
     """The script has made its steps. Hooks do not catch it, as they would an Exception."""
 
 
-def traced(folder: Path, *, seed: int = 0, noise: float = 0.0) -> tuple[list[Entry], list[float]]:
+def traced(folder: Path, *, seed: int = 0, noise: float = 0.0, lr: float = 0.1) -> tuple[list[Entry], list[float]]:
     """Train for N steps; return the trace and the losses. noise: added to the gradients of step 2."""
 
     def complete() -> None:
@@ -38,7 +38,7 @@ def traced(folder: Path, *, seed: int = 0, noise: float = 0.0) -> tuple[list[Ent
     try:
         model = start()
         torch.manual_seed(seed)
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=lr)
         for step in range(10):
             x, y = batch(step)
             model(x)  # A call that nothing depends on is an input, too.
@@ -77,6 +77,8 @@ def test_the_first_thing_that_differs_is_found(tmp_path: Path) -> None:
     assert first_difference(plain, same) is None
     noisy = first_difference(plain, traced(tmp_path, noise=1e-7)[0])
     assert noisy is not None and (noisy.step, noisy.kind, noisy.name) == (2, "gradient", "head.bias")
+    rate = first_difference(plain, traced(tmp_path, lr=0.1000001)[0])
+    assert rate is not None and (rate.step, rate.kind, rate.values) == (1, "setting", ("0.1", "0.1000001"))
     dropout = first_difference(plain, traced(tmp_path, seed=1)[0])
     assert dropout is not None and (dropout.step, dropout.kind) == (1, "loss")
 
@@ -126,7 +128,7 @@ def test_a_run_of_a_script_ends_after_its_steps_and_changes_no_file(tmp_path: Pa
     (tmp_path / "log.txt").write_text("mine", "utf-8")
     run = tracer(tmp_path, "9").run()
     assert run.n_steps == N and run.problem == ""
-    kinds = ("weights", "batch", "loss", "gradient", "update")
+    kinds = ("weights", "batch", "loss", "gradient", "setting", "update")
     assert tuple(dict.fromkeys(entry.kind for entry in run.entries)) == kinds
     assert {source.kind: source.is_free for source in run.sources} == {
         OWN: True,
