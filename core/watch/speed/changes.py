@@ -196,7 +196,9 @@ def can_fuse(optimizer: Optimizer) -> bool:
     if not getattr(step, "__module__", "").startswith("torch.optim"):
         return False
     groups = optimizer.param_groups
-    if any("fused" not in group or group["fused"] or group.get("differentiable") for group in groups):
+    if any("fused" not in group or group["fused"] for group in groups):
+        return False
+    if any(group.get("differentiable") or group.get("capturable") for group in groups):
         return False
     parameters = parameters_of([optimizer])
     return all(p.device.type in ("cpu", "cuda") and p.is_floating_point() and not p.is_sparse for p in parameters)

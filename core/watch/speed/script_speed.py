@@ -16,9 +16,9 @@ from tui_lab.util.errors import ConfigError
 
 _BEGIN = "tui_lab.core.watch.speed.child"
 SECONDS = 40.0
+"""How long steps are measured, by default."""
 N_STEPS = 15
 """That a script must make: at most ten to warm up, and five of which it is measured where their time goes."""
-"""How long steps are measured, by default."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,7 @@ class _Written:
     def begin_process(self) -> None:
         """Another process begins: none of its rounds is one of those before."""
         self.turn = AS_IT_IS
+        self.n_steps = 0
         self.n_rounds = max((block.round for block in self.blocks), default=-2) + 2
 
 
@@ -131,20 +132,18 @@ def measure_speed(
     """
     written = _Written()
     failed: dict[str, str] = {}
+    ends: list[tuple[str, int]] = []
+    """The error of each process, and its number of steps."""
     while True:
         plan = {"seconds": seconds, "without": list(failed), "compile_too": compile_too}
         run = TriedRun(script, _BEGIN, {"seed": seed, "plan": plan})
-        has_step_time = written.step is not None
-        written.begin_process()
-        with closing(run.records()) as records:
-            for record in records:
-                written.add(record)
-                if written.step is not None and not has_step_time:
-                    has_step_time = True
-                    on_step_time(written.step)
-        error = _error_of(run)
-        if not error or written.turn in (AS_IT_IS, *failed):
+        error = _read(run, written, on_step_time)
+        if not error or written.turn == AS_IT_IS:
             break
+        if (error, written.n_steps) in ends:  # The change that was on is not the reason, then and now.
+            failed = {name: other for name, other in failed.items() if other != error}
+            break
+        ends.append((error, written.n_steps))
         failed[written.turn] = error
     if written.step is None:
         raise _too_few_steps(script, written.n_steps) if written.n_steps and not error else run.no_step("speed")
@@ -158,8 +157,16 @@ def _too_few_steps(script: ScriptToRun, n_steps: int) -> ConfigError:
     return ConfigError.of("user_code", message, value=script.target.script)
 
 
-def _error_of(run: TriedRun) -> str:
-    """Return the error that ended the script, or ""."""
+def _read(run: TriedRun, written: _Written, on_step_time: Callable[[StepTime], None]) -> str:
+    """Read all that a process of the script writes; return the error that ended it, or ""."""
+    has_step_time = written.step is not None
+    written.begin_process()
+    with closing(run.records()) as records:
+        for record in records:
+            written.add(record)
+            if written.step is not None and not has_step_time:
+                has_step_time = True
+                on_step_time(written.step)
     if run.ended is not None:
         return str(run.ended["error"])
     return f"its process ended with code {run.code}" if run.code else ""

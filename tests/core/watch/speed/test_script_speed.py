@@ -1,7 +1,10 @@
 """The speed of a script that runs in a process of its own."""
 
 import textwrap
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,6 +12,7 @@ from tui_lab.core.watch.process.recorded_script import ScriptToRun
 from tui_lab.core.watch.process.script_process import Target
 from tui_lab.core.watch.speed import script_speed
 from tui_lab.core.watch.speed.script_speed import ScriptSpeed, StepTime, measure_speed
+from tui_lab.core.watch.speed.stages import Size
 from tui_lab.core.watch.speed.turns import AS_IT_IS
 from tui_lab.util.errors import ConfigError
 
@@ -69,6 +73,40 @@ def test_script_that_makes_too_few_steps_is_refused(text: str, tmp_path: Path) -
     with pytest.raises(ConfigError) as caught:
         speed_of(tmp_path, text, "3")
     assert caught.value.problems[0].code == "user_code"
+
+
+class Ending:
+    """A process of the script, which ends as the test says."""
+
+    def __init__(self, turn: str, error: str, n_steps: int) -> None:
+        self.ended = {"error": error, "lacks": None, "file": ""}
+        self.code = 1
+        self._records: list[dict[str, Any]] = [{"turn": turn}, {"n_steps": n_steps}]
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        parts = {"n_steps": 5, "phases": {"loop": 1.0}, "lines": [], "size": asdict(Size()), "device": "cpu"}
+        yield {"parts": parts | {"threads": 1, "workers": None, "model": "", "optimizers": []}}
+        changes = {name: {"text": name, "code": name} for name in ("bf16", "fused")}
+        yield {"changes": changes, "refused": {}}
+        yield from self._records
+
+
+@pytest.mark.parametrize(
+    ("endings", "errors", "ended"),
+    [
+        ([("bf16", "A", 30), ("fused", "A", 30)], ["", ""], "A"),
+        ([("bf16", "A", 30), ("fused", "B", 40), ("", "", 50)], ["A", "B"], "it made only 50 steps"),
+        ([("bf16", "A", 30), ("", "A", 31)], ["A", ""], "A"),
+    ],
+)
+def test_error_of_the_script_itself_is_not_that_of_a_change(
+    endings: list[tuple[str, str, int]], errors: list[str], ended: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processes = iter(endings)
+    monkeypatch.setattr(script_speed, "TriedRun", lambda *arguments: Ending(*next(processes)))
+    speed = measure_speed(ScriptToRun(Target("train.py")))
+    assert [tried.error for tried in speed.tried] == errors and speed.ended == ended
+    assert next(processes, None) is None
 
 
 def test_rounds_of_a_further_process_are_compared_with_its_own_blocks() -> None:
