@@ -1,24 +1,19 @@
 """The process of a script that is one trial of a sweep: what comes before its recording begins."""
 
 import ast
-import ctypes
-import os
 import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tui_lab.cli import watch_process as recorded
+from tui_lab.core.watch.process.parent_process import end_with_parent
 from tui_lab.core.watch.process.replaced_modules import ReplacedModules
 from tui_lab.core.watch.process.replaced_values import ReplacedValues
 from tui_lab.core.watch.process.seeding import seed_generators
 from tui_lab.core.watch.process.unreplaced import Unreplaced
 from tui_lab.core.watch.unwritten.changed_files import ChangedFiles
 from tui_lab.core.watch.unwritten.created_files import CreatedFiles
-
-_SIGNAL_WHEN_PARENT_ENDS = 1
-"""PR_SET_PDEATHSIG of prctl(2)."""
 
 
 def begin(
@@ -38,7 +33,7 @@ def begin(
     copies of files that it changes. list_path: the file that lists what it makes. unreplaced_path: the file that lists
     values which are not replaced yet. parent: the id of the process that has started this one.
     """
-    _end_with(parent)
+    end_with_parent(signal.SIGTERM, parent)
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         signal.signal(number, handler)  # They are ignored in the process that has started this one.
     seed_generators(seed)
@@ -67,12 +62,3 @@ def _scalars(values: Sequence[dict[str, str]]) -> dict[str, Any]:
     """Return the values that a config can have as settings, by name."""
     settings = {each["name"]: ast.literal_eval(each["value"]) for each in values}
     return {name: value for name, value in settings.items() if isinstance(value, bool | int | float | str)}
-
-
-def _end_with(parent: int) -> None:
-    """End this process when its parent has ended, even if that was killed; Linux only."""
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None).prctl(_SIGNAL_WHEN_PARENT_ENDS, signal.SIGTERM)
-    if os.getppid() != parent:  # It ended before.
-        os._exit(128 + signal.SIGTERM)

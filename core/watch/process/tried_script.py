@@ -4,10 +4,12 @@ It changes none of the user's existing files, and it is not one of their runs.
 """
 
 import os
+import signal
 from collections.abc import Callable
 from typing import Any
 
 from tui_lab.core.watch.process import script_process
+from tui_lab.core.watch.process.parent_process import end_with_parent
 from tui_lab.core.watch.process.script_process import at_end, environment, when_imported
 from tui_lab.core.watch.process.seeding import seed_generators
 from tui_lab.core.watch.unwritten.unwritten_files import UnwrittenFiles
@@ -46,6 +48,7 @@ def prepare(
             begin()
 
     script_process.is_examined = True
+    end_with_parent(signal.SIGKILL)  # It would train to its end if the parent was killed.
     if seed is not None:
         seed_generators(seed)
     files.install()
