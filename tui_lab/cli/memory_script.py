@@ -26,8 +26,6 @@ PHASES = {
 }
 SMALL = 0.01
 """Of the peak: other tensors that are not listed."""
-FAR = 1000
-"""Times the measured rows: of more, the estimate says nothing."""
 WIDTH = 52
 """Of the first column, so that the table fits 80."""
 Row = tuple[str, str]
@@ -143,7 +141,7 @@ def _of_batch(memory: ScriptMemory, estimate: BatchEstimate | None) -> Iterator[
         f"one more row of the batch needs about {size(estimate.per_row)}; {2 * estimate.rows} rows at once about "
         f"{size(estimate.twice)}"
     )
-    if estimate.fits is not None and memory.capacity is not None and estimate.fits <= FAR * estimate.rows:
+    if estimate.fits is not None and memory.capacity is not None:
         yield f"about {estimate.fits} rows fit into the {size(memory.capacity)} of memory here"
 
 

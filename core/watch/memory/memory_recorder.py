@@ -113,11 +113,13 @@ class MemoryRecorder:
         if self._n_steps == N_WARM_UP - 1 and isinstance(self._meter, NoMeter):
             self._begin_to_measure()
         self._look_at_kept()
+        self._meter.fixed(self._fixed())
         self._meter.enter("backward")
 
     def gradients_ended(self) -> None:
         """A backward pass has ended."""
         self._meter.enter("update")
+        self._meter.fixed(self._fixed())
         self._step.gradients = max(self._step.gradients or 0, self._tensors.n_gradient_bytes)
         self._step.micro_batches += 1
         self._step.batch = Batch()
@@ -143,8 +145,10 @@ class MemoryRecorder:
             self._end_step(has_continued=True)
         self._tensors.optimizers.add(optimizer)
         self._step.optimizers[type(optimizer).__name__] = None
+        self._meter.update_begins()
 
     def after_step(self, optimizer: Optimizer) -> None:
+        self._meter.update_ended()
         self._step.gradients = max(self._step.gradients or 0, self._tensors.n_gradient_bytes)
         if self._cycle.after(optimizer):
             self._end_step(has_continued=isinstance(optimizer, ManualOptimizer))
@@ -186,6 +190,11 @@ class MemoryRecorder:
             known = {*excluded, *logits, *self.kept.storages}
             step.others = others_now(self._tensors.device, known)
 
+    def _fixed(self) -> set[int]:
+        """Return where gradients and copies of weights are, which do not depend on the rows of the batch."""
+        copies = {address for address, storage in list(self.kept.storages.items()) if storage.is_weight}
+        return copies | self._tensors.gradients.keys()
+
     def _account(self, most: dict[Phase, int] | None) -> StepMemory:
         """Return what is known of the step that has begun."""
         step = self._step
@@ -212,6 +221,7 @@ class MemoryRecorder:
             held=step.held,
             most=most,
             reserved=self._meter.reserved if most else None,
+            moments=self._meter.moments if most else None,
         )
 
     def failed_account(self, error: BaseException) -> StepMemory | None:
@@ -255,7 +265,7 @@ class MemoryRecorder:
         """
         self.peak = peak_resident()
         self._meter = meter_of(self._tensors.device)
-        self._meter.begin(0)
+        self._meter.begin(0, {})
 
     def _measure_next(self, device: str) -> None:
         """Look at what is held between two steps, and measure the most of the next one."""
@@ -263,7 +273,7 @@ class MemoryRecorder:
         self.growth.look(tensors, held, sys._getframe(1))
         self._step.held = held
         self._meter = meter_of(device)
-        self._meter.begin(held)
+        self._meter.begin(held, self._tensors.gradients)
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:

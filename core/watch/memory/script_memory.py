@@ -10,6 +10,7 @@ from tui_lab.core.watch.memory.step_memory import (
     Kept,
     KeptPart,
     LossInput,
+    Moment,
     OtherPart,
     Phase,
     StepMemory,
@@ -119,6 +120,7 @@ def _step(record: Mapping[str, Any]) -> StepMemory:
     kept = record["kept"]
     logits = record["logits"]
     others = record["others"]
+    moments = record["moments"]
     if kept is not None:
         kept = Kept(**kept | {"parts": tuple(KeptPart(**part) for part in kept["parts"])})
     parts = {
@@ -126,5 +128,6 @@ def _step(record: Mapping[str, Any]) -> StepMemory:
         "logits": None if logits is None else LossInput(**logits | {"shape": tuple(logits["shape"])}),
         "others": None if others is None else tuple(OtherPart(**other) for other in others),
         "optimizers": tuple(record["optimizers"]),
+        "moments": None if moments is None else tuple(Moment(**moment) for moment in moments),
     }
     return StepMemory(**dict(record) | parts)

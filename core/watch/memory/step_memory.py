@@ -76,6 +76,22 @@ class Growth:
 
 
 @dataclass(frozen=True)
+class Moment:
+    """Bytes at one time of a step. total: all tensors. fixed: of them, what does not grow with the rows of the batch.
+
+    Gradients, copies of weights and what an optimizer's step allocates are fixed. So are weights, optimizer state and
+    others, which are not in `fixed`: their sizes are those of the step.
+    """
+
+    total: int
+    fixed: int
+
+    def at_times(self, ratio: float) -> float:
+        """Return the bytes with `ratio` times the rows, plus `ratio - 1` times those of weights and their like."""
+        return self.fixed + ratio * (self.total - self.fixed)
+
+
+@dataclass(frozen=True)
 class StepMemory:
     """Bytes of a step; None is not known.
 
@@ -83,7 +99,8 @@ class StepMemory:
     steps. early_gradients: those of the step before that are still there when the forward pass begins; early_fate: what
     has become of them when the backward pass begins. batch: the tensors that the model and the loss got.
     rows: of the batch, of each of the micro_batches. others: tensors that are not part of this. held: all tensors when
-    the step begins. most: at once, by phase. reserved: by CUDA's allocator. n: of the step, from 1.
+    the step begins. most: at once, by phase. moments: those that need most, each with some multiple of the rows.
+    reserved: by CUDA's allocator. n: of the step, from 1.
     """
 
     n: int
@@ -105,3 +122,4 @@ class StepMemory:
     held: int | None
     most: dict[Phase, int] | None
     reserved: int | None
+    moments: tuple[Moment, ...] | None = None

@@ -13,10 +13,11 @@ from tui_lab.core.watch.memory.holding_variables import Variable, place_of_addit
 from tui_lab.core.watch.memory.largest_parts import MAX_PARTS, largest_parts
 from tui_lab.core.watch.memory.modules_at_work import Path as ModulePath
 from tui_lab.core.watch.memory.modules_at_work import Place, general_name
+from tui_lab.core.watch.memory.moments import Change, Mark, Marks, largest_moments
 from tui_lab.core.watch.memory.most_at_once import most_by_phase
 from tui_lab.core.watch.memory.script_memory import ScriptMemory
 from tui_lab.core.watch.memory.step_cycle import StepCycle
-from tui_lab.core.watch.memory.step_memory import Growth, Kept, KeptPart, LossInput, OtherPart, StepMemory
+from tui_lab.core.watch.memory.step_memory import Growth, Kept, KeptPart, LossInput, Moment, OtherPart, StepMemory
 
 MIB = 2**20
 
@@ -55,6 +56,19 @@ def test_most_of_each_phase_begins_with_what_is_held() -> None:
     changes = [(1, 5), (3, 10), (4, -8), (6, 2)]
     most = most_by_phase(100, changes, [(2, "forward"), (4, "backward")])
     assert most == {"between": 105, "forward": 115, "backward": 115}
+
+
+def test_gradients_are_told_from_what_lay_at_their_address_before() -> None:
+    changes = [
+        Change(1, 100, 10),  # An activation.
+        Change(2, 200, -30),  # The gradient of the step before.
+        Change(3, 100, -10),
+        Change(4, 100, 40),  # A gradient.
+        Change(7, 300, 5),  # In the optimizer's step.
+        Change(9, 400, 6),  # The next batch.
+    ]
+    marks = Marks({200: 30}, [Mark(0, frozenset({200})), Mark(5, frozenset({100}))], [(6, 8)])
+    assert largest_moments(30, changes, marks) == (Moment(51, 45), Moment(40, 30))
 
 
 def test_step_with_two_optimizers_ends_at_the_last_one() -> None:
@@ -152,6 +166,22 @@ def test_rows_add_what_is_kept_of_them() -> None:
     in_update = replace(STEP, most={"between": 0, "forward": 70 * MIB, "backward": 80 * MIB, "update": 200 * MIB})
     twice = batch_estimate(memory(in_update))
     assert twice is not None and twice.twice == 200 * MIB
+
+
+def test_gradients_do_not_grow_with_the_rows() -> None:
+    # Weights dominate: 10 + 20 MiB of weights and optimizer state, 40 MiB of gradients and what the optimizer needs.
+    step = replace(STEP, moments=(Moment(72 * MIB, 40 * MIB), Moment(50 * MIB, 10 * MIB)))
+    estimate = batch_estimate(memory(step))
+    assert estimate is not None
+    assert estimate.twice == (30 + 40 + 2 * 2) * MIB
+    assert estimate.fits == 8 * (900 - 40) // 10  # With many rows, the moment with most of what grows is the largest.
+    assert estimate.fits > 8
+
+
+def test_many_times_the_rows_are_no_estimate() -> None:
+    step = replace(STEP, moments=(Moment(70 * MIB + 1000, 40 * MIB),))
+    estimate = batch_estimate(memory(step))
+    assert estimate is not None and estimate.fits is None
 
 
 @pytest.mark.parametrize(
