@@ -9,8 +9,10 @@ from tests.command_line import RunCli
 from tests.core.watch.randomness.simulated import OWN_GENERATOR, TIME, Simulated
 from tests.process import TINY
 from tui_lab.cli import randomness
-from tui_lab.core.watch.randomness.sources import HASHES, NUMPY, PYTHON, TORCH
-from tui_lab.core.watch.randomness.verdict import KERNELS
+from tui_lab.core.watch.randomness.sources import HASHES, NUMPY, PYTHON, TORCH, ScriptSource, SeedCall
+from tui_lab.core.watch.randomness.traced_runs import TracedRun
+from tui_lab.core.watch.randomness.verdict import KERNELS, RandomnessVerdict
+from tui_lab.text.randomness_text import seed_text, verdict_lines
 
 
 @pytest.fixture
@@ -61,6 +63,30 @@ def test_each_cause_is_named_and_is_exit_1(
     assert done.code == 1 and done.out.count("cause: ") == 1
     result = json.loads(run_cli("randomness", script, "--json").out)
     assert (result["causes"], result["first_difference"]["kind"]) == ([key], "batch")
+
+
+def test_sentences_are_wrapped_and_runs_are_named_on_stderr(
+    script: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    simulate(monkeypatch, Simulated(batch=[TIME]))
+    done = run_cli("randomness", script)
+    assert max(map(len, done.out.splitlines())) <= 60
+    assert done.err.count(": run ") >= 5 and ": run " not in done.out
+    assert run_cli("randomness", script, "--json").err == ""
+
+
+def test_files_that_a_later_run_may_read_are_named_by_kind() -> None:
+    run = TracedRun([], [], written=["cache.bin"], changed=["count.txt"])
+    _, made, changed = verdict_lines("train.py", RandomnessVerdict(run, 0, None, []))
+    assert "cache.bin" in made and "count.txt" not in made
+    assert "count.txt" in changed and "without the files" not in changed
+
+
+def test_a_seed_that_the_system_draws_is_not_shown_as_an_argument() -> None:
+    source = ScriptSource(TORCH, seeds=(SeedCall("torch.seed", "train.py, line 6", "130", is_given=False),))
+    text = seed_text(source, RandomnessVerdict(TracedRun([], []), 0, None, [source]))
+    assert "torch.seed()" in text and "130" in text
 
 
 @pytest.mark.parametrize(

@@ -1,24 +1,23 @@
 """`tui-lab randomness`: the sources of randomness of a config, and whether the runs of a script are the same."""
 
+import sys
 from collections.abc import Sequence
 
 from rich.table import Table
 from rich.text import Text
 
 from tui_lab.cli.check_progress import CheckProgress
-from tui_lab.cli.output import console, say, stdout, write, write_json
+from tui_lab.cli.output import console, say, stdout, write_json
 from tui_lab.cli.script_argument import script_suggested
 from tui_lab.cli.show import open_data
 from tui_lab.cli.signals import interrupt_on_signals
 from tui_lab.core.config import settings
 from tui_lab.core.watch.process.recorded_script import ScriptToRun
 from tui_lab.core.watch.randomness.traced_runs import ScriptTracer
-from tui_lab.core.watch.randomness.verdict import RandomnessVerdict, judge
+from tui_lab.core.watch.randomness.verdict import FIRST_RUNS, WITH_OTHER_SEEDS, RandomnessVerdict, judge
 from tui_lab.text.randomness_text import sources_table, verdict_lines
+from tui_lab.util.escape import printable
 from tui_lab.util.exit_codes import DONE, NOT_JUDGED, NOT_MET
-
-FIRST_OF_SEARCH = 3
-"""The number of the first run after the two that are compared."""
 
 
 def show_sources(source: str, overrides: Sequence[str], step: int, *, as_json: bool, pin: bool) -> None:
@@ -48,13 +47,7 @@ def examine_script(script: ScriptToRun, n_steps: int, *, as_json: bool) -> int:
     if not as_json:
         say(f"randomness: running {name} twice for {n_steps:,} updates; it changes no existing file")
     with interrupt_on_signals(), CheckProgress(is_shown=not as_json) as progress:
-
-        def begin_run(number: int, purpose: str) -> None:
-            if number == FIRST_OF_SEARCH and not as_json:
-                say("randomness: the runs differ; looking for the causes, in four to ten further runs")
-            progress.show(f"run {number}, {purpose}")
-
-        verdict = judge(ScriptTracer(script, n_steps), begin_run)
+        verdict = judge(ScriptTracer(script, n_steps), RunNotes(progress, is_shown=not as_json).begin)
     if as_json:
         write_json({"source": name, **verdict.to_json()})
     else:
@@ -64,7 +57,32 @@ def examine_script(script: ScriptToRun, n_steps: int, *, as_json: bool) -> int:
     return DONE if verdict.is_reproducible else NOT_MET
 
 
+class RunNotes:
+    """Says on stderr which run begins. is_shown: whether it may."""
+
+    def __init__(self, progress: CheckProgress, *, is_shown: bool) -> None:
+        self._progress = progress
+        self._is_shown = is_shown
+        self._reason = ""
+        """Why the latest run was made."""
+
+    def begin(self, number: int, purpose: str) -> None:
+        """A run begins. purpose: what it is for."""
+        if self._is_shown and number > FIRST_RUNS:
+            reason = _SAME_BY_CHANCE if purpose == WITH_OTHER_SEEDS else _SEARCH
+            if reason != self._reason:
+                say(f"randomness: {reason}")
+            self._reason = reason
+            if not sys.stderr.isatty():
+                say(f"randomness: run {number}, {purpose}")
+        self._progress.show(f"run {number}, {purpose}")
+
+
+_SAME_BY_CHANCE = "the runs are the same; up to two further ones test what has no seed"
+_SEARCH = "the runs differ; looking for the causes, in four to ten further runs"
+
+
 def _print(name: str, verdict: RandomnessVerdict) -> None:
     for line in verdict_lines(name, verdict):
-        write(line)
+        console().print(Text(printable(line)))
     console().print(sources_table(verdict))

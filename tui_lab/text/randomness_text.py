@@ -1,13 +1,14 @@
 """The text of a comparison of two runs: whether they are the same, what decides it, and what to do."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 from rich.text import Text
 
-from tui_lab.core.watch.randomness.sources import HASHES, NUMPY, OWN, PYTHON, TORCH, ScriptSource, label_of
+from tui_lab.core.watch.randomness.sources import HASH_SEED, HASHES, NUMPY, OWN, PYTHON, TORCH, ScriptSource, label_of
 from tui_lab.core.watch.randomness.trace import PATH, Difference
-from tui_lab.core.watch.randomness.verdict import KERNELS, RandomnessVerdict
+from tui_lab.core.watch.randomness.traced_runs import TracedRun
+from tui_lab.core.watch.randomness.verdict import FIRST_RUNS, KERNELS, RandomnessVerdict
 from tui_lab.util.plural import counted
 
 _SAME = {
@@ -27,6 +28,7 @@ _STYLES = {
     "not used": "dim",
 }
 MOST_FILES = 3
+_NUMBERS = {2: "two", 3: "three", 4: "four"}
 _SEEDED_BY = {PYTHON: "random.seed(0)", NUMPY: "np.random.seed(0)", TORCH: "torch.manual_seed(0)"}
 
 
@@ -35,22 +37,42 @@ def verdict_lines(name: str, verdict: RandomnessVerdict) -> Iterator[str]:
     difference = verdict.difference
     if difference is None:
         compared = ", ".join(_SAME[kind] for kind in verdict.compared)
-        yield f"{name}: two runs of {counted(verdict.n_steps, 'update')} are the same to the last bit: {compared}"
+        runs = f"{_NUMBERS.get(verdict.n_runs, verdict.n_runs)} runs of {counted(verdict.n_steps, 'update')}"
+        yield f"{name}: {runs} are the same to the last bit: {compared}"
+        if verdict.n_runs > FIRST_RUNS:
+            yield "what has no seed got a seed in two of them, another one in each"
         if verdict.problem:
             yield f"but not everything could be compared: {verdict.problem}"
     else:
         yield f"{name}: two runs differ, first in {_place(difference)}"
         if difference.before:
             yield f"the same before: {', '.join(_before(kind, difference) for kind in difference.before)}"
+        if verdict.n_runs > FIRST_RUNS:
+            yield "the first two runs were the same by chance: one with a seed for what has none differs from them"
         yield from _cause_lines(verdict)
-    if verdict.first.error:
-        yield f"the script failed after {counted(verdict.n_steps, 'update')}: {verdict.first.error}"
-    if written := verdict.first.written:
-        more = f" and {len(written) - MOST_FILES} more" if len(written) > MOST_FILES else ""
+    if verdict.error:
+        updates = counted(verdict.n_steps, "update")
+        yield f"the script failed after {updates}, so that no later ones were compared: {verdict.error}"
+    yield from _file_lines(verdict.first)
+
+
+def _file_lines(run: TracedRun) -> Iterator[str]:
+    """Yield which files may make a later run differ."""
+    if run.written:
         yield (
-            f"each run started without the files that it writes before its first update: "
-            f"{', '.join(written[:MOST_FILES])}{more}; a run that reads them may differ"
+            f"each run started without the files that it writes before its first update: {_some(run.written)}; a run "
+            "that reads them may differ"
         )
+    if run.changed:
+        yield (
+            f"each run started with these files as they are, but the script changes them before its first update: "
+            f"{_some(run.changed)}; if it reads them, the next run of the script without tui-lab may differ"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_FILES} more" if len(names) > MOST_FILES else ""
+    return f"{', '.join(names[:MOST_FILES])}{more}"
 
 
 def _cause_lines(verdict: RandomnessVerdict) -> Iterator[str]:
@@ -62,7 +84,7 @@ def _cause_lines(verdict: RandomnessVerdict) -> Iterator[str]:
     elif verdict.causes:
         yield "tested: with that fixed, the runs are the same"
     else:
-        yield "with a seed for everything they are the same, but so are they with any one seed missing: run it again"
+        yield "with a seed for everything they are the same, whichever of the seeds changes: no cause is found"
 
 
 def _before(kind: str, difference: Difference) -> str:
@@ -116,14 +138,15 @@ def state_of(source: ScriptSource, verdict: RandomnessVerdict) -> str:
 def seed_text(source: ScriptSource, verdict: RandomnessVerdict) -> str:
     """Return how a source is seeded: by the call that changes, if there is one."""
     if source.kind == HASHES:
-        return "none: not PYTHONHASHSEED" if source.is_free else "PYTHONHASHSEED"
+        return f"{HASH_SEED} is not set" if source.is_free else HASH_SEED
     if not source.seeds:
         return "none"
     changing = {call.key for call, _ in verdict.changing_seeds}
     first = next((call for call in source.seeds if call.key in changing), source.seeds[0])
     place = f", {first.place}" if first.place else ""
     more = f" and {len(source.seeds) - 1} more" if len(source.seeds) > 1 else ""
-    return f"{first.call}({first.value}){place}{more}"
+    call = f"{first.call}({first.value})" if first.is_given else f"{first.call}(), which drew {first.value}"
+    return f"{call}{place}{more}"
 
 
 def cause_line(key: str, verdict: RandomnessVerdict) -> str:

@@ -14,6 +14,7 @@ from tui_lab.core.watch.process.script_process import Target
 
 ARGPARSE_ERROR = 2
 """The exit code of argparse, click and others for arguments that are missing or wrong."""
+NOT_SEEN = "training in a process that the script starts is not seen"
 
 
 def ended_record(error: BaseException | None, script: str) -> dict[str, Any]:
@@ -34,13 +35,18 @@ def why_no_update(target: Target, command: str, code: int, ended: Mapping[str, A
         if not ended["lacks"]:
             return error
         return f"{error}; {next_step(ended['lacks'], Path(ended['file']), target.program, target.arguments, command)}"
-    if code < 0:
-        return f"its process was ended by {_signal_name(-code)} before its first optimizer step"
     if code == 0:
-        return "makes no optimizer step"
-    text = f"the script ended with exit code {code} before its first optimizer step"
+        return f"makes no optimizer step; {NOT_SEEN}"
+    text = f"{exit_text(code)} before its first optimizer step"
     lacks_arguments = code == ARGPARSE_ERROR and not target.arguments
     return f"{text}; {target.arguments_hint(command)}" if lacks_arguments else text
+
+
+def exit_text(code: int) -> str:
+    """Return how a script ended whose process had the exit code `code`, negative for a signal."""
+    if code < 0:
+        return f"its process was ended by {_signal_name(-code)}"
+    return f"the script ended with exit code {code}"
 
 
 def error_place(error: BaseException, script: str) -> str:

@@ -1,7 +1,7 @@
 """The process of a script that is traced: what happens before its first line and at its end."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class Child:
     """Traces from the script's import of torch on, which must not be imported on its behalf."""
 
-    def __init__(self, lines: JsonLines, script: str, n_steps: int, pins: Sequence[str], kernels: bool) -> None:
-        """kernels: whether torch is to use only deterministic ones."""
+    def __init__(self, lines: JsonLines, script: str, n_steps: int, pins: Mapping[str, int], kernels: bool) -> None:
+        """pins: as for `Generators`. kernels: whether torch is to use only deterministic ones."""
         self._lines = lines
         self._script = script
         self._n_steps = n_steps
@@ -60,7 +60,10 @@ class Child:
     def _add(self, entry: Entry) -> None:
         if entry.kind == "update" and not self._has_updated:
             self._has_updated = True
-            self._lines.write(written=[*map(os.path.relpath, self._files.names), *self._made_files()])
+            changed = [name for name in self._files.names if os.path.isfile(name)]
+            new = [name for name in self._files.names if name not in changed]
+            self._lines.write(changed=list(map(os.path.relpath, changed)))
+            self._lines.write(written=[*map(os.path.relpath, new), *self._made_files()])
         self._lines.write(entry=entry.to_json())
 
     def _made_files(self) -> list[str]:
@@ -88,7 +91,7 @@ class Child:
 
 
 def begin(
-    loaded_before: set[str], script: str, folder: str, out: str, n_steps: int, pins: list[str], kernels: bool
+    loaded_before: set[str], script: str, folder: str, out: str, n_steps: int, pins: dict[str, int], kernels: bool
 ) -> None:
     """Prepare this process, which is going to run the script. Python calls it through `startup`.
 

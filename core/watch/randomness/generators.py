@@ -4,7 +4,7 @@ import functools
 import os
 import random
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
@@ -14,18 +14,18 @@ from tui_lab.core.watch.process.script_process import when_imported
 from tui_lab.core.watch.randomness.sources import NUMPY, OWN, PYTHON, TORCH, ScriptSource, SeedCall
 from tui_lab.core.watch.variables.frames import user_frames
 
-PINNED_SEED = 0
 _NUMPY_CLASSES = ("RandomState", "PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64", "SeedSequence")
 
 
 class Generators:
-    """Replaces the functions that seed generators by ones that note the call. pins: the keys of sources to seed.
+    """Replaces the functions that seed generators by ones that note the call.
 
+    pins: the keys of sources and of calls that get a seed, each with it.
     on_source: gets each generator that the script itself makes without a seed, also in a worker of a DataLoader.
     """
 
-    def __init__(self, pins: Collection[str], on_source: Callable[[ScriptSource], None]) -> None:
-        self._pins = frozenset(pins)
+    def __init__(self, pins: Mapping[str, int], on_source: Callable[[ScriptSource], None]) -> None:
+        self._pins = pins
         self._on_source = on_source
         self._pid = os.getpid()
         self._sources: dict[str, ScriptSource] = {}
@@ -74,7 +74,7 @@ class Generators:
 
     def _add(self, kind: str, seed: Callable[[int], Any], state: Callable[[], Any]) -> None:
         if kind in self._pins:
-            seed(PINNED_SEED)
+            seed(self._pins[kind])
         self._sources[kind] = ScriptSource(kind)
         self._states[kind] = state
         self._first[kind] = state()
@@ -99,11 +99,11 @@ class Generators:
                 return original(*args, **kwargs)
             given = next(iter((*args, *kwargs.values())), None)
             value = int.from_bytes(os.urandom(4)) if given is None else given
-            noted = SeedCall(call, self._place(), str(value))
+            noted = SeedCall(call, self._place(), str(value), given is not None)
             self._look(kind)
             self._sources[kind].seeded(noted)
             if noted.key in self._pins:
-                result = set_seed(PINNED_SEED)
+                result = set_seed(self._pins[noted.key])
             else:
                 result = set_seed(value) if given is None else original(*args, **kwargs)
             self._first[kind] = self._states[kind]()
@@ -120,7 +120,8 @@ class Generators:
             seed = args[0] if args else kwargs.get("seed")
             if seed is not None:
                 return original(*args, **kwargs)
-            return original(PINNED_SEED) if self._made_without_seed(call) else original()
+            pinned = self._seed_of_new(call)
+            return original() if pinned is None else original(pinned)
 
         setattr(place, name, made)
 
@@ -134,8 +135,8 @@ class Generators:
             while caller is not None and caller.f_globals.get("__name__") == random.__name__:
                 caller = caller.f_back
             is_own = caller is not None and is_user_code(caller.f_code.co_filename)
-            if a is None and is_own and self._made_without_seed("random.Random()"):
-                a = PINNED_SEED
+            if a is None and is_own:
+                a = self._seed_of_new("random.Random()")
             original(generator, a, version)
 
         setattr(random.Random, "seed", seed)  # noqa: B010 - mypy refuses to assign a method.
@@ -148,8 +149,8 @@ class Generators:
         class Made(original, metaclass=_kind_of(original)):  # type: ignore[misc, metaclass]
             def __init__(self, *args: Any, **kwargs: Any) -> None:
                 is_seeded = any(value is not None for value in (*args, *kwargs.values()))
-                if not is_seeded and watched._made_without_seed(f"np.random.{name}()"):
-                    args = (PINNED_SEED,)
+                pinned = None if is_seeded else watched._seed_of_new(f"np.random.{name}()")
+                args = args if pinned is None else (pinned,)
                 super().__init__(*args, **kwargs)
 
         setattr(place, name, _named_as(Made, name, place))
@@ -171,27 +172,27 @@ class Generators:
 
             def seed(self) -> int:
                 drawn = int.from_bytes(os.urandom(7))
-                super().manual_seed(watched._seed_of(self.source, "torch.Generator.seed", drawn))
+                super().manual_seed(watched._seed_of(self.source, "torch.Generator.seed", drawn, is_given=False))
                 return int(self.initial_seed())
 
         torch.Generator = _named_as(Made, "Generator", torch)
 
-    def _seed_of(self, source: ScriptSource | None, call: str, seed: Any) -> Any:
+    def _seed_of(self, source: ScriptSource | None, call: str, seed: Any, *, is_given: bool = True) -> Any:
         """Note a seed of a generator of the script's own; return the one that it gets. source: None for another one."""
         if source is None:
             return seed
         source = self._sources.setdefault(source.key, source)
-        noted = SeedCall(call, self._place(), str(seed))
+        noted = SeedCall(call, self._place(), str(seed), is_given)
         source.seeded(noted)
-        return PINNED_SEED if noted.key in self._pins else seed
+        return self._pins.get(noted.key, seed)
 
-    def _made_without_seed(self, call: str) -> bool:
-        """Note a generator that is made without a seed; return whether it is to have one."""
+    def _seed_of_new(self, call: str) -> int | None:
+        """Note a generator that is made without a seed; return the one that it is to have, if any."""
         source = ScriptSource(OWN, self._place(), call, is_free=True, is_drawn=True)
         if source.key not in self._passed_on:  # An item of a data set may make one each time.
             self._passed_on.add(source.key)
             self._on_source(source)
-        return source.key in self._pins
+        return self._pins.get(source.key)
 
     def _place(self) -> str:
         """Return the line of the user's code that runs, of a library's if there is none."""

@@ -9,6 +9,13 @@ NUMPY = "numpy"
 TORCH = "torch"
 HASHES = "hashes"
 """Those of strings, which decide the order of a set. Python draws them for each process."""
+HASH_SEED = "PYTHONHASHSEED"
+"""The environment variable with their seed."""
+PINNED_SEED = 0
+OTHER_SEED = 366
+"""In place of PINNED_SEED, to see whether a seed matters. With one of both, the first number below 1 of each generator
+(random, np.random, np.random.default_rng, torch) is less than one half, and with the other it is not, so that a script
+that decides something by a coin decides it both ways."""
 OWN = "own"
 """The kind of a generator that the script makes itself."""
 SEED_CALL = "seed"
@@ -26,11 +33,15 @@ def label_of(key: str) -> str:
 
 @dataclass(frozen=True)
 class SeedCall:
-    """A call that seeds one of the global generators. call: its name. place: file and line, of the user's code."""
+    """A call that seeds one of the global generators. call: its name. place: file and line, of the user's code.
+
+    is_given: whether its code gives the value, which the system drew otherwise.
+    """
 
     call: str
     place: str
     value: str
+    is_given: bool = True
 
     @property
     def key(self) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tui_lab.core.watch.process.script_end import ARGPARSE_ERROR, ended_record, why_no_update
+from tui_lab.core.watch.process.script_end import ARGPARSE_ERROR, NOT_SEEN, ended_record, why_no_update
 from tui_lab.core.watch.process.script_process import Target
 
 TARGET = Target("train.py", ("--steps", "3"))
@@ -40,4 +40,5 @@ def test_endings_differ_by_code_and_signal() -> None:
     assert "exit code 7" in why_no_update(TARGET, "doctor", 7, SILENT)
     assert why_no_update(TARGET, "doctor", 7, None) == why_no_update(TARGET, "doctor", 7, SILENT)
     assert "SIGKILL" in why_no_update(TARGET, "doctor", -signal.SIGKILL, None)
-    assert "exit code" not in why_no_update(TARGET, "doctor", 0, SILENT)
+    silent = why_no_update(TARGET, "doctor", 0, SILENT)
+    assert "exit code" not in silent and NOT_SEEN in silent

@@ -1,7 +1,7 @@
 """Scripts that are not run: what they draw and how they are seeded is given."""
 
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from tui_lab.core.watch.randomness.sources import HASHES, NUMPY, OWN, PYTHON, TORCH, ScriptSource, SeedCall
 from tui_lab.core.watch.randomness.trace import Entry, Kind
@@ -26,12 +26,14 @@ class Simulated:
         self._numbers = itertools.count(1)
         self.pins: list[frozenset[str]] = []
 
-    def run(self, pins: Collection[str] = (), *, deterministic_kernels: bool = False) -> TracedRun:
-        self.pins.append(frozenset(pins))
-        seeded = {*pins, *self._fixed, *([KERNELS] if deterministic_kernels else [])}
+    def run(self, pins: Mapping[str, int] | None = None, *, deterministic_kernels: bool = False) -> TracedRun:
+        self.pins.append(frozenset(pins or ()))
+        constant = {*self._fixed, *([KERNELS] if deterministic_kernels else [])}
 
         def drawn(key: str) -> int:
-            return 0 if key in seeded else next(self._numbers)
+            if key in constant:
+                return 0
+            return -pins[key] if pins and key in pins else next(self._numbers)
 
         python = drawn(PYTHON)
         numbers = {key: drawn(key) for key in (NUMPY, TORCH, HASHES, KERNELS, OWN_GENERATOR.key, "clock")}

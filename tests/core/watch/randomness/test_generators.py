@@ -33,9 +33,9 @@ def restored(monkeypatch: pytest.MonkeyPatch) -> None:
     assert user_files.is_user_code(__file__)
 
 
-def installed(pins: Collection[str] = ()) -> tuple[Generators, list[ScriptSource]]:
+def installed(pins: Collection[str] = (), seed: int = 0) -> tuple[Generators, list[ScriptSource]]:
     own: list[ScriptSource] = []
-    watched = Generators(pins, own.append)
+    watched = Generators(dict.fromkeys(pins, seed), own.append)
     watched.install()
     return watched, own
 
@@ -77,6 +77,8 @@ def test_pinned_generators_draw_the_same_numbers_in_each_run() -> None:
         watched, _ = installed([PYTHON, NUMPY, TORCH])
         draws.append((random.random(), np.random.rand(), torch.rand(1).item()))
         assert all(source.is_free for source in watched.sources())
+    installed([PYTHON, NUMPY, TORCH], seed=1)
+    assert all(a != b for a, b in zip(draws[0], (random.random(), np.random.rand(), torch.rand(1).item()), strict=True))
     assert draws[0] == draws[1]
 
 
@@ -87,6 +89,7 @@ def test_seeds_from_the_system_differ_unless_they_are_pinned() -> None:
         np.random.seed(None)
         seed = torch.seed()
         noted = [source.seeds[0] for source in watched.sources()]
+        assert not any(call.is_given for call in noted)
         draws = (seed, torch.initial_seed(), random.random() + np.random.rand())
         return [call.value for call in noted], [call.key for call in noted], draws
 

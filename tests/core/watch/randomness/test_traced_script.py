@@ -106,6 +106,7 @@ SCRIPT = """
     own = random.Random()
     model = nn.Linear(4, 3)
     optimizer = SGD(model.parameters(), lr=0.5)
+    Path("notes.txt").write_text("changed")
     Path("cache").mkdir()
     Path("cache", "text.txt").write_text("made")
     for step in range(int(sys.argv[1])):
@@ -125,7 +126,8 @@ def tracer(folder: Path, *arguments: str) -> ScriptTracer:
 
 
 def test_a_run_of_a_script_ends_after_its_steps_and_changes_no_file(tmp_path: Path) -> None:
-    (tmp_path / "log.txt").write_text("mine", "utf-8")
+    for name in ("log.txt", "notes.txt"):
+        (tmp_path / name).write_text("mine", "utf-8")
     run = tracer(tmp_path, "9").run()
     assert run.n_steps == N and run.problem == ""
     kinds = ("weights", "batch", "loss", "gradient", "setting", "update")
@@ -137,8 +139,9 @@ def test_a_run_of_a_script_ends_after_its_steps_and_changes_no_file(tmp_path: Pa
         TORCH: False,
     }
     assert run.written == [str(Path("cache", "text.txt"))]
-    assert (tmp_path / "log.txt").read_text("utf-8") == "mine"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["log.txt", "train.py"]
+    assert run.changed == ["notes.txt"]
+    assert {(tmp_path / name).read_text("utf-8") for name in ("log.txt", "notes.txt")} == {"mine"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log.txt", "notes.txt", "train.py"]
 
 
 def test_a_tracer_that_is_stopped_leaves_no_process(tmp_path: Path) -> None:
