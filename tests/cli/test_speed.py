@@ -11,7 +11,7 @@ from tests.command_line import RunCli
 from tui_lab.cli import speed as command
 from tui_lab.core.watch.speed.comparison import Effect, Ratio
 from tui_lab.core.watch.speed.line_sampler import Line
-from tui_lab.core.watch.speed.script_speed import ScriptSpeed, StepTime, Tried
+from tui_lab.core.watch.speed.script_speed import OnStepTime, ScriptSpeed, StepTime, Tried
 
 STEP = StepTime(
     n_steps=9,
@@ -44,6 +44,7 @@ SPEED = ScriptSpeed(
     not_tried={"compile": "takes long"},
     n_steps=99,
     ended="",
+    has_failed=False,
     errors=(),
 )
 
@@ -55,8 +56,8 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Scrip
     monkeypatch.chdir(tmp_path)
 
     def give(speed: ScriptSpeed) -> None:
-        def measure(*arguments: object, on_step_time: Callable[[StepTime], None], **options: object) -> ScriptSpeed:
-            on_step_time(speed.step)
+        def measure(*arguments: object, on_step_time: OnStepTime, **options: object) -> ScriptSpeed:
+            on_step_time(speed.step, 1.0)
             return speed
 
         monkeypatch.setattr(command, "measure_speed", measure)
@@ -76,7 +77,7 @@ def test_parts_lines_and_changes_are_shown(measured: Callable[[ScriptSpeed], Non
     assert result.code == 0
     assert "30%" in rows(result.out, "waiting for the DataLoader")
     assert "loss.backward()" in rows(result.out, "train.py:2")
-    assert "Layer.forward, from: model()" in rows(result.out, "train.py:1")
+    assert "Layer.forward()" in rows(result.out, "train.py:1")
     assert "train.py:3" not in result.out
     assert "1.50x" in rows(result.out, "text of b") and "faster" in rows(result.out, "text of b")
     assert "TypeError" in result.out and "takes long" in result.out
@@ -89,15 +90,19 @@ def test_advice_is_what_was_faster_the_best_first_and_what_waits(
     best, second, workers = json.loads(run_cli("speed", "train.py", "--json").out)["advice"]
     assert "code of b" in best and "code of a" in second and "num_workers" in workers
     measured(replace(SPEED, tried=(), step=replace(STEP, workers=2)))
+    (more,) = json.loads(run_cli("speed", "train.py", "--json").out)["advice"]
+    assert "more than 2 workers" in more
+    measured(replace(SPEED, tried=(), step=replace(STEP, workers=None)))
     assert json.loads(run_cli("speed", "train.py", "--json").out)["advice"] == []
 
 
 def test_script_without_tokens_or_a_loader_has_neither(
     measured: Callable[[ScriptSpeed], None], run_cli: RunCli
 ) -> None:
-    measured(replace(SPEED, step=replace(STEP, tokens=0, samples=0, workers=None, lines=()), ended="ValueError"))
+    step = replace(STEP, tokens=0, samples=0, workers=None, lines=())
+    measured(replace(SPEED, step=step, ended="ValueError", has_failed=True))
     result = run_cli("speed", "train.py")
-    assert result.code == 0 and "/s" not in result.out and "DataLoader" not in result.out.partition("- ")[0]
+    assert result.code == 3 and "/s" not in result.out and "DataLoader" not in result.out.partition("- ")[0]
     assert "ValueError" in result.out
 
 
@@ -107,3 +112,26 @@ def test_script_without_tokens_or_a_loader_has_neither(
 def test_what_is_no_script_is_refused(arguments: list[str], key: str, run_cli: RunCli) -> None:
     result = run_cli("speed", *arguments)
     assert result.code == 2 and key in result.err
+
+
+def test_parts_that_are_not_known_are_a_part_of_the_loop(
+    measured: Callable[[ScriptSpeed], None], run_cli: RunCli
+) -> None:
+    measured(replace(SPEED, step=replace(STEP, model="", optimizers=(), phases={**STEP.phases, "forward": 0.0})))
+    out = run_cli("speed", "train.py").out
+    assert rows(out, "the rest of the loop, with the forward pass and the update")
+    assert "forward pass and loss" not in out and "optimizer" not in out.partition("Speed with")[0]
+
+
+def test_too_few_steps_for_any_change_are_not_judged(measured: Callable[[ScriptSpeed], None], run_cli: RunCli) -> None:
+    measured(replace(SPEED, tried=(), not_tried={}, n_steps=0, ended="it made only 9 steps"))
+    result = run_cli("speed", "train.py")
+    assert result.code == 4 and "Speed with" not in result.out
+
+
+def test_evaluation_that_takes_much_of_the_time_is_an_advice(
+    measured: Callable[[ScriptSpeed], None], run_cli: RunCli
+) -> None:
+    measured(replace(SPEED, tried=(), step=replace(STEP, workers=None, phases={**STEP.phases, "evaluation": 1.0})))
+    (evaluation,) = json.loads(run_cli("speed", "train.py", "--json").out)["advice"]
+    assert "50%" in evaluation

@@ -1,6 +1,7 @@
 """`tui-lab speed SCRIPT.py`: where the time of a script's steps goes, and which changes make them faster."""
 
 import linecache
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -15,8 +16,9 @@ from tui_lab.core.watch.speed.comparison import Effect, Ratio
 from tui_lab.core.watch.speed.line_sampler import Line
 from tui_lab.core.watch.speed.phases import Phase
 from tui_lab.core.watch.speed.script_speed import ScriptSpeed, StepTime, Tried, measure_speed
+from tui_lab.core.watch.speed.turns import MIN_ROUNDS
 from tui_lab.util.escape import printable
-from tui_lab.util.exit_codes import DONE
+from tui_lab.util.exit_codes import DONE, FAILED, NOT_JUDGED
 from tui_lab.util.plural import counted
 
 PHASES: dict[Phase, str] = {
@@ -38,21 +40,29 @@ SMALL_LINE = 0.02
 """Of the time: lines that take less are not listed."""
 BORDERS = 15
 """Columns of the table of lines that are neither the line nor its source."""
-MUCH_WAITING = 0.1
-"""Of a step: more is worth an advice."""
+MUCH = 0.15
+"""Of the time: a part that takes so much besides the model is worth an advice."""
+BUSY = 1.5
+"""Processes for each CPU that want to run, from which on a machine is called busy."""
 
 
 def show_speed(script: ScriptToRun, seconds: float, *, compile_too: bool, as_json: bool) -> int:
-    """Measure a script and print tables, or JSON. Raises ConfigError if it makes no step."""
+    """Measure a script and print tables, or JSON. Raises ConfigError if it makes no step.
+
+    The exit code is FAILED if an error ended the script, and NOT_JUDGED if it made too few steps to try any change.
+    """
     name = script.target.script
     if not as_json:
         say(f"speed: running {name} for {seconds:.0f} s or more; it writes no checkpoint and changes no existing file")
 
-    def show_step_time(step: StepTime) -> None:
-        if not as_json:
-            _print(headline(name, step), phases_of(step), "", "Lines of your code that take most of it:")
-            _print(lines_of(step, Path(script.folder or "."), console().width))
-            say("speed: now the changes, one at a time, by turns with the script as it is")
+    def show_step_time(step: StepTime, least_seconds: float | None) -> None:
+        if as_json:
+            return
+        _print(headline(name, step), phases_of(step), "", "Lines of your code that take most of it:")
+        _print(lines_of(step, Path(script.folder or "."), console().width))
+        if least_seconds is not None:
+            rounds = f"{MIN_ROUNDS} rounds take about {_time(least_seconds)}"
+            say(f"speed: now the changes, one at a time, by turns with the script as it is; {rounds}")
 
     with interrupt_on_signals():  # So that the process of the script ends with this one.
         speed = measure_speed(script, seconds, compile_too=compile_too, on_step_time=show_step_time)
@@ -60,9 +70,10 @@ def show_speed(script: ScriptToRun, seconds: float, *, compile_too: bool, as_jso
         step = speed.step
         write_json({"source": name} | asdict(speed) | {"seconds": step.seconds, "advice": list(advice(speed))})
     else:
-        _print("", "Speed with one change, by turns with the script as it is:", changes_of(speed))
+        if speed.n_steps:
+            _print("", "Speed with one change, by turns with the script as it is:", changes_of(speed))
         _print(*notes(speed), *(f"- {each}" for each in advice(speed)))
-    return DONE
+    return FAILED if speed.has_failed else DONE if speed.n_steps else NOT_JUDGED
 
 
 def headline(name: str, step: StepTime) -> str:
@@ -79,11 +90,25 @@ def phases_of(step: StepTime) -> Table:
     table.add_column("part of a step")
     table.add_column("share", justify="right")
     table.add_column("time", justify="right")
-    for phase, text in PHASES.items():
-        if phase != "data" or step.workers is not None:
-            seconds = step.phases[phase]
-            table.add_row(text, f"{seconds / step.seconds:.0%}", _time(seconds))
+    for phase, text in _parts(step).items():
+        seconds = step.phases[phase]
+        table.add_row(text, f"{seconds / step.seconds:.0%}", _time(seconds))
     return table
+
+
+def _parts(step: StepTime) -> dict[Phase, str]:
+    """Return the parts of a step that are known: the model may not be found, and updates may be made by hand."""
+    unknown: dict[Phase, str] = {}
+    if not step.model:
+        unknown["forward"] = "the forward pass"
+    if not step.optimizers:
+        unknown["update"] = "the update"
+    parts = {phase: text for phase, text in PHASES.items() if phase not in unknown}
+    if step.workers is None:
+        del parts["data"]
+    if unknown:
+        parts["loop"] += f", with {' and '.join(unknown.values())}"
+    return parts
 
 
 def lines_of(step: StepTime, folder: Path, width: int) -> Table:
@@ -118,14 +143,17 @@ def changes_of(speed: ScriptSpeed) -> Table:
 
 
 def notes(speed: ScriptSpeed) -> Iterator[str]:
-    """Yield what was not measured."""
-    evaluation = speed.step.phases["evaluation"]
-    if evaluation:
-        yield f"evaluations took {_time(evaluation)} for each of these steps, and are not counted"
+    """Yield what was not measured, and what disturbs the figures."""
+    for tried in speed.tried:
+        if tried.error:
+            yield f"{tried.text} failed: {tried.error}"
     if speed.ended:
         yield f"the script ended before all was measured: {speed.ended}"
     elif any(tried.ratio and tried.ratio.effect == "unclear" for tried in speed.tried):
         yield "not clear: the rounds are too few or differ too much; more --seconds give more rounds"
+    n_cpus = os.cpu_count() or 1
+    if speed.step.device == "cpu" and (load := _load()) > BUSY * n_cpus:
+        yield f"the machine is busy: a load of {load:.1f} on {counted(n_cpus, 'CPU')}; the figures are those of now"
     for error in speed.errors:
         yield f"part of the measurement failed (a bug in tui-lab): {error}"
 
@@ -136,9 +164,17 @@ def advice(speed: ScriptSpeed) -> Iterator[str]:
     for median, tried in sorted(faster, key=lambda each: -each[0]):
         yield f"{median:.2f} times as fast with {tried.text}: {tried.code}"
     step = speed.step
+    evaluation = step.phases["evaluation"] / (step.seconds + step.phases["evaluation"])
+    if evaluation >= MUCH:
+        yield f"{evaluation:.0%} of the whole time is evaluation, which the table leaves out: evaluate less often"
     waiting = step.phases["data"] / step.seconds
-    if waiting >= MUCH_WAITING and step.workers == 0:
-        yield f"{waiting:.0%} of a step is waiting for data; DataLoader(…, num_workers=2) loads it beside the training"
+    if waiting >= MUCH and step.workers is not None:
+        more = f"more than {counted(step.workers, 'worker')}, or less work for each item"
+        how = more if step.workers else "DataLoader(…, num_workers=2) loads it beside the training"
+        yield f"{waiting:.0%} of a step is waiting for data: {how}"
+    loop = step.phases["loop"] / step.seconds
+    if loop >= MUCH and step.model and step.optimizers:
+        yield f"{loop:.0%} of a step is neither data, model nor optimizer, but the rest of the loop: see the lines"
 
 
 def _figures(ratio: Ratio | None) -> tuple[str, str, str]:
@@ -150,7 +186,7 @@ def _figures(ratio: Ratio | None) -> tuple[str, str, str]:
 
 def _result(tried: Tried) -> str:
     if tried.error:
-        return f"failed: {tried.error}"
+        return "failed"
     return "not measured" if tried.ratio is None else EFFECTS[tried.ratio.effect]
 
 
@@ -167,7 +203,12 @@ def _shown(line: Line, folder: Path) -> tuple[str, str]:
     path = Path(file)
     shown = f"…/{path.parent.name}/{path.name}:{number}" if path.is_absolute() else line.place
     source = linecache.getline(str(folder / file), int(number)).strip()
-    return printable(shown), printable(f"{line.function}, from: {source}" if line.function else source)
+    return printable(shown), printable(f"{line.function}()" if line.function else source)
+
+
+def _load() -> float:
+    """Return the load of the last minute, 0 where the system does not say."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 
 def _time(seconds: float) -> str:

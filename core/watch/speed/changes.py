@@ -84,6 +84,30 @@ class Autocast(Change):
             self._model.forward = self._own
 
 
+class WithoutAutocast(Change):
+    """What the script enters as torch.autocast does nothing."""
+
+    def __init__(self) -> None:
+        super().__init__("no-autocast", "without autocast", "no torch.autocast, or enabled=False")
+        self._original = torch.autocast.__enter__
+
+    def turn_on(self) -> None:
+        original = self._original
+
+        def enter(context: Any) -> Any:
+            enabled = context._enabled
+            context._enabled = False
+            try:
+                return original(context)  # type: ignore[no-untyped-call]
+            finally:
+                context._enabled = enabled  # A script may enter it again later.
+
+        torch.autocast.__enter__ = enter  # type: ignore[method-assign]
+
+    def turn_off(self) -> None:
+        torch.autocast.__enter__ = self._original  # type: ignore[method-assign]
+
+
 class Fused(Change):
     """All optimizers that can use their fused kernel."""
 
@@ -181,6 +205,8 @@ def possible_changes(seen: Seen, *, compile_too: bool) -> tuple[list[Change], di
         changes.append(Autocast(seen.model, seen.device))
     if not refused["fused"]:
         changes.append(Fused([each for each in seen.optimizers if can_fuse(each)]))
+    if seen.has_autocast:
+        changes.append(WithoutAutocast())
     changes += _settings(seen)
     if not refused["compile"]:
         if compile_too and seen.model is not None:

@@ -13,6 +13,8 @@ Effect = Literal["faster", "slower", "none", "unclear"]
 SMALL = 0.03
 CHANCE = 0.05
 """The rounds show a difference if so many on one side have a smaller probability without one (a sign test)."""
+MIN_BLOCKS = 2
+"""Of the script as it is: if there are more, a change with one block was so slow that it was not tried again."""
 LARGE = 1.25
 """Two rounds or more show a difference if all differ by this factor."""
 
@@ -37,7 +39,9 @@ def ratio_of(change: str, blocks: Sequence[Block]) -> Ratio | None:
     if not ratios:
         return None
     low, median, high = statistics.quantiles(ratios, method="inclusive") if len(ratios) > 1 else ratios * 3
-    return Ratio(_effect(ratios, median), median, low, high, len(ratios))
+    was_dropped = len(ratios) == 1 and (len(base) > MIN_BLOCKS or median < 1 / TOO_SLOW)
+    effect: Effect = "slower" if was_dropped else _effect(ratios, median)
+    return Ratio(effect, median, low, high, len(ratios))
 
 
 def _around(base: dict[int, float], round_: int) -> float:
@@ -46,8 +50,6 @@ def _around(base: dict[int, float], round_: int) -> float:
 
 
 def _effect(ratios: Sequence[float], median: float) -> Effect:
-    if len(ratios) == 1 and median < 1 / TOO_SLOW:
-        return "slower"  # It was not tried again.
     if len(ratios) > 1 and (min(ratios) >= LARGE or max(ratios) <= 1 / LARGE):
         return "faster" if median > 1 else "slower"
     n_faster = sum(ratio > 1 for ratio in ratios)

@@ -19,6 +19,8 @@ INTERVAL = 0.004
 """Seconds between two looks."""
 _NOT_NAMED = (f"{sys.base_prefix}/lib", "/torch/", "<")
 """Parts of the files of functions that are not named: those of Python and torch."""
+_COMPILED = "torchinductor_"
+"""A part of the folder in which torch.compile writes its code."""
 
 
 class Line(NamedTuple):
@@ -49,6 +51,7 @@ class LineSampler:
         self._end.set()
         self._thread.join()
         self._thread = None
+        self._end = threading.Event()
         return self._result.get()
 
 
@@ -57,9 +60,9 @@ def line_of(frame: FrameType | None) -> Line:
     function = ""
     for each in with_callers(frame):
         file = each.f_code.co_filename
-        if is_user_code(file):
+        if is_user_code(file) and _COMPILED not in file:
             return Line(f"{shown_file(file)}:{each.f_lineno}", function)
-        if not function and not any(part in file for part in _NOT_NAMED) and not is_own_code(file):
+        if not function and not any(part in file for part in (*_NOT_NAMED, _COMPILED)) and not is_own_code(file):
             function = each.f_code.co_qualname
     return Line("", function)
 

@@ -13,6 +13,7 @@ from tui_lab.core.watch.speed.line_sampler import Line
 from tui_lab.core.watch.speed.phases import Phase
 from tui_lab.core.watch.speed.turns import AS_IT_IS, TOGETHER, Block
 from tui_lab.util.errors import ConfigError
+from tui_lab.util.plural import counted
 
 _BEGIN = "tui_lab.core.watch.speed.child"
 SECONDS = 40.0
@@ -47,6 +48,10 @@ class StepTime:
         return sum(seconds for phase, seconds in self.phases.items() if phase != "evaluation")
 
 
+OnStepTime = Callable[[StepTime, float | None], None]
+"""Gets how long a step takes, and the seconds that the fewest rounds take which show a difference, if any begin."""
+
+
 @dataclass(frozen=True)
 class Tried:
     """A change that was tried. code: how a script makes it. ratio: None if `error` says why there is none."""
@@ -62,7 +67,8 @@ class Tried:
 class ScriptSpeed:
     """not_tried: why, by the name of the change. n_steps: of all turns.
 
-    ended: why the script ended before all was measured, or "". errors: of our own hooks.
+    ended: why the script ended before all was measured, or "". has_failed: whether an error of its own ended it.
+    errors: of our own hooks.
     """
 
     step: StepTime
@@ -70,6 +76,7 @@ class ScriptSpeed:
     not_tried: Mapping[str, str]
     n_steps: int
     ended: str
+    has_failed: bool
     errors: tuple[str, ...]
 
 
@@ -86,6 +93,9 @@ class _Written:
     """Of the processes before."""
     n_steps: int = 0
     """Of a script that has ended by itself."""
+    seconds: float | None = None
+    """That the fewest rounds take which show a difference; None if none have begun."""
+    is_shown: bool = False
     is_done: bool = False
     errors: list[str] = field(default_factory=list)
 
@@ -93,9 +103,12 @@ class _Written:
         match record:
             case {"parts": parts}:
                 self.step = self.step or _step_time(parts)
-            case {"changes": changes, "refused": refused}:
+            case {"changes": changes, "refused": refused, "seconds": seconds}:
                 self.changes = {**changes, **self.changes}
                 self.refused = refused
+                self.seconds = seconds
+            case {"restart": _}:
+                self.restart()
             case {"together": together}:
                 self.changes[TOGETHER] = together
             case {"turn": turn}:
@@ -109,6 +122,21 @@ class _Written:
             case {"error": error}:
                 self.errors.append(error)
 
+    def restart(self) -> None:
+        """Another training of the script begins, which is measured instead."""
+        self.step = None
+        self.changes = {}
+        self.blocks = []
+        self.turn = AS_IT_IS
+        self.seconds = None
+        self.is_shown = False
+
+    def show(self, on_step_time: OnStepTime) -> None:
+        """Pass on how long a step takes, once, if it is known."""
+        if self.step is not None and not self.is_shown:
+            self.is_shown = True
+            on_step_time(self.step, self.seconds)
+
     def begin_process(self) -> None:
         """Another process begins: none of its rounds is one of those before."""
         self.turn = AS_IT_IS
@@ -121,7 +149,7 @@ def measure_speed(
     seconds: float = SECONDS,
     *,
     compile_too: bool = False,
-    on_step_time: Callable[[StepTime], None] = lambda step: None,
+    on_step_time: OnStepTime = lambda step, seconds: None,
     seed: int = 0,
 ) -> ScriptSpeed:
     """Run a script until its speed is measured. It writes no checkpoint and changes no existing file.
@@ -147,32 +175,30 @@ def measure_speed(
         failed[written.turn] = error
     if written.step is None:
         raise _too_few_steps(script, written.n_steps) if written.n_steps and not error else run.no_step("speed")
-    return _result(
-        written, written.step, failed, "" if written.is_done else error or f"it made only {written.n_steps} steps"
-    )
+    return _result(written, written.step, failed, error)
 
 
 def _too_few_steps(script: ScriptToRun, n_steps: int) -> ConfigError:
-    message = f"ended after {n_steps} steps; at least {N_STEPS} are needed, and hundreds to compare changes"
+    message = f"ended after {counted(n_steps, 'step')}; {N_STEPS} are enough, and hundreds to compare changes"
     return ConfigError.of("user_code", message, value=script.target.script)
 
 
-def _read(run: TriedRun, written: _Written, on_step_time: Callable[[StepTime], None]) -> str:
+def _read(run: TriedRun, written: _Written, on_step_time: OnStepTime) -> str:
     """Read all that a process of the script writes; return the error that ended it, or ""."""
-    has_step_time = written.step is not None
     written.begin_process()
     with closing(run.records()) as records:
         for record in records:
             written.add(record)
-            if written.step is not None and not has_step_time:
-                has_step_time = True
-                on_step_time(written.step)
+            if written.seconds is not None:
+                written.show(on_step_time)
+    written.show(on_step_time)
     if run.ended is not None:
         return str(run.ended["error"])
     return f"its process ended with code {run.code}" if run.code else ""
 
 
-def _result(written: _Written, step: StepTime, failed: Mapping[str, str], ended: str) -> ScriptSpeed:
+def _result(written: _Written, step: StepTime, failed: Mapping[str, str], error: str) -> ScriptSpeed:
+    ended = "" if written.is_done else error or f"it made only {counted(written.n_steps, 'step')}"
     tried = [
         Tried(name, change["text"], change["code"], ratio_of(name, written.blocks), failed.get(name, ""))
         for name, change in written.changes.items()
@@ -184,6 +210,7 @@ def _result(written: _Written, step: StepTime, failed: Mapping[str, str], ended:
         not_tried=written.refused,
         n_steps=n_block_steps,
         ended=ended,
+        has_failed=bool(error),
         errors=tuple(written.errors),
     )
 

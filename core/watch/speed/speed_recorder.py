@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from tui_lab.core.watch.memory.step_cycle import StepCycle
 from tui_lab.core.watch.model.model_search import ModelFinder, inputs_of
 from tui_lab.core.watch.optimizer.updates_by_hand import ManualOptimizer, UpdatesByHand
+from tui_lab.core.watch.optimizer.weak_optimizers import WeakOptimizers
 from tui_lab.core.watch.script_hooks import ScriptHooks
 from tui_lab.core.watch.speed.stages import Plan, Size, Stages
 
@@ -46,6 +47,9 @@ class SpeedRecorder:
         self._cycle = StepCycle()
         self._size = Size()
         self._has_evaluated = False
+        self._is_stepping = False
+        self._optimizers = WeakOptimizers()
+        """Those that have stepped, also what stands for updates by hand."""
 
     def install(self) -> None:
         """Follow everything from now on."""
@@ -60,6 +64,7 @@ class SpeedRecorder:
     # What the hooks see
 
     def training_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        self.stages.training()
         self.stages.phases.enter("forward")
         if self.stages.seen.model is not module:
             self.stages.seen.model = module
@@ -68,11 +73,10 @@ class SpeedRecorder:
             self._size.rows = int(inputs.x.shape[0]) if inputs.x.dim() else 1
             self._size.n_samples += self._size.rows
             self._size.n_tokens += inputs.x.numel() if inputs.has_tokens else 0
-        self.stages.model_called()
 
     def evaluation_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         self._has_evaluated = True
-        self.stages.phases.enter("evaluation")
+        self.stages.evaluating()
 
     def model_output(self, output: Any) -> None: ...
 
@@ -91,7 +95,7 @@ class SpeedRecorder:
     def after_backward(self) -> None:
         if not self._by_hand.is_off:
             self._by_hand.after_backward()
-        self.stages.phases.enter("loop")
+        self._enter_rest()
 
     def before_clip(self) -> None:
         self.stages.phases.enter("update")
@@ -99,7 +103,7 @@ class SpeedRecorder:
     def clipped(self, norm: Tensor, max_norm: float) -> None:
         if not self._by_hand.is_off:
             self._by_hand.look_at_gradients()
-        self.stages.phases.enter("loop")
+        self._enter_rest()
 
     def scaled(self, loss: Tensor, scaled_loss: Tensor, scale: Tensor | None) -> None:
         self.stages.seen.has_scaler = True
@@ -115,13 +119,28 @@ class SpeedRecorder:
             self._by_hand.turn_off()
         if self._cycle.before(optimizer):
             self._end_step()
-        if not self.stages.seen.optimizers:
-            self._finder.search([optimizer])
-        if not any(optimizer is known for known in self.stages.seen.optimizers) and not is_by_hand:
-            self.stages.seen.optimizers.append(optimizer)
+        if self._optimizers.add(optimizer):
+            self._training_begins(optimizer, is_by_hand=is_by_hand)
+        self._is_stepping = True
         self.stages.phases.enter("update")
 
+    def _training_begins(self, optimizer: Optimizer, *, is_by_hand: bool) -> None:
+        """A new optimizer steps, of the training that is measured, or of another one if it comes after the warm-up."""
+        is_another = self.stages.restart()
+        if is_another:
+            self._optimizers.clear()
+            self._optimizers.add(optimizer)
+        if is_another or self._optimizers.present == [optimizer]:
+            self._finder.search([optimizer])
+        if not is_by_hand:
+            self.stages.seen.optimizers.append(optimizer)
+
+    def _enter_rest(self) -> None:
+        """Back in the loop, or in the step of an optimizer that has called for the loss itself."""
+        self.stages.phases.enter("update" if self._is_stepping else "loop")
+
     def after_step(self, optimizer: Optimizer) -> None:
+        self._is_stepping = False
         self.stages.phases.enter("loop")
         if self._cycle.after(optimizer):
             self._end_step()

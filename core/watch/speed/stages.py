@@ -63,8 +63,8 @@ class Stages:
     """Is told of each step when it has ended. plan: what to measure.
 
     write: gets the results, by name, as soon as they are known: "parts", "changes", "turn" where a block begins,
-    "block" where it has ended, "together" if several changes are faster, and "done"; "n_steps" if the script ends by
-    itself. end: called after the last step.
+    "block" where it has ended, "restart" where another training begins, "together" if several changes are faster, and
+    "done"; "n_steps" if the script ends by itself. end: called after the last step.
     """
 
     def __init__(
@@ -95,11 +95,36 @@ class Stages:
         """Of the present turns."""
         self._turns: Turns | None = None
 
-    def model_called(self) -> None:
+    def training(self) -> None:
         """The model is called for training."""
-        if self._stage == "parts":
-            self.seen.has_autocast |= torch.is_autocast_enabled(self._device)
-            self.seen.detects_anomalies |= torch.is_anomaly_enabled()
+        if self._stage != "parts":
+            return
+        if self.phases.phase == "evaluation":
+            self._sampler.start()
+        self.seen.has_autocast |= torch.is_autocast_enabled(self._device)
+        self.seen.detects_anomalies |= torch.is_anomaly_enabled()
+
+    def evaluating(self) -> None:
+        """The model is called for an evaluation, whose lines are not those of a step."""
+        self._parts.lines += self._sampler.stop()
+        self.phases.enter("evaluation")
+
+    def restart(self) -> bool:
+        """Begin anew, as another training has begun; return whether anything was measured of the one before."""
+        if self._stage == "warm-up":
+            return False
+        if self._turns is not None and self._turns.current != AS_IT_IS:
+            self._changes[self._turns.current].turn_off()
+        self._sampler.stop()
+        self.seen = Seen()
+        self._parts = Parts()
+        self._changes = {}
+        self._blocks = []
+        self._first_round = 0
+        self._turns = None
+        self._write(restart=True)
+        self._begin("warm-up")
+        return True
 
     def finish(self) -> None:
         """The script has ended."""
@@ -145,7 +170,7 @@ class Stages:
     def _end_parts(self) -> None:
         """Write where the time goes, if there were enough steps."""
         parts = self._parts
-        parts.lines = self._sampler.stop()
+        parts.lines += self._sampler.stop()
         if parts.n_steps < MIN_PARTS:
             return
         seen = self.seen
@@ -167,17 +192,18 @@ class Stages:
         changes, refused = possible_changes(self.seen, compile_too=self._plan.compile_too)
         self._changes = {change.name: change for change in changes if change.name not in self._plan.without}
         described = {change.name: {"text": change.text, "code": change.code} for change in changes}
-        self._write(changes=described, refused=refused)
         parts = self._parts
         training = [seconds for phase, seconds in parts.phases.items() if phase != "evaluation"]
         self._step_seconds = sum(training) / parts.n_steps
-        self._take_turns(self._changes, 1 - SHARE_OF_PARTS)
+        turns = self._take_turns(self._changes, 1 - SHARE_OF_PARTS)
+        self._write(changes=described, refused=refused, seconds=turns.least_steps * self._step_seconds)
 
-    def _take_turns(self, changes: Mapping[str, Change], share: float) -> None:
+    def _take_turns(self, changes: Mapping[str, Change], share: float) -> Turns:
         """Begin to compare changes. share: of the seconds that are planned."""
         warm_up = {name: change.n_warm_up for name, change in changes.items()}
-        self._turns = Turns(warm_up, self._plan.seconds * share, self._step_seconds, self._clock())
+        turns = self._turns = Turns(warm_up, self._plan.seconds * share, self._step_seconds, self._clock())
         self._begin("turns")
+        return turns
 
     def _turns_step(self, size: Size, *, has_evaluated: bool) -> None:
         turns = self._turns

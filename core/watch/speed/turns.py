@@ -10,12 +10,12 @@ TOGETHER = "together"
 MIN_ROUNDS = 5
 """The fewest rounds in which all can agree by chance with a probability below 5 %: 2 ** -5."""
 MAX_ROUNDS = 20
-MIN_STEPS = 2
-"""Of a block."""
 BLOCK_SECONDS = 0.3
 """How long a block should take at least."""
 MAX_STEPS = 100
 """Of a block."""
+LONG = 1.0
+"""Seconds of a step from which on a block needs no step before it that is not counted, but the first one."""
 MAX_REPEATS = 3
 """How often a block in which the script evaluated is made again."""
 TOO_SLOW = 2.0
@@ -48,7 +48,9 @@ class Turns:
         self._warm_up = {AS_IT_IS: 1, **changes}
         self._order: Sequence[str] = list(self._warm_up)
         self._seconds = seconds
-        self._n_steps = min(MAX_STEPS, max(MIN_STEPS, round(BLOCK_SECONDS / max(step_seconds, 1e-9))))
+        self._n_steps = min(MAX_STEPS, max(1, round(BLOCK_SECONDS / max(step_seconds, 1e-9))))
+        self._n_between = 0 if step_seconds >= LONG else 1
+        """Steps that are not counted at the beginning of a block."""
         self._began = now
         self._turned_on = now
         """When the present block began, with its steps that are not counted."""
@@ -57,7 +59,13 @@ class Turns:
         self._base = 0.0
         """Seconds for each unit in the latest block as it is."""
         self.is_over = False
-        self._begin_block(self._warm_up[AS_IT_IS])
+        self._begin_block(self._warm_up[AS_IT_IS], now)
+
+    @property
+    def least_steps(self) -> int:
+        """How many steps there are in the fewest rounds that show a difference."""
+        in_block = self._n_steps + self._n_between
+        return sum(self._warm_up.values()) + in_block * (len(self._order) * MIN_ROUNDS + 1)
 
     @property
     def current(self) -> str:
@@ -79,7 +87,7 @@ class Turns:
             return None
         if has_evaluated and self._n_repeats < MAX_REPEATS:
             self._n_repeats += 1
-            self._begin_steps(1)
+            self._begin_steps(1, now)
             return None
         self._n_counted += 1
         self._size += size
@@ -108,15 +116,15 @@ class Turns:
         self._place = place % len(self._order)
         self._round += self._place == 0
         is_first = self._round == 0
-        self._begin_block(self._warm_up[self.current] if is_first else 1)
+        self._begin_block(self._warm_up[self.current] if is_first else self._n_between, now)
 
-    def _begin_block(self, n_before: int) -> None:
+    def _begin_block(self, n_before: int, now: float) -> None:
         self._n_repeats = 0
-        self._begin_steps(n_before)
+        self._begin_steps(n_before, now)
 
-    def _begin_steps(self, n_before: int) -> None:
+    def _begin_steps(self, n_before: int, now: float) -> None:
         """n_before: steps that are not counted."""
         self._n_before = n_before
         self._n_counted = 0
         self._size = 0
-        self._block_began = 0.0
+        self._block_began = now

@@ -45,7 +45,9 @@ def speed_of(folder: Path, text: str, *arguments: str) -> tuple[ScriptSpeed, lis
     script = folder / "train.py"
     script.write_text(textwrap.dedent(text), "utf-8")
     steps: list[StepTime] = []
-    speed = measure_speed(ScriptToRun(Target(str(script), arguments)), 0.5, on_step_time=steps.append)
+    speed = measure_speed(
+        ScriptToRun(Target(str(script), arguments)), 0.5, on_step_time=lambda step, seconds: steps.append(step)
+    )
     return speed, steps
 
 
@@ -87,7 +89,7 @@ class Ending:
         parts = {"n_steps": 5, "phases": {"loop": 1.0}, "lines": [], "size": asdict(Size()), "device": "cpu"}
         yield {"parts": parts | {"threads": 1, "workers": None, "model": "", "optimizers": []}}
         changes = {name: {"text": name, "code": name} for name in ("bf16", "fused")}
-        yield {"changes": changes, "refused": {}}
+        yield {"changes": changes, "refused": {}, "seconds": 1.0}
         yield from self._records
 
 
@@ -106,7 +108,7 @@ def test_error_of_the_script_itself_is_not_that_of_a_change(
     monkeypatch.setattr(script_speed, "TriedRun", lambda *arguments: Ending(*next(processes)))
     speed = measure_speed(ScriptToRun(Target("train.py")))
     assert [tried.error for tried in speed.tried] == errors and speed.ended == ended
-    assert next(processes, None) is None
+    assert next(processes, None) is None and speed.has_failed == (ended == "A")
 
 
 def test_rounds_of_a_further_process_are_compared_with_its_own_blocks() -> None:

@@ -1,7 +1,7 @@
 """Following the steps of a loop in this process, with a clock that ticks at each look."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -12,6 +12,8 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader, TensorDataset
 
 from tui_lab.core.training.optim_without_dynamo import SGD, AdamW
+from tui_lab.core.watch.model.model_search import ModelFinder
+from tui_lab.core.watch.optimizer import updates_by_hand
 from tui_lab.core.watch.speed.changes import Autocast, Change, Fused, Seen, can_fuse, in_float32, possible_changes
 from tui_lab.core.watch.speed.phases import PhaseClock
 from tui_lab.core.watch.speed.speed_recorder import SpeedRecorder
@@ -217,3 +219,87 @@ def test_a_change_that_cannot_be_turned_on_ends_the_script_and_is_named(monkeypa
     records = recorded(lambda: train(model, AdamW(model.parameters())), frozenset(("bf16",)))
     assert [record["turn"] for record in records if "turn" in record][-1] == "fused"
     assert "foreach" in records[-2]["ended"]["error"]
+
+
+def by_hand(model: nn.Module, x: Tensor) -> None:
+    loss = functional.cross_entropy(model(x).flatten(0, 1), x.flatten())
+    model.zero_grad()
+    torch.autograd.backward(loss)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            assert parameter.grad is not None
+            parameter.sub_(0.1 * parameter.grad)
+
+
+def test_model_of_updates_by_hand_is_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    searches: list[object] = []
+    original = ModelFinder.search
+
+    def search(finder: ModelFinder, optimizers: Iterable[Optimizer]) -> None:
+        searches.append(optimizers)
+        original(finder, optimizers)
+
+    monkeypatch.setattr(ModelFinder, "search", search)
+    monkeypatch.setattr(updates_by_hand, "_has_optimizer", lambda: False)  # Other tests may have made one.
+    model = small_model()
+    x = torch.arange(22).reshape(2, 11) % 11
+
+    def loop() -> None:
+        for _ in range(1000):
+            by_hand(model, x)
+
+    records = recorded(loop)
+    assert records[0]["parts"]["model"] == "Sequential" and records[0]["parts"]["optimizers"] == []
+    assert len(searches) == 1
+
+
+def test_training_that_follows_another_one_is_measured_instead() -> None:
+    first, second = small_model(), nn.Sequential(small_model(), nn.Tanh(), nn.Linear(11, 11))
+    optimizers = [SGD(each.parameters(), lr=0.1) for each in (first, second)]
+    x = torch.arange(22).reshape(2, 11) % 11
+
+    def loop() -> None:
+        for step in range(1000):
+            is_second = step >= 30
+            model = (first, second)[is_second]
+            torch.autograd.backward(functional.cross_entropy(model(x).flatten(0, 1), x.flatten()))
+            optimizers[is_second].step()
+
+    records = recorded(loop)
+    restart = records.index({"restart": True})
+    assert {"done": True} in records[restart:] and "forward" not in vars(first)
+    assert records[restart + 1]["parts"]["size"]["rows"] == 2
+
+
+def test_time_of_an_optimizer_that_calls_for_the_loss_itself_is_that_of_the_update() -> None:
+    model = small_model()
+    optimizer = SGD(model.parameters(), lr=0.1)
+    x = torch.arange(22).reshape(2, 11) % 11
+    now = 0.0
+    phases: list[str] = []
+    recorder = SpeedRecorder(Plan(1e9), lambda **record: None, lambda: None, lambda: now)
+
+    def closure() -> float:
+        loss = functional.cross_entropy(model(x).flatten(0, 1), x.flatten())
+        torch.autograd.backward(loss)
+        phases.append(recorder.stages.phases.phase)
+        return loss.item()
+
+    recorder.install()
+    for _ in range(3):
+        optimizer.step(closure)
+        phases.append(recorder.stages.phases.phase)
+    recorder.finish()
+    assert phases == ["update", "loop"] * 3
+
+
+def test_autocast_of_a_script_is_turned_off() -> None:
+    changes, _ = possible_changes(seen_with(small_model(), None, has_autocast=True), compile_too=False)
+    (change,) = (each for each in changes if each.name == "no-autocast")
+    context = torch.autocast("cpu", torch.bfloat16)
+    seen = []
+    for turn in (change.turn_on, change.turn_off):
+        turn()
+        with context:
+            seen.append(torch.is_autocast_enabled("cpu"))
+    assert seen == [False, True] and not torch.is_autocast_enabled("cpu")

@@ -77,6 +77,28 @@ def test_time_until_a_change_is_at_full_speed_takes_no_rounds_away() -> None:
     assert block is not None and block.round >= MIN_ROUNDS
 
 
+def test_long_steps_are_all_counted_after_the_first_round() -> None:
+    turns = Turns({"a": 1}, 1e9, 5.0, 0.0)
+    planned = turns.least_steps
+    now = 0.0
+    n_steps = 0
+    while True:
+        now += 5.0
+        n_steps += 1
+        block = turns.step_ended(now, 1, has_evaluated=False)
+        if block is not None:
+            assert block.seconds == 5.0 and block.n_steps == 1
+            if block.round == MIN_ROUNDS:
+                break
+    assert n_steps == planned == 2 + 2 * MIN_ROUNDS + 1
+
+
+def test_change_that_was_not_tried_again_is_slower() -> None:
+    dropped = [*blocks([0.7]), Block(AS_IT_IS, 2, 2, 1.0)]
+    ratio = ratio_of("a", dropped)
+    assert ratio is not None and ratio.effect == "slower"
+
+
 def blocks(ratios: list[float]) -> list[Block]:
     """Return blocks of a change that is so many times as fast in each round."""
     made = [Block(AS_IT_IS, 0, 2, 1.0)]
