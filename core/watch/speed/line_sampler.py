@@ -17,6 +17,8 @@ from tui_lab.core.watch.variables.frames import with_callers
 
 INTERVAL = 0.004
 """Seconds between two looks."""
+SWITCH_INTERVAL = 0.0002
+"""Seconds after which the interpreter lets a look take its turn: lines of Python count too little with its own 0.005."""
 _NOT_NAMED = (f"{sys.base_prefix}/lib", "/torch/", "<")
 """Parts of the files of functions that are not named: those of Python and torch."""
 _COMPILED = "torchinductor_"
@@ -37,9 +39,12 @@ class LineSampler:
         self._end = threading.Event()
         self._result: queue.SimpleQueue[Counter[Line]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._switch_interval = 0.0
 
     def start(self) -> None:
         """Begin to sample."""
+        self._switch_interval = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_INTERVAL)
         arguments = (threading.get_ident(), self._end, self._result)
         self._thread = threading.Thread(target=_sample, args=arguments, name="line sampler", daemon=True)
         self._thread.start()
@@ -48,6 +53,7 @@ class LineSampler:
         """Return the seconds of each line since `start`; a second call returns none."""
         if self._thread is None:
             return Counter()
+        sys.setswitchinterval(self._switch_interval)
         self._end.set()
         self._thread.join()
         self._thread = None

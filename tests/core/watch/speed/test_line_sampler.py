@@ -48,3 +48,12 @@ def test_time_of_a_thread_is_returned_once() -> None:
     seconds = sampler.stop()
     assert seconds and all(value > 0 for value in seconds.values())
     assert not sampler.stop()
+
+
+def test_the_interpreter_switches_threads_as_before_afterwards() -> None:
+    before = sys.getswitchinterval()
+    sampler = LineSampler()
+    sampler.start()
+    assert sys.getswitchinterval() < before
+    sampler.stop()
+    assert sys.getswitchinterval() == before
