@@ -137,13 +137,13 @@ def changes_of(speed: ScriptSpeed) -> Table:
     table.add_column("result", overflow="fold")
     for tried in speed.tried:
         table.add_row(*map(Text, (tried.text, *_figures(tried.ratio), printable(_result(tried)))))
-    for name, why in speed.not_tried.items():
-        table.add_row(*map(Text, (NAMES.get(name, name), "", "", "", f"not tried: {why}")), style="dim")
     return table
 
 
 def notes(speed: ScriptSpeed) -> Iterator[str]:
     """Yield what was not measured, and what disturbs the figures."""
+    for name, why in speed.not_tried.items() if speed.n_steps else ():
+        yield f"{NAMES.get(name, name)} was not tried: {why}"
     for tried in speed.tried:
         if tried.error:
             yield f"{tried.text} failed: {tried.error}"
@@ -162,7 +162,7 @@ def advice(speed: ScriptSpeed) -> Iterator[str]:
     """Yield what makes the script faster, as far as it was measured."""
     faster = [(tried.ratio.median, tried) for tried in speed.tried if tried.ratio and tried.ratio.effect == "faster"]
     for median, tried in sorted(faster, key=lambda each: -each[0]):
-        yield f"{median:.2f} times as fast with {tried.text}: {tried.code}"
+        yield f"{tried.text}, {median:.2f} times as fast: {tried.code}"
     step = speed.step
     evaluation = step.phases["evaluation"] / (step.seconds + step.phases["evaluation"])
     if evaluation >= MUCH:
