@@ -18,7 +18,7 @@ from tui_lab.core.watch.variables.frames import with_callers
 INTERVAL = 0.004
 """Seconds between two looks."""
 SWITCH_INTERVAL = 0.0002
-"""Seconds after which the interpreter lets a look take its turn. With its own 0.005, Python's lines count too little."""
+"""Seconds after which the interpreter lets a look take its turn. With its own 0.005, lines of Python count less."""
 _NOT_NAMED = (f"{sys.base_prefix}/lib", "/torch/", "<")
 """Parts of the files of functions that are not named: those of Python and torch."""
 _COMPILED = "torchinductor_"
