@@ -60,7 +60,7 @@ class Plan:
 
 
 class Stages:
-    """Is told of each step when it has ended. plan: what to measure.
+    """Decides after each step what the next one measures. plan: what to measure in all.
 
     write: gets the results, by name, as soon as they are known: "parts", "changes", "turn" where a block begins,
     "block" where it has ended, "restart" where another training begins, "together" if several changes are faster, and
