@@ -11,6 +11,7 @@ from tui_lab.cli.signals import interrupt_on_signals
 from tui_lab.core.kernels.memory_estimate import size
 from tui_lab.core.watch.memory.advice import Advice, advice
 from tui_lab.core.watch.memory.batch_estimate import BatchEstimate, batch_estimate
+from tui_lab.core.watch.memory.gaps import gaps
 from tui_lab.core.watch.memory.script_memory import N_STEPS, ScriptMemory, measure_script, most_of
 from tui_lab.core.watch.memory.step_memory import Kept, KeptPart, OtherPart, StepMemory
 from tui_lab.core.watch.process.recorded_script import ScriptToRun
@@ -45,6 +46,7 @@ def show_script_memory(script: ScriptToRun, n_steps: int | None, *, as_json: boo
         memory = measure_script(script, n_steps)
     estimate = batch_estimate(memory)
     all_advice = advice(memory)
+    missing = gaps(memory)
     if as_json:
         write_json(
             {
@@ -53,11 +55,12 @@ def show_script_memory(script: ScriptToRun, n_steps: int | None, *, as_json: boo
                 "measured": asdict(memory) | {"most": memory.most, "phase": memory.phase},
                 "batch": None if estimate is None else asdict(estimate),
                 "advice": [asdict(each) for each in all_advice],
+                "gaps": [asdict(each) for each in missing],
             }
         )
     else:
         console().print(table_of(memory))
-        for line in (*_of_batch(memory, estimate), *_of_advice(all_advice), *_notes(memory)):
+        for line in (*_of_batch(memory, estimate), *_of_advice(all_advice), *(gap.text for gap in missing)):
             console().print(Text(printable(line)))
     return FAILED if memory.out_of_memory else DONE
 
@@ -134,8 +137,6 @@ def _totals(memory: ScriptMemory) -> Iterator[Row]:
 
 def _of_batch(memory: ScriptMemory, estimate: BatchEstimate | None) -> Iterator[str]:
     if estimate is None:
-        if memory.step.rows is None and not memory.out_of_memory:
-            yield "how it grows with the batch is not known: the rows of the batch were not found"
         return
     yield (
         f"one more row of the batch needs about {size(estimate.per_row)}; {2 * estimate.rows} rows at once about "
@@ -148,27 +149,6 @@ def _of_batch(memory: ScriptMemory, estimate: BatchEstimate | None) -> Iterator[
 def _of_advice(all_advice: list[Advice]) -> Iterator[str]:
     for each in all_advice:
         yield f"- {each.text}"
-
-
-def _notes(memory: ScriptMemory) -> Iterator[str]:
-    """Yield what was not seen."""
-    step = memory.step
-    kept = step.kept
-    if memory.out_of_memory:
-        yield f"the script ran out of memory in step {step.n}: {memory.out_of_memory}"
-    elif memory.most is None:
-        yield "the peak is not known: it is measured from the fourth step on"
-    if kept is None:
-        yield "activations are not known: no backward pass was seen"
-    elif kept.compiled:
-        yield f"torch.compile's code keeps {size(kept.compiled)} of the activations; the modules are not known"
-    if kept is not None and kept.unseen:
-        yield f"{kept.unseen} kept tensors have no known size and are not in the sum"
-    if memory.killed is not None:
-        cause = "; -9 often means that the system ran out of memory" if memory.killed == -9 else ""
-        yield f"the process ended with code {memory.killed} after step {memory.n_steps}{cause}"
-    for error in memory.errors:
-        yield f"part of the measurement failed (a bug in tui-lab): {error}"
 
 
 def _size(n: int | None) -> str:

@@ -171,7 +171,7 @@ class MemoryRecorder:
             self._meter.enter("forward")
         if call is not None:
             step.has_call = True
-            step.batch.called(call.args, call.kwargs)
+            step.batch.called(call.args, call.kwargs, call.module)
 
     def _look_at_kept(self) -> None:
         """Take the account of this moment if more is kept than before in this step."""
@@ -251,6 +251,10 @@ class MemoryRecorder:
             self._step.batch = before.batch
             self._step.logits = before.logits
             self._step.live_logits = before.live_logits
+            if self._n_steps == 1:  # Its backward pass, too, if this is the end of the first step.
+                self._step.kept = before.kept
+                self._step.rows = before.rows
+                self._step.batch_bytes = before.batch_bytes
         else:
             self.kept.begin_pass()
         if self._n_steps >= N_WARM_UP:

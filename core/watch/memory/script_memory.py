@@ -22,6 +22,8 @@ _BEGIN = "tui_lab.core.watch.memory.child"
 N_STEPS = 6
 """By default: three to warm up, then as many as show what becomes more from step to step."""
 MIN_STEPS = 4
+LARGER = 1.1
+"""Times what the shown step keeps: more of a step whose peak was not measured is said."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class ScriptMemory:
     errors: tuple[str, ...]
     killed: int | None = None
     """The exit code of a process that ended before it could write all, negative for a signal."""
+    larger: StepMemory | None = None
+    """The step that kept most for its backward pass, if its peak was not measured and `step` kept less."""
 
     @property
     def most(self) -> int | None:
@@ -112,7 +116,19 @@ def _result(written: _Lines, steps: Sequence[StepMemory]) -> ScriptMemory:
         growth=None if growth is None else Growth(**growth),
         out_of_memory=str(ended.get("error", "")) if written.incomplete_step is not None else "",
         errors=tuple(written.whole.get("errors", ())),
+        larger=larger_step(written.steps, largest),
     )
+
+
+def larger_step(steps: Sequence[StepMemory], shown: StepMemory) -> StepMemory | None:
+    """Return the step that kept most, if its peak is not known and it kept more than the one that is shown."""
+    most = max(steps, key=_kept_bytes, default=shown)
+    is_more = shown.most is not None and most.most is None and _kept_bytes(most) > LARGER * _kept_bytes(shown)
+    return most if is_more else None
+
+
+def _kept_bytes(step: StepMemory) -> int:
+    return 0 if step.kept is None else step.kept.activations + step.kept.loss
 
 
 def _step(record: Mapping[str, Any]) -> StepMemory:

@@ -30,6 +30,8 @@ class Batch:
         """Bytes by the address of the storage: of a slice, those of the slice."""
         self.rows: int | None = None
         self._x: Tensor | None = None
+        self._has_time_first = False
+        """Whether the model has layers that take [T, B, C], so that only targets can tell which are the rows."""
 
     def add(self, values: object) -> None:
         """Add the tensors in `values` that no operation with gradients has made."""
@@ -38,24 +40,49 @@ class Batch:
                 for address in sizes_of([value]):
                     self.sizes[address] = max(self.sizes.get(address, 0), value.nbytes)
 
-    def called(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """The model was called."""
+    def called(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], module: nn.Module | None = None) -> None:
+        """The model was called. module: which one."""
         self.add((args, dict(kwargs)))
         x = inputs_of(args, kwargs).x
         if self._x is None and x is not None and x.dim():
             self._x = x
-            self.rows = int(x.shape[0])
+            self._has_time_first = module is not None and has_time_first(module)
+            self.rows = None if self._has_time_first else int(x.shape[0])
 
     def targets(self, targets: Tensor) -> None:
         """The loss got targets."""
         self.add(targets)
         x = self._x
-        if x is None or self.rows is None:
+        if x is None:
             return
-        if not x.is_floating_point() and continues_along_first(x, targets):
+        if self._has_time_first and self.rows is None:
+            self.rows = _rows_by_targets(x, targets)
+        elif self.rows is None:
+            return
+        elif not x.is_floating_point() and continues_along_first(x, targets):
             self.rows = int(x.shape[1])
         elif targets.dim() and targets.numel() % self.rows:
             self.rows = None
+
+
+def has_time_first(model: nn.Module) -> bool:
+    """Return whether a layer of a model takes [T, B, C] where others take [B, T, C]."""
+    layers = (nn.RNNBase, nn.MultiheadAttention)
+    return any(isinstance(module, layers) and not module.batch_first for module in nn.Module.modules(model))
+
+
+def _rows_by_targets(x: Tensor, targets: Tensor) -> int | None:
+    """Return the rows of x, [B, T, …] or [T, B, …]; None if the targets do not tell which it is."""
+    if x.dim() < 2 or x.shape[0] == x.shape[1]:
+        return int(x.shape[0])
+    if targets.dim() == 1 and targets.numel() in x.shape[:2]:
+        return targets.numel()
+    if x.is_floating_point() or targets.numel() != x.numel():
+        return None
+    if continues_along_first(x, targets):
+        return int(x.shape[1])
+    by_rows = continues_along_first(x.t(), targets.reshape(x.shape).t())
+    return int(x.shape[0]) if by_rows else None
 
 
 def kept_now(kept: KeptTensors, excluded: Collection[int], logits: Mapping[int, int], rows: int | None) -> Kept:

@@ -241,6 +241,45 @@ def test_step_in_which_memory_runs_out_has_what_was_known(error: Exception, is_m
     assert output.requires_grad
 
 
+class TimeFirst(nn.Module):
+    """Ids [T, B] → logits [T · B, 10]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids = nn.Embedding(10, 8)
+        self.layer = nn.RNN(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden: Tensor = self.layer(self.ids(x))[0]
+        return hidden.flatten(0, 1)
+
+
+@pytest.mark.parametrize(("is_next", "rows"), [(True, ROWS), (False, None)])
+def test_time_is_not_taken_for_rows(is_next: bool, rows: int | None, steps: Steps) -> None:
+    model = TimeFirst()
+    optimizer = SGD(model.parameters(), lr=0.1)
+    for _ in range(3):
+        ids = torch.randint(10, (13, ROWS))
+        y = ids[1:] if is_next else torch.randint(10, (12, ROWS))
+        torch.autograd.backward(F.cross_entropy(model(ids[:-1]), y.flatten()))
+        optimizer.step()
+        optimizer.zero_grad()
+    assert steps.last.rows == rows
+
+
+def test_second_of_two_steps_has_activations(steps: Steps) -> None:
+    """That a step has ended is known only when the second one's backward pass is over."""
+    model = Net()
+    optimizer = SGD(model.parameters(), lr=0.1)
+    for _ in range(2):
+        x, y = batch()
+        torch.autograd.backward(F.cross_entropy(model(x), y))
+        optimizer.step()
+        optimizer.zero_grad()
+    assert steps.last.n == 2 and steps.last.rows == ROWS
+    assert steps.last.kept is not None and steps.last.kept.activations == ROWS * 32 * FLOAT
+
+
 def test_further_models_and_data_are_other_tensors(steps: Steps) -> None:
     model = Net()
     average = Net()

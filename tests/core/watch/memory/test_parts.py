@@ -9,13 +9,14 @@ from torch import nn
 from tui_lab.core.training.optim_without_dynamo import SGD
 from tui_lab.core.watch.memory.advice import advice
 from tui_lab.core.watch.memory.batch_estimate import batch_estimate
+from tui_lab.core.watch.memory.gaps import gaps
 from tui_lab.core.watch.memory.holding_variables import Variable, place_of_addition
 from tui_lab.core.watch.memory.largest_parts import MAX_PARTS, largest_parts
 from tui_lab.core.watch.memory.modules_at_work import Path as ModulePath
 from tui_lab.core.watch.memory.modules_at_work import Place, general_name
 from tui_lab.core.watch.memory.moments import Change, Mark, Marks, largest_moments
 from tui_lab.core.watch.memory.most_at_once import most_by_phase
-from tui_lab.core.watch.memory.script_memory import ScriptMemory
+from tui_lab.core.watch.memory.script_memory import ScriptMemory, larger_step
 from tui_lab.core.watch.memory.step_cycle import StepCycle
 from tui_lab.core.watch.memory.step_memory import Growth, Kept, KeptPart, LossInput, Moment, OtherPart, StepMemory
 
@@ -189,3 +190,31 @@ def test_many_times_the_rows_are_no_estimate() -> None:
 )
 def test_no_estimate_where_a_part_is_not_known(step: StepMemory) -> None:
     assert batch_estimate(memory(step)) is None
+
+
+@pytest.mark.parametrize(
+    ("measured", "codes"),
+    [
+        (memory(), []),
+        (memory(replace(STEP, rows=None)), ["rows"]),
+        (memory(replace(STEP, kept=replace(KEPT, per_row=None))), ["square_of_rows"]),
+        (memory(replace(STEP, kept=None)), ["no_backward_pass"]),
+        (memory(replace(STEP, kept=replace(KEPT, compiled=1, unseen=1))), ["compiled", "unseen_tensors"]),
+        (memory(replace(STEP, most=None)), ["peak"]),
+        (replace(memory(replace(STEP, most=None)), n_steps=2), ["too_few_steps"]),
+        (replace(memory(replace(STEP, most=None)), n_steps=2, killed=-9), ["peak", "killed"]),
+        (replace(memory(replace(STEP, most=None)), n_steps=2, out_of_memory="full"), ["out_of_memory"]),
+        (replace(memory(), larger=replace(STEP, n=2, most=None)), ["larger_step"]),
+    ],
+)
+def test_gaps_say_what_is_missing_and_why(measured: ScriptMemory, codes: list[str]) -> None:
+    assert [gap.code for gap in gaps(measured)] == codes
+
+
+def test_larger_step_that_was_not_measured_is_found() -> None:
+    early = [replace(STEP, n=n, most=None, kept=replace(KEPT, activations=n * 40 * MIB)) for n in (1, 3, 2)]
+    assert larger_step([*early, STEP], STEP) is early[1]
+    assert larger_step([early[0], STEP], STEP) is None
+    measured = replace(early[1], most=STEP.most)
+    assert larger_step([early[2], measured, STEP], STEP) is None
+    assert larger_step(early, early[0]) is None
