@@ -78,7 +78,7 @@ class RunNotes:
         self._progress.show(f"run {number}, {purpose}")
 
 
-_SAME_BY_CHANCE = "the runs are the same; up to two further ones test what has no seed"
+_SAME_BY_CHANCE = "the runs are the same; up to two further ones test what has no constant seed"
 _SEARCH = "the runs differ; looking for the causes, in four to ten further runs"
 
 

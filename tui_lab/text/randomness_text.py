@@ -40,7 +40,7 @@ def verdict_lines(name: str, verdict: RandomnessVerdict) -> Iterator[str]:
         runs = f"{_NUMBERS.get(verdict.n_runs, verdict.n_runs)} runs of {counted(verdict.n_steps, 'update')}"
         yield f"{name}: {runs} are the same to the last bit: {compared}"
         if verdict.n_runs > FIRST_RUNS:
-            yield "what has no seed got a seed in two of them, another one in each"
+            yield "what has no constant seed got one in two of them, another one in each"
         if verdict.problem:
             yield f"but not everything could be compared: {verdict.problem}"
     else:
@@ -48,7 +48,7 @@ def verdict_lines(name: str, verdict: RandomnessVerdict) -> Iterator[str]:
         if difference.before:
             yield f"the same before: {', '.join(_before(kind, difference) for kind in difference.before)}"
         if verdict.n_runs > FIRST_RUNS:
-            yield "the first two runs were the same by chance: one with a seed for what has none differs from them"
+            yield "the first two runs were the same by chance: they differ with other seeds for what has none"
         yield from _cause_lines(verdict)
     if verdict.error:
         updates = counted(verdict.n_steps, "update")
