@@ -75,6 +75,13 @@ def test_what_is_not_known_is_never_0(run_cli: RunCli, tmp_path: Path, monkeypat
     assert parts["measured"]["step"]["weights"] is None and parts["batch"] is None and parts["advice"] == []
 
 
+def test_long_names_of_modules_keep_their_end() -> None:
+    name = "base_model.model.transformer.h.*.attn"
+    assert memory_script.shortened(name, len(name)) == name
+    assert memory_script.shortened(name, 30) == "…model.transformer.h.*.attn"
+    assert memory_script.shortened(name, 2) == "…attn"
+
+
 def test_signal_that_ends_the_command_ends_the_process_that_measures(monkeypatch: pytest.MonkeyPatch) -> None:
     """`subprocess.run` kills its process only where an exception is raised."""
     handlers: list[Any] = []

@@ -29,6 +29,9 @@ SMALL = 0.01
 """Of the peak: other tensors that are not listed."""
 WIDTH = 52
 """Of the first column, so that the table fits 80."""
+INDENT = "  "
+MAX_CREATED = 6
+"""Names of created files that are printed."""
 Row = tuple[str, str]
 """A part, and its size."""
 
@@ -60,7 +63,8 @@ def show_script_memory(script: ScriptToRun, n_steps: int | None, *, as_json: boo
         )
     else:
         console().print(table_of(memory))
-        for line in (*_of_batch(memory, estimate), *_of_advice(all_advice), *(gap.text for gap in missing)):
+        gap_lines = (gap.text for gap in missing)
+        for line in (*_of_batch(memory, estimate), *_of_advice(all_advice), *gap_lines, *_of_created(memory)):
             console().print(Text(printable(line)))
     return FAILED if memory.out_of_memory else DONE
 
@@ -84,7 +88,8 @@ def _parts(step: StepMemory) -> Iterator[Row]:
     if step.buffers:
         yield "buffers", _size(step.buffers)
     yield "gradients", _size(step.gradients)
-    yield f"optimizer state of {', '.join(step.optimizers) or 'no optimizer'}", _size(step.optimizer)
+    of_optimizers = f" of {', '.join(step.optimizers)}" if step.optimizers else ""  # None steps if memory runs out.
+    yield f"optimizer state{of_optimizers}", _size(step.optimizer)
     yield from _kept(step.kept)
     yield _of_loss(step), _size(None if step.kept is None else step.kept.loss)
     rows = "" if step.rows is None else f", {step.rows} rows"
@@ -96,7 +101,7 @@ def _parts(step: StepMemory) -> Iterator[Row]:
     if sum(other.bytes for other in others or ()) < SMALL * (most_of(step) or 0):
         return
     for other in others or ():
-        yield f"  {_other(other)}", _size(other.bytes)
+        yield f"{INDENT}{_other(other)}", _size(other.bytes)
 
 
 def _kept(kept: Kept | None) -> Iterator[Row]:
@@ -104,7 +109,7 @@ def _kept(kept: Kept | None) -> Iterator[Row]:
     if kept is None:
         return
     for part in kept.parts:
-        yield f"  {_part(part)}", _size(part.bytes)
+        yield f"{INDENT}{_part(part)}", _size(part.bytes)
 
 
 def _part(part: KeptPart) -> str:
@@ -112,7 +117,18 @@ def _part(part: KeptPart) -> str:
     if not part.kind:
         return "everything else"
     times = f" x {part.n}" if part.n > 1 else ""
-    return printable(f"{part.name} {part.kind}{times}".strip())
+    kind = f" {part.kind}{times}"
+    return printable(f"{shortened(part.name, WIDTH - len(INDENT) - len(kind))}{kind}".strip())
+
+
+def shortened(name: str, width: int) -> str:
+    """Return the name of a module without its first parts if it is wider than `width`; the last one always stays."""
+    parts = name.split(".")
+    first = 0
+    while len(parts) - first > 1 and len(name) > width:
+        first += 1
+        name = "…" + ".".join(parts[first:])
+    return name
 
 
 def _other(other: OtherPart) -> str:
@@ -149,6 +165,13 @@ def _of_batch(memory: ScriptMemory, estimate: BatchEstimate | None) -> Iterator[
 def _of_advice(all_advice: list[Advice]) -> Iterator[str]:
     for each in all_advice:
         yield f"- {each.text}"
+
+
+def _of_created(memory: ScriptMemory) -> Iterator[str]:
+    if memory.created:
+        names = list(memory.created[:MAX_CREATED])
+        more = len(memory.created) - len(names)
+        yield f"new files of the script, which stay: {', '.join(names)}" + (f" and {more} more" if more else "")
 
 
 def _size(n: int | None) -> str:

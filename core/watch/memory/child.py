@@ -1,16 +1,21 @@
 """The process of a script whose memory is measured: what happens before its first line and at its end."""
 
+import os
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tui_lab.core.watch.process import tried_script
 from tui_lab.core.watch.process.script_end import ended_record
 from tui_lab.core.watch.process.script_process import end_now, forget_own_modules
+from tui_lab.core.watch.unwritten.created_files import CreatedFiles, created_files
 from tui_lab.util.json_lines import JsonLines
 
 if TYPE_CHECKING:
     from tui_lab.core.watch.memory.memory_recorder import MemoryRecorder
     from tui_lab.core.watch.memory.step_memory import StepMemory
+
+LIST_OF_CREATED = "created.jsonl"
 
 
 class Child:
@@ -25,6 +30,10 @@ class Child:
         self._name = script
         self._n_steps = n_steps
         self._recorder: MemoryRecorder | None = None
+        self._folder = os.getcwd()  # The script may change it.
+        apart = os.path.dirname(lines.path)
+        self._list_of_created = os.path.join(apart, LIST_OF_CREATED)
+        self.created = CreatedFiles(self._list_of_created, lambda: True, apart)
 
     def begin(self) -> None:
         """Follow the script from now on: torch has been imported."""
@@ -62,6 +71,7 @@ class Child:
                 "capacity": recorder.capacity,
                 "growth": None if growth is None else asdict(growth),
                 "errors": recorder.errors,
+                "created": created_files(Path(self._list_of_created), Path(self._folder)),
             }
         )
 
@@ -73,5 +83,5 @@ def begin(loaded_before: set[str], script: str, folder: str, out: str, seed: int
     """
     lines = JsonLines(out)
     child = Child(lines, script, n_steps)
-    tried_script.prepare(tried_script.files_beside(lines), seed, child.begin, child.end)
+    tried_script.prepare(tried_script.files_beside(lines, child.created.add), seed, child.begin, child.end)
     forget_own_modules(loaded_before, folder)

@@ -46,6 +46,8 @@ class ScriptMemory:
     """The exit code of a process that ended before it could write all, negative for a signal."""
     larger: StepMemory | None = None
     """The step that kept most for its backward pass, if its peak was not measured and `step` kept less."""
+    created: tuple[str, ...] = ()
+    """Files and folders that the script has created, below the folder in which it ran; a folder ends with a slash."""
 
     @property
     def most(self) -> int | None:
@@ -117,6 +119,7 @@ def _result(written: _Lines, steps: Sequence[StepMemory]) -> ScriptMemory:
         out_of_memory=str(ended.get("error", "")) if written.incomplete_step is not None else "",
         errors=tuple(written.whole.get("errors", ())),
         larger=larger_step(written.steps, largest),
+        created=tuple(written.whole.get("created", ())),
     )
 
 

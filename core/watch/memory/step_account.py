@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 from tui_lab.core.watch.batch.target_places import continues_along_first
 from tui_lab.core.watch.memory.kept_tensors import KeptTensors, Storage
 from tui_lab.core.watch.memory.largest_parts import largest_parts
-from tui_lab.core.watch.memory.live_tensors import all_tensors, sizes_of
+from tui_lab.core.watch.memory.live_tensors import all_tensors, dtype_name, sizes_of
 from tui_lab.core.watch.memory.step_memory import Kept, OtherPart
 from tui_lab.core.watch.model.model_search import inputs_of
 from tui_lab.core.watch.variables.script_objects import instances_of
@@ -137,12 +137,19 @@ def others_now(device: str, known: Collection[int]) -> tuple[OtherPart, ...]:
         size = sum(sizes.pop(address) for address in own if address in sizes)
         if size:
             parts.append(OtherPart(type(module).__name__, size))
-    shapes: dict[int, str] = {}
+    largest: dict[int, Tensor] = {}
     for tensor in tensors:
         for address in sizes_of([tensor]):
-            shapes.setdefault(address, f"{list(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}")
-    parts += [OtherPart(shapes[address], size) for address, size in sizes.items()]
+            if address in sizes and (address not in largest or tensor.nbytes > largest[address].nbytes):
+                largest[address] = tensor
+    parts += [OtherPart(_shape(largest[address], size), size) for address, size in sizes.items()]
     return _largest(parts)
+
+
+def _shape(tensor: Tensor, n_bytes: int) -> str:
+    """Return what a tensor is, which lies in a storage of n_bytes. That of a mean may be as large as its input."""
+    name = f"{list(tensor.shape)} {dtype_name(tensor.dtype)}"
+    return name if tensor.nbytes >= n_bytes / 2 else f"{name}, in a larger storage"
 
 
 def _largest(parts: Sequence[OtherPart]) -> tuple[OtherPart, ...]:

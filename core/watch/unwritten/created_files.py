@@ -30,6 +30,16 @@ class CreatedFiles:
                 lines.write(dumps({"path": path.removeprefix(self._folder)}) + "\n")
 
 
+def created_files(list_path: Path, folder: Path) -> list[str]:
+    """Return what a process has listed and is still there: files, and folders with a slash without what is in them."""
+    if not list_path.exists():
+        return []
+    paths = dict.fromkeys(str(record["path"]) for record in read_lines(list_path))
+    there = [path for path in paths if os.path.lexists(folder / path)]
+    outermost = [path for path in there if not any(os.fspath(each) in paths for each in Path(path).parents)]
+    return [f"{path}/" if (folder / path).is_dir() else path for path in outermost]
+
+
 def move_created_files(list_path: Path, folder: Path, target: Path) -> None:
     """Move what a process has listed from the `folder` in which it ran into `target`; delete the list. Raises OSError.
 

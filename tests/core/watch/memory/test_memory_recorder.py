@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -156,6 +157,36 @@ def test_graph_that_a_variable_keeps_is_named_with_its_line(
     assert lines[int(growth.place.rpartition(":")[2]) - 1].strip() == addition
 
 
+class Caching(Net):
+    """Keeps its outputs: on the class, which all models share, or on itself."""
+
+    cache: ClassVar[list[Tensor]] = []
+
+    def __init__(self, *, on_class: bool) -> None:
+        super().__init__()
+        self.on_class = on_class
+        self.outputs: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        output = super().forward(x)
+        if self.on_class:
+            self.cache.append(output.detach().expand(2048, ROWS, 10).clone())
+        else:
+            self.outputs.append(output.detach().expand(2048, ROWS, 10).clone())
+        return output
+
+
+@pytest.mark.parametrize(("on_class", "name"), [(True, "cache"), (False, "outputs")])
+def test_attribute_of_a_module_that_grows_is_named(on_class: bool, name: str, steps: Steps) -> None:
+    model = nn.Sequential(Caching(on_class=on_class))
+    train(model, SGD(model.parameters(), lr=0.1))
+    Caching.cache.clear()
+    growth = steps.recorder.growth.growth()
+    assert growth is not None and growth.variable == f"Caching.{name}"
+    lines = Path(__file__).read_text("utf-8").splitlines()
+    assert lines[int(growth.place.rpartition(":")[2]) - 1].strip().startswith(f"self.{name}.append(")
+
+
 def test_numbers_that_a_loop_collects_are_no_growth(steps: Steps) -> None:
     model = Net()
     optimizer = SGD(model.parameters(), lr=0.1)
@@ -284,7 +315,9 @@ def test_further_models_and_data_are_other_tensors(steps: Steps) -> None:
     model = Net()
     average = Net()
     data = torch.zeros(1000, 16)
+    scalar = torch.zeros(5000).resize_(1)
     train(model, SGD(model.parameters(), lr=0.1))
     others = {other.what: other.bytes for other in steps.last.others or ()}
     assert others["Net"] == FLOAT * sum(each.numel() for each in (*average.parameters(), *average.buffers()))
     assert others["[1000, 16] float32"] == data.nbytes
+    assert others["[1] float32, in a larger storage"] == 5000 * scalar.element_size()

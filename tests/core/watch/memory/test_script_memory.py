@@ -13,6 +13,7 @@ from tui_lab.util.errors import ConfigError
 
 # torch's own optimizers import torch._dynamo, which takes as long as importing torch.
 SCRIPT = """
+    import os
     import sys
     import torch
     from torch import nn
@@ -27,6 +28,9 @@ SCRIPT = """
         loss.backward()
         optimizer.step()
         torch.save(model.state_dict(), "weights.pt")
+        os.makedirs("out", exist_ok=True)
+        open("out/log.txt", "w").close()
+        open("history.json", "w").close()
 """
 OUT_OF_MEMORY = """
     import torch
@@ -58,7 +62,8 @@ def test_memory_of_a_script_that_is_ended_after_its_steps(tmp_path: Path, monkey
     assert memory.process is not None and memory.peak is not None and memory.process < memory.peak
     estimate = batch_estimate(memory)
     assert estimate is not None and estimate.rows == 512 and memory.most < estimate.twice <= 2 * memory.most
-    assert [path.name for path in tmp_path.iterdir()] == ["train.py"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.json", "out", "train.py"]
+    assert memory.created == ("out/", "history.json")
 
 
 @pytest.mark.slow
