@@ -1,7 +1,7 @@
 """The account of a script's steps: exact bytes of small models, and what grows from step to step."""
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -95,6 +95,37 @@ def test_parts_are_exact(micro_batches: int, steps: Steps) -> None:
     assert step.kept.per_row == (step.kept.activations + step.kept.loss) / ROWS
     assert [(part.name, part.kind) for part in step.kept.parts] == [("", "Net")]
     assert step.logits is not None and step.logits.shape == (ROWS, 10)
+
+
+class NotingMeter(NoMeter):
+    """Keeps what it is told of a step."""
+
+    def __init__(self) -> None:
+        self.told: list[Collection[int] | str] = []
+
+    def fixed(self, addresses: Collection[int]) -> None:
+        self.told.append(set(addresses))
+
+    def update_begins(self) -> None:
+        self.told.append("begins")
+
+    def update_ended(self) -> None:
+        self.told.append("ended")
+
+
+def test_meter_is_told_where_gradients_are(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    meter = NotingMeter()
+    monkeypatch.setattr(memory_recorder, "meter_of", lambda device: meter)
+    model = Net()
+    train(model, SGD(model.parameters(), lr=0.1))
+    x, y = batch()
+    meter.told.clear()
+    torch.autograd.backward(F.cross_entropy(model(x), y))
+    gradients = {p.grad.untyped_storage().data_ptr() for p in model.parameters() if p.grad is not None}
+    assert len(gradients) == 4 and meter.told == [set(), gradients]
+    meter.told.clear()
+    SGD(model.parameters(), lr=0.1).step()
+    assert meter.told == ["begins", "ended"]
 
 
 def test_gradients_that_are_set_to_0_are_told_from_freed_ones(steps: Steps) -> None:
