@@ -94,7 +94,7 @@ def test_runs_of_other_code_are_no_seeds_of_one_another(tmp_path: Path) -> None:
     assert part.start.settings == () and part.start.code is not None
     assert [file.path for file in part.start.code.files] == ["train.py"]
     assert "train.py (1 line)" in "\n".join(parting_lines(part))
-    assert any("setting seed = 1)" in line for line in verdict_lines(comparison, {}))
+    assert any("seed (it is 1)" in line for line in verdict_lines(comparison, {}))
 
 
 def test_a_live_change_is_not_the_cause_where_the_code_differs(tmp_path: Path) -> None:
