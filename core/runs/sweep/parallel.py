@@ -7,7 +7,6 @@ So nothing is measured; memory, and trials that have to be alone, set the limit.
 """
 
 import math
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from tui_lab.core.config.schema import Config
 from tui_lab.core.kernels import memory_estimate
+from tui_lab.util.cores import allowed_cores
 from tui_lab.util.plural import counted
 
 GAINS_FROM_THREADS = 2**24
@@ -42,7 +42,7 @@ class Workers:
 
 def usable_cores() -> int:
     """Return how many cores this process may use: those of its affinity, or fewer in a container with a quota."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = allowed_cores()
     return max(1, min(cores, _quota() or cores))
 
 

@@ -17,10 +17,10 @@ from tui_lab.core.watch.memory.modules_at_work import Call
 from tui_lab.core.watch.memory.most_at_once import CudaMeter, Meter, NoMeter, meter_of
 from tui_lab.core.watch.memory.script_tensors import ScriptTensors
 from tui_lab.core.watch.memory.step_account import Batch, kept_now, others_now
-from tui_lab.core.watch.memory.step_cycle import StepCycle
 from tui_lab.core.watch.memory.step_growth import StepGrowth
 from tui_lab.core.watch.memory.step_memory import EarlyFate, Kept, LossInput, OtherPart, Phase, StepMemory
 from tui_lab.core.watch.optimizer.updates_by_hand import ManualOptimizer, UpdatesByHand
+from tui_lab.core.watch.steps.step_cycle import StepCycle
 
 N_WARM_UP = 3
 """Steps whose peak is not measured: two show the peak of the process, the third one prepares measuring."""
@@ -101,11 +101,7 @@ class MemoryRecorder:
 
     def backward(self, loss: Tensor) -> None:
         """Gradients begin to be computed."""
-        if not self._by_hand.is_off:
-            if (optimizer := self._by_hand.update(loss)) is not None:
-                self.before_step(optimizer)
-                self.after_step(optimizer)
-            self._by_hand.backward(loss)
+        self._by_hand.before_backward(loss, self.before_step, self.after_step)
         self.gradients_begin()
 
     def gradients_begin(self) -> None:

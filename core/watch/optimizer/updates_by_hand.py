@@ -141,6 +141,15 @@ class UpdatesByHand:
         self._optimizer = ManualOptimizer(self._parameters) if self._parameters else None
         return self._optimizer
 
+    def before_backward(self, loss: Tensor, *step: Callable[[ManualOptimizer], None]) -> None:
+        """Follow a backward pass that begins. step: called one after the other if the script has made an update."""
+        if self._is_off:
+            return
+        if (optimizer := self.update(loss)) is not None:
+            for call in step:
+                call(optimizer)
+        self.backward(loss)
+
     def after_backward(self) -> None:
         """Keep some weights and their gradients."""
         with_gradient = [p for p in self._parameters if p.grad is not None and p.numel()]

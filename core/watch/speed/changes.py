@@ -1,6 +1,5 @@
 """Changes that may make a script faster, each of which can be turned on and off between two of its steps."""
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from torch.optim import Optimizer
 
 from tui_lab.core.watch.model.model_search import parameters_of
 from tui_lab.core.watch.speed.turns import TOGETHER
+from tui_lab.util.cores import allowed_cores
 from tui_lab.util.plural import counted
 
 
@@ -246,7 +246,7 @@ def in_float32(output: Any) -> Any:
 def _settings(seen: Seen) -> list[Change]:
     settings: list[Change] = []
     if seen.device == "cpu":
-        settings += [_threads(n) for n in (1, n_cores()) if n != torch.get_num_threads()]
+        settings += [_threads(n) for n in (1, allowed_cores()) if n != torch.get_num_threads()]
     is_exact = seen.dtypes == {torch.float32} and torch.get_float32_matmul_precision() == "highest"
     if seen.device == "cuda" and is_exact and not seen.has_autocast:
         settings.append(
@@ -275,11 +275,6 @@ def _settings(seen: Seen) -> list[Change]:
 
 def _detect_anomalies(mode: bool) -> None:
     torch.autograd.set_detect_anomaly(mode)
-
-
-def n_cores() -> int:
-    """Return the CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _threads(n: int) -> Change:

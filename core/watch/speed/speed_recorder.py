@@ -7,12 +7,12 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tui_lab.core.watch.memory.step_cycle import StepCycle
 from tui_lab.core.watch.model.model_search import ModelFinder, inputs_of
 from tui_lab.core.watch.optimizer.updates_by_hand import ManualOptimizer, UpdatesByHand
 from tui_lab.core.watch.optimizer.weak_optimizers import WeakOptimizers
 from tui_lab.core.watch.script_hooks import ScriptHooks
 from tui_lab.core.watch.speed.stages import Plan, Size, Stages
+from tui_lab.core.watch.steps.step_cycle import StepCycle
 
 
 class SpeedHooks(ScriptHooks):
@@ -85,11 +85,7 @@ class SpeedRecorder:
     ) -> None: ...
 
     def backward(self, loss: Tensor) -> None:
-        if not self._by_hand.is_off:
-            if (optimizer := self._by_hand.update(loss)) is not None:
-                self.before_step(optimizer)
-                self.after_step(optimizer)
-            self._by_hand.backward(loss)
+        self._by_hand.before_backward(loss, self.before_step, self.after_step)
         self.stages.phases.enter("backward")
 
     def after_backward(self) -> None:

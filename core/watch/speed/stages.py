@@ -110,7 +110,7 @@ class Stages:
         self.phases.enter("evaluation")
 
     def restart(self) -> bool:
-        """Begin anew, as another training has begun; return whether anything was measured of the one before."""
+        """Start over, since another training has begun; return whether the one before was being measured."""
         if self._stage == "warm-up":
             return False
         if self._turns is not None and self._turns.current != AS_IT_IS:

@@ -1,4 +1,4 @@
-"""The thread that writes a script's run: it goes on whatever an item does, and says what was lost."""
+"""The thread that writes a script's run: it continues after any error of an item, and reports what was lost."""
 
 from pathlib import Path
 from typing import Any, NoReturn

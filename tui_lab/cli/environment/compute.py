@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 from tui_lab.cli.environment.section import Figure, Missing, Section
+from tui_lab.util.cores import allowed_cores
 
 FEATURES = (
     "avx2",
@@ -38,7 +39,7 @@ def section() -> Section:
     """Return the figures. Without a torch that can be imported, only those of the processor."""
     figures: dict[str, Figure] = {
         "processor": processor(),
-        "cores": f"{usable_cores()} of {os.cpu_count()}",
+        "cores": f"{allowed_cores()} of {os.cpu_count()}",
         "variables": [f"{name}={os.environ[name]}" for name in (*THREAD_VARIABLES, *LIMITS) if name in os.environ],
     }
     try:
@@ -144,13 +145,6 @@ def _missing() -> list[Missing]:
         message = f"{torch.get_num_threads()} threads share {quota:g} cores, the limit of the container"
         missing.append(Missing("threads", message, f"Set OMP_NUM_THREADS={max(1, int(quota))}."))
     return missing
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def cpu_quota(path: Path = CPU_QUOTA) -> float | None:

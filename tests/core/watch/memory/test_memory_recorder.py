@@ -98,7 +98,7 @@ def test_parts_are_exact(micro_batches: int, steps: Steps) -> None:
 
 
 class NotingMeter(NoMeter):
-    """Keeps what it is told of a step."""
+    """Records the calls that it gets during a step."""
 
     def __init__(self) -> None:
         self.told: list[Collection[int] | str] = []

@@ -17,8 +17,8 @@ from tui_lab.core.watch.memory.modules_at_work import Place, general_name
 from tui_lab.core.watch.memory.moments import Change, Mark, Marks, largest_moments
 from tui_lab.core.watch.memory.most_at_once import most_by_phase
 from tui_lab.core.watch.memory.script_memory import ScriptMemory, larger_step
-from tui_lab.core.watch.memory.step_cycle import StepCycle
 from tui_lab.core.watch.memory.step_memory import Growth, Kept, KeptPart, LossInput, Moment, OtherPart, StepMemory
+from tui_lab.core.watch.steps.step_cycle import StepCycle
 
 MIB = 2**20
 
