@@ -71,7 +71,7 @@ class Stages:
         self, plan: Plan, write: Callable[..., None], end: Callable[[], None], clock: Callable[[], float]
     ) -> None:
         self.seen = Seen()
-        self.phases = PhaseClock(clock, self._synchronize)
+        self.phases = PhaseClock(clock, self._synchronize_parts)
         self.n_workers: int | None = None
         """Of the DataLoader that has most of them; None if none was used."""
         self._plan = plan
@@ -252,6 +252,11 @@ class Stages:
         self._stage = stage
         self._stage_began = self._clock()
         self._n_steps = 0
+
+    def _synchronize_parts(self) -> None:
+        """Wait for the GPU between the parts of a step; in the turns its work must overlap as without tui-lab."""
+        if self._stage == "parts":
+            self._synchronize()
 
     def _synchronize(self) -> None:
         if self._device == "cuda":

@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
+import torch
 
 from tui_lab.core.watch.speed import stages
-from tui_lab.core.watch.speed.changes import Change
+from tui_lab.core.watch.speed.changes import Change, Seen
 from tui_lab.core.watch.speed.comparison import ratio_of
 from tui_lab.core.watch.speed.stages import Plan, Size, Stages
 from tui_lab.core.watch.speed.turns import TOGETHER, Block
@@ -77,3 +78,23 @@ def test_one_change_that_is_faster_or_a_failed_try_is_not_tried_together(
     assert {"block", "done"} <= {key for record in it.records for key in record}
     names = {record["block"]["change"] for record in it.records if "block" in record}
     assert names.isdisjoint(without)
+
+
+def test_a_gpu_is_waited_for_between_the_parts_of_a_step_but_not_in_the_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[str] = []
+    monkeypatch.setattr(Seen, "device", "cuda")
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waits.append("wait"))
+    monkeypatch.setattr(stages, "possible_changes", lambda seen, **options: ([], {}))
+    now = 0.0
+    records: list[dict[str, Any]] = []
+    it = Stages(Plan(4.0), lambda **record: records.append(record), lambda: None, lambda: now)
+    waits_of_enter = {"parts": 0, "turns": 0}
+    while not any("done" in record for record in records):
+        stage = "turns" if records else "parts"
+        n_before = len(waits)
+        it.phases.enter("forward")
+        it.phases.enter("loop")
+        waits_of_enter[stage] += len(waits) - n_before
+        now += 0.1
+        it.step_ended(Size(n_tokens=64), has_evaluated=False)
+    assert waits_of_enter["parts"] > 0 and waits_of_enter["turns"] == 0
